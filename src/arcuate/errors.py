@@ -1,0 +1,23 @@
+"""Errors that tell the user what was found, what was expected and what to do."""
+
+
+class InputError(ValueError):
+    """The input cannot be used; the message says what was found, expected, and the remedy.
+
+    The command line prints it as one line and exits with status 2.
+    """
+
+
+class MissingExtraError(ImportError):
+    """An optional part of arcuate is not installed; the message names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed. Install it with: pip install 'arcuate[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class InputWarning(UserWarning):
+    """The input was repaired, or is usable but doubtful; the message says what was done about it."""

@@ -1,0 +1,275 @@
+"""Gradient tables: b-values, directions in the scanner frame, and the shells they form."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from arcuate.errors import InputError, InputWarning
+
+B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
+SHELL_GAP = 100.0  # s/mm²; a larger gap between sorted b-values separates two shells
+SHELL_WIDTH = 200.0  # s/mm²; a wider shell is refused
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Weighted volumes that share one b-value."""
+
+    b: float  # mean b-value, s/mm²
+    indices: np.ndarray  # (n,) int, volumes of the shell in acquisition order
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class GradientTable:
+    """b-values and unit directions of ``n_meas`` volumes, in the scanner frame (RAS+).
+
+    Make one with :meth:`from_fsl` or :meth:`from_mrtrix`, which know the frames of those files; the plain
+    constructor takes directions that are in the scanner frame already.
+
+    Parameters
+    ----------
+    bvals : (n_meas,) float, s/mm²
+        Kept as given, never rescaled.
+    directions : (n_meas, 3) float
+        Unit vectors; zero is allowed for volumes with b = 0 only.
+    b0_threshold : float, s/mm²
+        A volume with ``b <= b0_threshold`` counts as b = 0.
+
+    Raises
+    ------
+    InputError
+        Shapes, b-values or vectors that cannot be repaired with certainty.
+    """
+
+    bvals: np.ndarray
+    directions: np.ndarray
+    b0_threshold: float = B0_THRESHOLD
+
+    def __post_init__(self) -> None:
+        bvals = np.array(self.bvals, dtype=np.float64)
+        directions = np.array(self.directions, dtype=np.float64)
+        if bvals.ndim != 1 or directions.shape != (len(bvals), 3):
+            raise InputError(
+                f"found b-values of shape {bvals.shape} and directions of shape {directions.shape}; "
+                "expected (n,) and (n, 3). Check that both files belong to the same scan."
+            )
+        _check_bvals(bvals)
+        directions = _unit_directions(directions, bvals > self.b0_threshold)
+        bvals.setflags(write=False)
+        directions.setflags(write=False)
+        object.__setattr__(self, "bvals", bvals)
+        object.__setattr__(self, "directions", directions)
+
+    @classmethod
+    def from_fsl(
+        cls, bvals: np.ndarray, bvecs: np.ndarray, affine: np.ndarray, b0_threshold: float = B0_THRESHOLD
+    ) -> GradientTable:
+        """Table from FSL's b-vectors, which refer to the axes of the image, x negated if det(affine) > 0.
+
+        Parameters
+        ----------
+        bvals : (n_meas,) float, s/mm²
+        bvecs : (n_meas, 3) or (3, n_meas) float
+        affine : (4, 4) float, voxel indices to scanner mm
+        """
+        rows = bvecs_as_rows(np.asarray(bvecs, dtype=np.float64), len(np.atleast_1d(bvals)))
+        return cls(np.atleast_1d(bvals), rows @ image_to_scanner(affine).T, b0_threshold)
+
+    def to_fsl(self, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """b-values (n_meas,) and b-vectors (n_meas, 3) as FSL writes them for an image with this affine."""
+        return self.bvals.copy(), self.directions @ image_to_scanner(affine)
+
+    @classmethod
+    def from_mrtrix(cls, table: np.ndarray, b0_threshold: float = B0_THRESHOLD) -> GradientTable:
+        """Table from MRtrix3's rows ``x y z b``, directions in the scanner frame; (n_meas, 4) float."""
+        table = np.atleast_2d(np.asarray(table, dtype=np.float64))
+        if table.ndim != 2 or table.shape[1] != 4:
+            raise InputError(f"found a gradient table of shape {table.shape}; expected rows of 4 numbers: x y z b.")
+        return cls(table[:, 3], table[:, :3], b0_threshold)
+
+    def to_mrtrix(self) -> np.ndarray:
+        """(n_meas, 4) float: x y z in the scanner frame, b in s/mm²."""
+        return np.column_stack([self.directions, self.bvals])
+
+    def __len__(self) -> int:
+        return len(self.bvals)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GradientTable):
+            return NotImplemented
+        return (
+            self.b0_threshold == other.b0_threshold
+            and np.array_equal(self.bvals, other.bvals)
+            and np.array_equal(self.directions, other.directions)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        try:
+            shells = ", ".join(f"{len(s)} at b={s.b:.0f}" for s in self.shells)
+        except InputError:
+            shells = "no distinct shells"
+        return f"GradientTable({len(self)} volumes: {int(self.is_b0.sum())} b=0; {shells})"
+
+    @cached_property
+    def is_b0(self) -> np.ndarray:
+        """(n_meas,) bool: volumes with b <= b0_threshold."""
+        return self.bvals <= self.b0_threshold
+
+    @cached_property
+    def shells(self) -> tuple[Shell, ...]:
+        """Weighted shells, lowest b first.
+
+        Raises
+        ------
+        InputError
+            A shell is wider than 200 s/mm².
+        """
+        weighted = np.flatnonzero(~self.is_b0)
+        if len(weighted) == 0:
+            return ()
+        order = weighted[np.argsort(self.bvals[weighted], kind="stable")]
+        cuts = np.flatnonzero(np.diff(self.bvals[order]) > SHELL_GAP) + 1
+        groups = np.split(order, cuts)
+        for group in groups:
+            low, high = self.bvals[group].min(), self.bvals[group].max()
+            if high - low > SHELL_WIDTH:
+                raise InputError(
+                    f"the b-values between {low:g} and {high:g} s/mm² form no distinct shell ({len(group)} volumes, "
+                    f"no gap above {SHELL_GAP:g}); expected shells at most {SHELL_WIDTH:g} wide. Models that need "
+                    "shells cannot use this scan; take out the volumes between the shells first."
+                )
+        lowest = float(self.bvals[order[0]])
+        if lowest <= 2 * B0_THRESHOLD:
+            warnings.warn(
+                f"the lowest weighted b-value is {lowest:g} s/mm², above b0_threshold = {self.b0_threshold:g}: "
+                f"if these volumes are meant as b=0, raise b0_threshold (--b0-threshold) to {np.ceil(lowest):g}.",
+                InputWarning,
+                stacklevel=2,
+            )
+        return tuple(Shell(float(self.bvals[g].mean()), np.sort(g)) for g in groups)
+
+    def get_shell(self, b: float) -> Shell:
+        """The shell whose b is nearest to ``b`` (s/mm²), at most 100 away."""
+        if not self.shells:
+            raise InputError(f"no weighted volume: every b-value is at or below {self.b0_threshold:g} s/mm².")
+        nearest = min(self.shells, key=lambda shell: abs(shell.b - b))
+        if abs(nearest.b - b) > SHELL_GAP:
+            have = ", ".join(f"{s.b:.0f}" for s in self.shells)
+            raise InputError(f"found no shell at b = {b:g} s/mm²; the scan has shells at {have}. Choose one of them.")
+        return nearest
+
+    def subset(self, index: np.ndarray) -> GradientTable:
+        """Table of the volumes picked by ``index`` (integers or a boolean mask)."""
+        index = np.asarray(index)
+        return GradientTable(self.bvals[index], self.directions[index], self.b0_threshold)
+
+    def rotated(self, rotation: np.ndarray) -> GradientTable:
+        """Table with every direction turned by the orthonormal matrix ``rotation`` (3, 3)."""
+        return GradientTable(self.bvals, self.directions @ np.asarray(rotation).T, self.b0_threshold)
+
+
+def image_to_scanner(affine: np.ndarray) -> np.ndarray:
+    """(3, 3) orthonormal matrix that takes an FSL b-vector (a column) to the scanner frame.
+
+    Negates x if det(affine) > 0, then applies the polar factor of the affine's 3 x 3, reflection kept.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    if affine.shape not in {(3, 3), (4, 4)}:
+        raise InputError(f"found an affine of shape {affine.shape}; expected (4, 4).")
+    linear = affine[:3, :3]
+    scale = np.linalg.norm(linear, axis=0)
+    if not np.all(np.isfinite(linear)) or abs(np.linalg.det(linear / np.where(scale > 0, scale, 1.0))) < 1e-3:
+        raise InputError(
+            f"the affine of the image is singular: its 3 x 3 is {linear.tolist()}. "
+            "Check the sform and qform of the header (fslhd, mrinfo)."
+        )
+    u, _, vt = np.linalg.svd(linear)
+    polar = u @ vt
+    flip = np.diag([-1.0, 1.0, 1.0]) if np.linalg.det(linear) > 0 else np.eye(3)
+    return polar @ flip
+
+
+def bvecs_as_rows(bvecs: np.ndarray, n_meas: int) -> np.ndarray:
+    """b-vectors as (n_meas, 3), from one vector per row or per column."""
+    bvecs = np.atleast_2d(bvecs)
+    if bvecs.shape == (n_meas, 3) and n_meas != 3:
+        return bvecs
+    if bvecs.shape == (3, n_meas):
+        if n_meas == 3 and _rows_are_unit(bvecs) and not _rows_are_unit(bvecs.T):
+            return bvecs
+        return bvecs.T
+    count = bvecs.shape[0] if bvecs.shape[1] == 3 else bvecs.shape[-1]
+    raise InputError(
+        f"found {count} b-vectors (array of shape {bvecs.shape}) for {n_meas} b-values; expected as many of one as "
+        "of the other. Check that both files belong to the same scan."
+    )
+
+
+def _rows_are_unit(rows: np.ndarray) -> bool:
+    norms = np.linalg.norm(np.nan_to_num(rows), axis=1)
+    return bool(np.all((norms < 1e-6) | (np.abs(norms - 1) < 0.05)))
+
+
+def _check_bvals(bvals: np.ndarray) -> None:
+    if len(bvals) == 0:
+        raise InputError("found no b-values; expected one per volume.")
+    bad = np.flatnonzero(~np.isfinite(bvals) | (bvals < 0))
+    if len(bad):
+        raise InputError(
+            f"volume {bad[0]} has the b-value {bvals[bad[0]]}; expected a finite number of s/mm², zero or above. "
+            "Check the b-value file."
+        )
+    if 0 < bvals.max() < 50:
+        warnings.warn(
+            f"the largest b-value is {bvals.max():g}: if the file is in ms/µm², multiply it by 1000; "
+            "arcuate takes s/mm² and never rescales.",
+            InputWarning,
+            stacklevel=4,
+        )
+
+
+def _unit_directions(directions: np.ndarray, is_weighted: np.ndarray) -> np.ndarray:
+    """Unit vectors; refuses what is not nearly one, repairs the rest with a warning."""
+    finite = np.all(np.isfinite(directions), axis=1)
+    norms = np.where(finite, np.linalg.norm(np.where(finite[:, None], directions, 0.0), axis=1), 0.0)
+    is_zero = norms < 1e-6
+    lost = np.flatnonzero(is_zero & is_weighted)
+    if len(lost):
+        what = "zero" if finite[lost[0]] else "not a number"
+        raise InputError(
+            f"the b-vector of volume {lost[0]} is {what} although its b-value is above the b=0 threshold "
+            f"({len(lost)} such volumes); expected a unit vector. Check the b-vector file, or raise b0_threshold "
+            "(--b0-threshold) if these are b=0 volumes."
+        )
+    off = np.abs(norms - 1)
+    wrong = np.flatnonzero(~is_zero & (off > 0.05) & is_weighted)
+    if len(wrong):
+        raise InputError(
+            f"the b-vector of volume {wrong[0]} has length {norms[wrong[0]]:.4g}; expected 1 (within 5 %) or 0. "
+            "If lengths carry the b-value, write plain unit vectors and the true b-values instead."
+        )
+    if np.any(~finite):
+        warnings.warn(
+            f"{int((~finite).sum())} b=0 volumes have a b-vector that is not a number; taken as zero.",
+            InputWarning,
+            stacklevel=4,
+        )
+    rounded = ~is_zero & (off > 0.01)
+    if np.any(rounded):
+        warnings.warn(
+            f"{int(rounded.sum())} b-vectors are not of unit length (worst: {norms[off * ~is_zero > 0.01][0]:.4f}); "
+            "scaled to 1.",
+            InputWarning,
+            stacklevel=4,
+        )
+    safe = np.where(is_zero, 1.0, norms)
+    return np.where(is_zero[:, None], 0.0, np.where(finite[:, None], directions, 0.0) / safe[:, None])

@@ -1,0 +1,1 @@
+"""Networks: arrays in, arrays out; torch is imported inside the functions that need it."""

@@ -1,0 +1,1 @@
+"""Mathematics on arrays; knows no MRI words."""

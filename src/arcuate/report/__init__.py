@@ -1,0 +1,1 @@
+"""The report of one subject, a single HTML file."""

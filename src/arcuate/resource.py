@@ -1,0 +1,104 @@
+"""Volumes, b-values and b-vectors, in memory or on disk: one interface, read when asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class VolumeResource(ABC):
+    """An image: an array, the affine to scanner mm, and header entries."""
+
+    @abstractmethod
+    def load(self) -> InMemoryVolumeResource:
+        """The same volume in memory; itself if it is there already."""
+
+    @abstractmethod
+    def get_array(self) -> np.ndarray:
+        """Voxel values, (x, y, z) or (x, y, z, n)."""
+
+    @abstractmethod
+    def get_affine(self) -> np.ndarray:
+        """(4, 4) float64, voxel indices to scanner mm (RAS+)."""
+
+    @abstractmethod
+    def get_metadata(self) -> dict[str, Any]:
+        """Header entries as plain numbers and strings; a volume derived from this one may be saved with them."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, known without reading the voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryVolumeResource(VolumeResource):
+    """A volume held as an array.
+
+    Parameters
+    ----------
+    array : (x, y, z) or (x, y, z, n)
+    affine : (4, 4) float, voxel indices to scanner mm; identity by default
+    metadata : header entries
+    """
+
+    array: np.ndarray
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> InMemoryVolumeResource:
+        return self
+
+    def get_array(self) -> np.ndarray:
+        return self.array
+
+    def get_affine(self) -> np.ndarray:
+        return self.affine
+
+    def get_metadata(self) -> dict[str, Any]:
+        return self.metadata
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+
+class VectorResource(ABC):
+    """b-values (n_meas,) or b-vectors (n_meas, 3), as their file holds them."""
+
+    @abstractmethod
+    def load(self) -> VectorResource:
+        """The same numbers in memory."""
+
+    @abstractmethod
+    def get(self) -> np.ndarray:
+        """The numbers, float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryBvalResource(VectorResource):
+    """b-values (n_meas,), s/mm²."""
+
+    array: np.ndarray
+
+    def load(self) -> InMemoryBvalResource:
+        return self
+
+    def get(self) -> np.ndarray:
+        return self.array
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryBvecResource(VectorResource):
+    """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
+
+    array: np.ndarray
+
+    def load(self) -> InMemoryBvecResource:
+        return self
+
+    def get(self) -> np.ndarray:
+        return self.array

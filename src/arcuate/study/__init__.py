@@ -1,0 +1,1 @@
+"""From one subject to many: the pipeline, BIDS names, cohorts."""
