@@ -1,0 +1,139 @@
+"""Between images and rows: the voxels of a mask as rows for a model, and its answers back as volumes.
+
+Rows follow the order in which NIfTI stores voxels (x fastest), whatever the memory layout of the arrays.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit, prange
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.resource import VolumeResource
+
+BLOCK = 50_000  # voxels per block: 40 MB of float32 for 200 volumes
+_TILE = 256  # voxels gathered together: long reads from each volume, and rows that stay in the first cache
+
+
+def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarray:
+    """(x, y, z) bool, the voxels to work on; all of them without a mask.
+
+    A voxel is inside where the mask is at least 0.5; NaN is outside. A mask of shape (x, y, z, 1) is accepted.
+
+    Parameters
+    ----------
+    volume : the scan, (x, y, z, n_meas)
+    mask : the mask, (x, y, z), on the same grid
+
+    Raises
+    ------
+    InputError
+        The scan is not 4-D; the mask has another shape, lies elsewhere in the scanner, or is empty.
+    """
+    if len(volume.shape) != 4:
+        raise InputError(
+            f"found an image of shape {volume.shape}; expected 4 dimensions (x, y, z, volumes). "
+            "Give the whole diffusion series, not a single volume of it."
+        )
+    grid = tuple(volume.shape[:3])
+    if mask is None:
+        return np.ones(grid, dtype=bool)
+    shape = tuple(mask.shape)
+    if shape[:3] != grid or shape[3:] not in {(), (1,)}:
+        raise InputError(
+            f"found a mask of shape {shape} for a scan of shape {tuple(volume.shape)}; expected {grid}. "
+            "Resample the mask onto the grid of the scan, or make one with `arcuate mask`."
+        )
+    _check_same_place(volume, mask)
+    array = np.asarray(mask.get_array()).reshape(grid)
+    inside = array if array.dtype == bool else array >= 0.5  # NaN compares false
+    if not inside.any():
+        raise InputError("the mask is empty: no voxel is at or above 0.5. Check that it belongs to this scan.")
+    return inside
+
+
+def _check_same_place(volume: VolumeResource, mask: VolumeResource) -> None:
+    """Refuse a mask whose corners are half a voxel or more from those of the scan; warn above a twentieth."""
+    ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(mask.get_affine(), float)
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in volume.shape[:3]], indexing="ij"), -1).reshape(-1, 3)
+    apart = np.linalg.norm(corners @ (ours - theirs)[:3, :3].T + (ours - theirs)[:3, 3], axis=1).max()
+    smallest = np.linalg.norm(ours[:3, :3], axis=0).min()
+    if apart < 0.05 * smallest:
+        return
+    if np.array_equal(theirs, np.eye(4)):
+        what = "the mask has no geometry of its own (its affine is the identity)"
+    elif apart < 0.5 * smallest:
+        what = f"the affine of the mask differs from that of the scan: its corners are up to {apart:.2g} mm off"
+    else:
+        raise InputError(
+            f"the mask lies elsewhere: its corners are up to {apart:.3g} mm from those of the scan (voxels of "
+            f"{smallest:.3g} mm), although both have {tuple(volume.shape[:3])} voxels. Expected the same grid: "
+            "resample the mask onto the scan, or, if only its header is wrong, copy the affine of the scan into it."
+        )
+    warnings.warn(f"{what}; taken as drawn voxel by voxel on the scan.", InputWarning, stacklevel=4)
+
+
+def masked_blocks(
+    array: np.ndarray, mask: np.ndarray, *, block: int = BLOCK, volumes: np.ndarray | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of at most ``block`` rows of the masked voxels, each with its place among all rows.
+
+    Parameters
+    ----------
+    array : (x, y, z, n_meas)
+        Read block by block, never copied as a whole.
+    mask : (x, y, z) bool
+    volumes : (n,) int or (n_meas,) bool
+        Volumes to take, in this order; all by default.
+
+    Yields
+    ------
+    place : slice into the rows of all masked voxels
+    rows : (n_vox_in_block, n) float32, or float64 where the image is; a new array each time
+    """
+    picked = np.arange(array.shape[3]) if volumes is None else np.arange(array.shape[3])[volumes]
+    picked = np.ascontiguousarray(picked, dtype=np.int64)
+    dtype = np.float64 if array.dtype.itemsize > 4 and array.dtype.kind in "fiu" else np.float32
+    index = np.flatnonzero(mask.ravel(order="F"))
+    for start in range(0, len(index), block):
+        place = slice(start, min(start + block, len(index)))
+        yield place, _gather(array, index[place], picked, dtype)
+
+
+def scatter(values: np.ndarray, mask: np.ndarray, dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
+    """Volume (x, y, z, ...) that holds row ``v`` of ``values`` (n_vox, ...) in masked voxel ``v``, and 0 elsewhere."""
+    index = np.flatnonzero(mask.ravel(order="F"))
+    if len(values) != len(index):
+        raise ValueError(f"{len(values)} rows for {len(index)} masked voxels")
+    tail = values.shape[1:]
+    flat = np.zeros((mask.size, *tail), dtype=dtype, order="F")
+    flat[index] = values
+    return flat.reshape(*mask.shape, *tail, order="F")
+
+
+def _gather(array: np.ndarray, index: np.ndarray, volumes: np.ndarray, dtype: type) -> np.ndarray:
+    """Rows (n, n_volumes) of the voxels at the x-fastest positions ``index``."""
+    rows: np.ndarray = np.empty((len(index), len(volumes)), dtype)
+    if array.flags.f_contiguous and array.dtype in (np.float32, np.float64):
+        _gather_voxels(array.reshape(-1, array.shape[3], order="F"), index, volumes, rows)
+        return rows
+    i, j, k = np.unravel_index(index, array.shape[:3], order="F")
+    if array.flags.c_contiguous:
+        rows[:] = array[i, j, k][:, volumes]
+    else:
+        for column, volume in enumerate(volumes):
+            rows[:, column] = array[..., volume][i, j, k]
+    return rows
+
+
+@njit(cache=True, parallel=True)
+def _gather_voxels(flat, index, volumes, rows):  # type: ignore[no-untyped-def]
+    """``rows[v, c] = flat[index[v], volumes[c]]``, in tiles whose rows stay in the first cache."""
+    for tile in prange((len(index) + _TILE - 1) // _TILE):
+        first, last = tile * _TILE, min((tile + 1) * _TILE, len(index))
+        for column in range(len(volumes)):
+            for v in range(first, last):
+                rows[v, column] = flat[index[v], volumes[column]]

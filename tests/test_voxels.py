@@ -1,0 +1,101 @@
+"""Voxels of a mask as rows, and back; masks that do not belong to the scan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.resource import InMemoryVolumeResource
+from arcuate.voxels import check_mask, masked_blocks, scatter
+
+AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def scan() -> InMemoryVolumeResource:
+    values = np.random.default_rng(0).random((5, 6, 7, 4)).astype(np.float32)
+    return InMemoryVolumeResource(values, AFFINE)
+
+
+@pytest.fixture
+def mask(scan: InMemoryVolumeResource) -> np.ndarray:
+    return np.random.default_rng(1).random(scan.shape[:3]) > 0.4
+
+
+def _rows(array: np.ndarray, mask: np.ndarray, **options: object) -> np.ndarray:
+    return np.concatenate([rows for _, rows in masked_blocks(array, mask, **options)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, ">f4", ">i2"])
+@pytest.mark.parametrize("layout", ["C", "F", "flipped"])
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_rows_come_with_x_fastest_whatever_the_memory_layout(scan, mask, dtype, layout, block):
+    array = (scan.array * 1000).astype(dtype)
+    array = array[::-1, :, ::-1] if layout == "flipped" else np.asarray(array, order=layout)
+    expected = array.transpose(2, 1, 0, 3)[mask.transpose(2, 1, 0)]
+    rows = _rows(array, mask, block=block)
+    np.testing.assert_array_equal(rows, expected)
+    assert rows.dtype == (np.float64 if dtype is np.float64 else np.float32)
+
+
+@pytest.mark.parametrize("volumes", [np.array([3, 0]), np.array([True, False, False, True])])
+def test_rows_of_some_volumes_are_those_columns(scan, mask, volumes):
+    np.testing.assert_array_equal(_rows(scan.array, mask, volumes=volumes), _rows(scan.array, mask)[:, volumes])
+
+
+def test_blocks_cover_every_row_once_and_are_no_longer_than_asked(scan, mask):
+    places = [place for place, _ in masked_blocks(scan.array, mask, block=11)]
+    assert np.concatenate([np.arange(p.start, p.stop) for p in places]).tolist() == list(range(mask.sum()))
+    assert max(p.stop - p.start for p in places) == 11
+
+
+def test_scatter_undoes_the_gathering(scan, mask):
+    back = scatter(_rows(scan.array, mask), mask)
+    np.testing.assert_array_equal(back, np.where(mask[..., None], scan.array, 0))
+    assert back.dtype == np.float32
+    assert scatter(np.arange(mask.sum()), mask, dtype=np.uint8).shape == mask.shape
+
+
+def test_without_a_mask_all_voxels_are_inside(scan):
+    assert check_mask(scan, None).all()
+
+
+def test_mask_is_inside_from_one_half_on_and_nan_is_outside(scan):
+    values = np.full(scan.shape[:3], 0.49, dtype=np.float32)
+    values[0, 0, 0], values[1, 0, 0], values[2, 0, 0] = 0.5, np.nan, 255
+    inside = check_mask(scan, InMemoryVolumeResource(values[..., None], AFFINE))
+    assert np.argwhere(inside).tolist() == [[0, 0, 0], [2, 0, 0]]
+
+
+def test_three_dimensional_scan_is_refused(scan):
+    with pytest.raises(InputError, match=r"shape \(5, 6, 7\); expected 4 dimensions"):
+        check_mask(InMemoryVolumeResource(scan.array[..., 0], AFFINE), None)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 7), (5, 6), (5, 6, 7, 2)])
+def test_mask_of_another_shape_is_refused_with_both_shapes(scan, shape):
+    with pytest.raises(InputError, match=r"mask of shape \(.*scan of shape \(5, 6, 7, 4\); expected \(5, 6, 7\)"):
+        check_mask(scan, InMemoryVolumeResource(np.ones(shape), AFFINE))
+
+
+def test_empty_mask_is_refused(scan):
+    with pytest.raises(InputError, match=r"mask is empty"):
+        check_mask(scan, InMemoryVolumeResource(np.zeros(scan.shape[:3]), AFFINE))
+
+
+def test_mask_stored_in_another_orientation_is_refused(scan, mask):
+    flipped = AFFINE @ np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    with pytest.raises(InputError, match=r"lies elsewhere.*copy the affine"):
+        check_mask(scan, InMemoryVolumeResource(mask, flipped))
+
+
+def test_mask_a_little_off_or_without_geometry_is_used_with_a_warning(scan, mask):
+    shifted = AFFINE + np.array([[0, 0, 0, 0.3]] + [[0, 0, 0, 0]] * 3)
+    with pytest.warns(InputWarning, match=r"up to 0\.3 mm off; taken as drawn"):
+        np.testing.assert_array_equal(check_mask(scan, InMemoryVolumeResource(mask, shifted)), mask)
+    with pytest.warns(InputWarning, match=r"no geometry of its own"):
+        check_mask(scan, InMemoryVolumeResource(mask))
+    rounded = AFFINE + 1e-4
+    rounded[3] = [0, 0, 0, 1]
+    check_mask(scan, InMemoryVolumeResource(mask, rounded))
