@@ -1,0 +1,350 @@
+"""Response functions: the signal of one coherent fibre bundle (or tissue) per shell, as zonal harmonics."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import SHELL_GAP
+
+MAX_RATIO = 0.3  # radial over axial diffusivity; above it a response is hardly that of one fibre bundle
+MIN_VOXELS = 100  # fewer voxels make a noisy response
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """Signal of each tissue on each shell, as coefficients of zonal harmonics about +z.
+
+    The response decides the model: one tissue on one weighted shell means single-shell CSD, everything else
+    multi-tissue CSD. Fibre-orientation functions only obey it.
+
+    Parameters
+    ----------
+    tissues : names, white matter first: ``("wm",)`` or ``("wm", "gm", "csf")``
+    bvals : (n_shell,) float, s/mm²
+        b of each row of ``coefs``, lowest first, 0 included where known; NaN where a file did not say.
+    coefs : one (n_shell, n_zonal) float array per tissue
+        Row s, column l/2 multiplies the harmonic Y_l0: MRtrix3's form, in the unit of the signal.
+        An isotropic tissue has one column.
+    algorithm : how it was made: ssst, recursive, tournier, dhollander, file ...
+    made_from : plain numbers and strings about its origin, such as ``n_voxels``, ``evals``, ``s0``
+
+    Raises
+    ------
+    InputError
+        Names and arrays that do not fit together, or numbers that are not finite.
+    """
+
+    tissues: tuple[str, ...]
+    bvals: np.ndarray
+    coefs: tuple[np.ndarray, ...]
+    algorithm: str = "file"
+    made_from: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bvals = np.atleast_1d(np.array(self.bvals, dtype=np.float64))
+        coefs = tuple(np.atleast_2d(np.array(c, dtype=np.float64)) for c in self.coefs)
+        tissues = tuple(str(t) for t in self.tissues)
+        if not tissues or len(set(tissues)) != len(tissues) or len(coefs) != len(tissues):
+            raise InputError(
+                f"found tissues {list(tissues)} and {len(coefs)} tables of coefficients; expected one table for each "
+                "of at least one tissue, names all different."
+            )
+        for tissue, table in zip(tissues, coefs, strict=True):
+            if table.ndim != 2 or len(table) != len(bvals) or table.shape[1] == 0:
+                raise InputError(
+                    f"the response of {tissue} has {len(table)} rows for {len(bvals)} shells; expected one row of "
+                    "zonal coefficients for each shell."
+                )
+            if not np.all(np.isfinite(table)):
+                raise InputError(f"the response of {tissue} holds numbers that are not finite; estimate it again.")
+        if len(bvals) > 1 and not np.all(np.diff(bvals) > 0):
+            raise InputError(f"the shells of a response are {bvals.tolist()}; expected each b once, lowest first.")
+        for array in (bvals, *coefs):
+            array.setflags(write=False)
+        object.__setattr__(self, "tissues", tissues)
+        object.__setattr__(self, "bvals", bvals)
+        object.__setattr__(self, "coefs", coefs)
+
+    @property
+    def weighted(self) -> np.ndarray:
+        """Rows that belong to weighted shells; (n,) int. A shell of unknown b counts as one."""
+        return np.flatnonzero(~(self.bvals <= SHELL_GAP / 2))
+
+    @property
+    def shells(self) -> tuple[float, ...]:
+        """b of the weighted shells, s/mm²; NaN where a file did not say."""
+        return tuple(float(b) for b in self.bvals[self.weighted])
+
+    @property
+    def is_single_shell(self) -> bool:
+        """One tissue on one weighted shell: the model is single-shell CSD."""
+        return len(self.tissues) == 1 and len(self.weighted) == 1
+
+    @property
+    def lmax(self) -> int:
+        """Highest degree of any tissue."""
+        return max(self.lmax_of_tissues)
+
+    @property
+    def lmax_of_tissues(self) -> tuple[int, ...]:
+        """Highest degree of each tissue; 0 is isotropic."""
+        return tuple(2 * (table.shape[1] - 1) for table in self.coefs)
+
+    @property
+    def s0(self) -> float | None:
+        """Signal of the first tissue at b = 0, or None where the response has no such row."""
+        at_b0 = np.flatnonzero(self.bvals <= SHELL_GAP / 2)
+        return float(self.coefs[0][at_b0[0], 0] / math.sqrt(4 * math.pi)) if len(at_b0) else None
+
+    def get_tissue(self, tissue: str) -> np.ndarray:
+        """(n_shell, n_zonal) coefficients of one tissue."""
+        if tissue not in self.tissues:
+            raise InputError(f"the response has no tissue {tissue!r}; it has {', '.join(self.tissues)}.")
+        return self.coefs[self.tissues.index(tissue)]
+
+    def get_zonal(self) -> np.ndarray:
+        """(n_zonal,) coefficients of the single weighted shell of a single-shell response."""
+        if not self.is_single_shell:
+            raise InputError(
+                f"found a response of {len(self.tissues)} tissues on the shells {_as_list(self.shells)}; single-shell "
+                "CSD takes one tissue on one shell. Estimate it with algorithm 'ssst', 'tournier' or 'recursive'."
+            )
+        return self.coefs[0][self.weighted[0]]
+
+    def on_cosines(self, cosines: np.ndarray, tissue: str | None = None) -> np.ndarray:
+        """Signal at angles to the fibre with the given cosines; (n_shell, n), for profiles and checks."""
+        table = self.coefs[0] if tissue is None else self.get_tissue(tissue)
+        return table @ zonal_harmonics(cosines, 2 * (table.shape[1] - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for JSON; :meth:`from_dict` reads them back exactly."""
+        return {
+            "algorithm": self.algorithm,
+            "bvals": [None if math.isnan(b) else float(b) for b in self.bvals],
+            "tissues": {t: table.tolist() for t, table in zip(self.tissues, self.coefs, strict=True)},
+            "made_from": _plain(self.made_from),
+            "basis": "zonal harmonics Y_l0 (orthonormal), l = 0 2 4 ..., fibre along +z: MRtrix3's response form",
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Response:
+        """Response from :meth:`to_dict`."""
+        try:
+            tables = content["tissues"]
+            bvals = [math.nan if b is None else float(b) for b in content["bvals"]]
+            coefs = tuple(np.array(table, dtype=np.float64) for table in tables.values())
+            return cls(
+                tuple(tables), np.array(bvals), coefs, str(content["algorithm"]), dict(content.get("made_from", {}))
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"this is not a response written by arcuate ({error!r}); expected the entries algorithm, bvals and "
+                "tissues. Write it with `arcuate response`."
+            ) from error
+
+    def to_json(self) -> str:
+        """The response as JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Response:
+        """Response from JSON text."""
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"the response is not JSON: {error}.") from error
+        return cls.from_dict(content)
+
+    def to_mrtrix(self, tissue: str | None = None) -> str:
+        """Text of one tissue as MRtrix3 reads it: a line of shells, then one row of coefficients per shell.
+
+        A single-shell response is written as the one row that ``dwi2fod csd`` takes.
+        """
+        table = self.coefs[0] if tissue is None else self.get_tissue(tissue)
+        rows = self.weighted if self.is_single_shell else np.arange(len(self.bvals))
+        lines = []
+        if not np.any(np.isnan(self.bvals[rows])):
+            lines.append("# Shells: " + ",".join(f"{b:.10g}" for b in self.bvals[rows]))
+        lines += [" ".join(f"{value:.17g}" for value in table[row]) for row in rows]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_mrtrix(cls, texts: dict[str, str], bvals: np.ndarray | None = None) -> Response:
+        """Response from MRtrix3's text, ``{tissue: text}``.
+
+        Parameters
+        ----------
+        bvals : (n_shell,) float, s/mm²
+            The shells, for files without the line ``# Shells:``; without both, a single row is of unknown b.
+        """
+        shells, coefs = None if bvals is None else np.atleast_1d(np.asarray(bvals, dtype=np.float64)), []
+        for tissue, text in texts.items():
+            found, table = _parse_mrtrix(tissue, text)
+            if found is not None:
+                if shells is not None and (len(shells) != len(found) or np.any(np.abs(shells - found) > SHELL_GAP)):
+                    raise InputError(
+                        f"the response of {tissue} is for the shells {found.tolist()}, expected {shells.tolist()}; "
+                        "give responses made from the same scan."
+                    )
+                shells = found if shells is None else shells
+            coefs.append(table)
+        if shells is None:
+            if len(coefs) != 1 or len(coefs[0]) != 1:
+                raise InputError(
+                    "the response files have several rows but no line '# Shells: ...' that says which b-values they "
+                    "belong to; add it at their top, as dwi2response does."
+                )
+            shells = np.array([math.nan])
+        return cls(tuple(texts), shells, tuple(coefs), "file")
+
+    def with_origin(self, **facts: Any) -> Response:
+        """The same response with more said about its origin."""
+        return replace(self, made_from={**self.made_from, **facts})
+
+
+def merge_responses(responses: list[Response]) -> Response:
+    """One response of all tissues, from responses on the same shells."""
+    first = responses[0]
+    for other in responses[1:]:
+        if other.bvals.shape != first.bvals.shape or np.any(np.abs(other.bvals - first.bvals) > SHELL_GAP):
+            raise InputError(
+                f"found responses on the shells {first.bvals.tolist()} and {other.bvals.tolist()}; expected the same "
+                "shells in all. Give responses made from the same scan by one algorithm."
+            )
+    tissues = tuple(t for r in responses for t in r.tissues)
+    return Response(
+        tissues, first.bvals, tuple(c for r in responses for c in r.coefs), first.algorithm, first.made_from
+    )
+
+
+def zonal_harmonics(cosines: np.ndarray, lmax: int) -> np.ndarray:
+    """Y_l0 at angles with the given cosines; (lmax/2 + 1, n) float."""
+    x = np.asarray(cosines, dtype=np.float64)
+    rows = [math.sqrt((2 * deg + 1) / (4 * math.pi)) * _legendre(deg, x) for deg in range(0, lmax + 1, 2)]
+    return np.stack(rows)
+
+
+def tensor_zonal(evals: np.ndarray, s0: float, b: float, lmax: int) -> np.ndarray:
+    """Zonal coefficients of a prolate tensor's signal on one shell, by exact integration.
+
+    Parameters
+    ----------
+    evals : (3,) float, mm²/s
+        Axial diffusivity first; the radial one is the mean of the other two.
+    s0 : float, signal at b = 0
+    b : float, s/mm²
+
+    Returns
+    -------
+    (lmax/2 + 1,) float
+        r_l = 2π ∫ S(t) Y_l0(t) dt over t in [-1, 1], S(t) = s0 exp(-b (λ⊥ + (λ∥ - λ⊥) t²)).
+    """
+    axial, radial = float(evals[0]), float(np.mean(evals[1:]))
+    nodes, weights = np.polynomial.legendre.leggauss(96)
+    signal = s0 * np.exp(-b * (radial + (axial - radial) * nodes**2))
+    return 2 * math.pi * zonal_harmonics(nodes, lmax) @ (weights * signal)
+
+
+def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **origin: Any) -> Response:
+    """Single-shell response of a tensor, b = 0 row included (algorithm ``ssst``)."""
+    evals = np.asarray(evals, dtype=np.float64)
+    rows = np.zeros((2, lmax // 2 + 1))
+    rows[0, 0] = s0 * math.sqrt(4 * math.pi)
+    rows[1] = tensor_zonal(evals, s0, b, lmax)
+    facts = {"evals": [float(e) for e in evals], "s0": float(s0), "ratio": float(np.mean(evals[1:]) / evals[0])}
+    return Response(("wm",), np.array([0.0, b]), (rows,), "ssst", {**facts, **origin})
+
+
+def check_response(response: Response) -> None:
+    """Refuse a response that cannot be that of a fibre bundle, warn of a doubtful one.
+
+    Raises
+    ------
+    InputError
+        No signal, or more signal along the fibre than across it (not prolate).
+    """
+    table = response.coefs[0][response.weighted]
+    if not np.all(table[:, 0] > 0):
+        raise InputError(
+            f"the response of {response.tissues[0]} has no signal (mean coefficient {float(table[:, 0].min()):.4g}); "
+            "expected a positive one. Check the mask and the data it was estimated from."
+        )
+    if table.shape[1] > 1:
+        along, across = zonal_harmonics(np.array([1.0, 0.0]), 2 * (table.shape[1] - 1)).T
+        highest = table[-1]
+        if highest[1] >= 0 or highest @ along >= highest @ across:
+            raise InputError(
+                f"the response of {response.tissues[0]} is not prolate: its signal along the fibre is "
+                f"{float(highest @ along):.4g}, across it {float(highest @ across):.4g}; expected less along than "
+                "across. Check the frame of the b-vectors and the voxels it was estimated from."
+            )
+    ratio, n_voxels = response.made_from.get("ratio"), response.made_from.get("n_voxels")
+    if ratio is not None and ratio > MAX_RATIO:
+        warnings.warn(
+            f"the response is fat: radial over axial diffusivity is {ratio:.2f}, expected about 0.2 (below "
+            f"{MAX_RATIO}). Look at the voxels it was estimated from.",
+            InputWarning,
+            stacklevel=3,
+        )
+    if n_voxels is not None and n_voxels < MIN_VOXELS:
+        warnings.warn(
+            f"the response was estimated from {n_voxels} voxels; expected at least {MIN_VOXELS}. Use a larger mask "
+            "or a lower threshold.",
+            InputWarning,
+            stacklevel=3,
+        )
+
+
+def _legendre(degree: int, x: np.ndarray) -> np.ndarray:
+    before, value = np.zeros_like(x), np.ones_like(x)
+    for n in range(degree):
+        before, value = value, ((2 * n + 1) * x * value - n * before) / (n + 1)
+    return value
+
+
+def _parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray]:
+    shells, rows = None, []
+    try:
+        for line in text.splitlines():
+            comment = line.partition("#")[2].strip()
+            if comment.lower().startswith("shells:"):
+                shells = np.array([float(b) for b in comment[len("shells:") :].replace(",", " ").split()])
+            numbers = line.partition("#")[0].replace(",", " ").split()
+            if numbers:
+                rows.append([float(n) for n in numbers])
+    except ValueError as error:
+        raise InputError(f"the response of {tissue} is not a table of numbers: {error}.") from error
+    if not rows or len({len(r) for r in rows}) != 1:
+        raise InputError(
+            f"the response of {tissue} has rows of {sorted({len(r) for r in rows})} numbers; expected rows of equal "
+            "length, one for each shell."
+        )
+    if shells is not None and len(shells) != len(rows):
+        raise InputError(
+            f"the response of {tissue} names {len(shells)} shells but has {len(rows)} rows; expected one row each."
+        )
+    return shells, np.array(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings, lists and dicts only, so that JSON takes it."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _as_list(shells: tuple[float, ...]) -> str:
+    return ", ".join("unknown" if math.isnan(b) else f"{b:.0f}" for b in shells) or "none"
