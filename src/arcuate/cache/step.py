@@ -1,0 +1,220 @@
+"""What makes a function a step: its name, its version, and which of its arguments decide the result."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Arguments of these names say how a result is computed or shown, never what it is.
+NOT_IN_KEY = frozenset(
+    {"threads", "n_threads", "num_threads", "n_jobs", "device", "progress", "show_progress", "verbose", "quiet"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A function whose results can be kept.
+
+    Parameters
+    ----------
+    function : the function without the cache
+    version : int or str
+        Beside the definition of the step: raised by hand when the step gives other numbers. Without one, a digest of
+        the function's own code, so that an edited function never meets the results of its former self.
+    outputs : names of the result's volumes among the flat files, see :func:`cacheable`
+    ignore : names of arguments that are not in the key
+    """
+
+    function: Callable[..., Any]
+    version: int | str
+    outputs: tuple[str, ...] | Mapping[str, str] | None
+    ignore: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """Name that the flat files start with: ``estimate_dti``."""
+        return self.function.__name__
+
+    @property
+    def label(self) -> str:
+        """Name that :meth:`Cache.status` shows: ``Dti.estimate_dti``."""
+        return self.function.__qualname__.rsplit("<locals>.", 1)[-1]
+
+    @property
+    def identity(self) -> str:
+        """Name that no other step has: module and qualified name; for a script, the name of its file."""
+        module = self.function.__module__
+        if module == "__main__":
+            path = getattr(sys.modules["__main__"], "__file__", None)
+            module = f"__main__:{Path(path).stem}" if path else module
+        return f"{module}.{self.function.__qualname__}"
+
+    def answers_to(self, name: str) -> bool:
+        """Whether ``name`` means this step: its plain, qualified or full name."""
+        return name in {self.name, self.label, self.function.__qualname__, self.identity}
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The call's arguments by name, defaults written out."""
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound
+
+    def deciding(self, bound: inspect.BoundArguments) -> dict[str, Any]:
+        """The arguments that decide the result, by name; ``**options`` are laid out flat."""
+        named: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            if self.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                named.update(value)
+            else:
+                named[name] = value
+        return {name: value for name, value in named.items() if name not in self.ignore}
+
+
+class Runner(Protocol):
+    """What an open cache offers to a step."""
+
+    def run(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
+
+
+_ACTIVE: ContextVar[Runner | None] = ContextVar("arcuate_cache", default=None)
+_OPEN: list[Runner] = []  # every cache that is open in this process, for threads that opened none themselves
+_OPEN_LOCK = threading.Lock()
+
+
+def active_cache() -> Runner | None:
+    """The cache that a step called here and now would use.
+
+    The innermost one opened in this context; in a thread that opened none, the one that is open in the process, if
+    there is exactly one.
+    """
+    if not _OPEN:
+        return None
+    runner = _ACTIVE.get()
+    if runner is not None:
+        return runner if runner in _OPEN else None
+    distinct = list(dict.fromkeys(_OPEN))
+    return distinct[0] if len(distinct) == 1 else None
+
+
+def activate(runner: Runner) -> Token[Runner | None]:
+    """Make ``runner`` the cache of this context until :func:`deactivate`."""
+    with _OPEN_LOCK:
+        _OPEN.append(runner)
+    return _ACTIVE.set(runner)
+
+
+def deactivate(runner: Runner, token: Token[Runner | None]) -> None:
+    """Undo :func:`activate`."""
+    with _OPEN_LOCK:
+        _OPEN.remove(runner)
+    _ACTIVE.reset(token)
+
+
+@overload
+def cacheable(step: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def cacheable(
+    *,
+    version: int | None = None,
+    outputs: Iterable[str] | Mapping[str, str] | None = None,
+    ignore: Iterable[str] = (),
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def cacheable(
+    step: Callable[..., Any] | None = None,
+    /,
+    *,
+    version: int | None = None,
+    outputs: Iterable[str] | Mapping[str, str] | None = None,
+    ignore: Iterable[str] = (),
+) -> Any:
+    """The function as a step whose results an open :class:`~arcuate.cache.Cache` keeps.
+
+    Outside a cache it is the plain function. Written ``@cacheable`` or ``@cacheable(version=1)``, below
+    ``@staticmethod`` or ``@classmethod`` where there is one. A step must be a function of its arguments alone:
+    globals and enclosed variables are not seen.
+
+    Parameters
+    ----------
+    version : int
+        To be raised when the step gives other numbers for the same arguments. Left out, the step is known by a
+        digest of its own code (not of the functions it calls).
+    outputs : names or {part: name}
+        Names of the flat files. For a tuple, one name per member; otherwise from the name of the field, or from the
+        name in ``to_cache``, to that of the file: ``{"volume": "estimate_noddi"}``. Volumes without a name here are
+        kept, and have no flat file. By default every volume has one: the name of the step for the only volume, and
+        for a field called ``volume``; the name of the step, an underscore and the field or number for the others.
+    ignore : names of arguments
+        Not in the key, because they cannot change the result, such as a progress bar. Threads, device, progress and
+        verbosity are known already.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if isinstance(function, staticmethod | classmethod):
+            return type(function)(decorate(function.__func__))
+        if not callable(function) or not hasattr(function, "__qualname__"):
+            raise TypeError(f"@cacheable expects a function, not {function!r}")
+        flat = outputs if outputs is None or isinstance(outputs, Mapping) else tuple(outputs)
+        known = Step(
+            function,
+            version=_code_digest(function) if version is None else int(version),
+            outputs=(flat,) if isinstance(flat, str) else flat,
+            ignore=NOT_IN_KEY | frozenset(ignore),
+        )
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            cache = active_cache()
+            if cache is None:
+                return function(*args, **kwargs)
+            return cache.run(known, args, kwargs)
+
+        cast(Any, wrapper).step = known
+        return wrapper
+
+    return decorate if step is None else decorate(step)
+
+
+def step_of(function: Callable[..., Any]) -> Step:
+    """The step behind a function decorated with :func:`cacheable`."""
+    step = getattr(function, "step", None)
+    if not isinstance(step, Step):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"{name} is no step: expected a function decorated with @cacheable")
+    return step
+
+
+def _code_digest(function: Callable[..., Any]) -> str:
+    """Digest of what a function does by itself: its byte code and constants, not where it is written."""
+    digest = hashlib.sha256()
+
+    def visit(code: CodeType) -> None:
+        digest.update(repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars)).encode())
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                visit(constant)
+            elif isinstance(constant, frozenset):
+                digest.update(repr(sorted(map(repr, constant))).encode())
+            else:
+                digest.update(repr(constant).encode())
+
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return "code:unknown"
+    visit(code)
+    return f"code:{digest.hexdigest()[:16]}"
