@@ -167,6 +167,24 @@ class GradientTable:
             raise InputError(f"found no shell at b = {b:g} s/mm²; the scan has shells at {have}. Choose one of them.")
         return nearest
 
+    def check_count(self, n_volumes: int) -> None:
+        """Refuse an image with another number of volumes than the table has."""
+        if n_volumes != len(self):
+            raise InputError(
+                f"found {len(self)} b-values and b-vectors for an image of {n_volumes} volumes; expected one of each "
+                "per volume. Check that the files belong to this image."
+            )
+
+    def require_b0(self, purpose: str) -> np.ndarray:
+        """Indices of the b=0 volumes; refuses a scan without one, naming what needs it."""
+        index = np.flatnonzero(self.is_b0)
+        if len(index) == 0:
+            raise InputError(
+                f"{purpose} needs a b=0 volume; the lowest b-value is {self.bvals.min():g} s/mm², above "
+                f"b0_threshold = {self.b0_threshold:g}. Raise b0_threshold (--b0-threshold) if that counts as b=0."
+            )
+        return index
+
     def subset(self, index: np.ndarray) -> GradientTable:
         """Table of the volumes picked by ``index`` (integers or a boolean mask)."""
         index = np.asarray(index)
