@@ -88,12 +88,11 @@ class Dwi:
         from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 
         folder = Path(folder)
-        bvals, bvecs = self.bval.get(), self.bvec.get()
         _ = self.gradients
         return Dwi(
             NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz"),
-            FslBvalResource.save(bvals, folder / f"{basename}.bval"),
-            FslBvecResource.save(bvecs, folder / f"{basename}.bvec"),
+            FslBvalResource.save(self.bval, folder / f"{basename}.bval"),
+            FslBvecResource.save(self.bvec, folder / f"{basename}.bvec"),
             self.b0_threshold,
         )
 

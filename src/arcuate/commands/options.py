@@ -80,10 +80,11 @@ def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> No
 def read_scan(dwi: Path, bval: Path | None, bvec: Path | None, grad: Path | None, b0_threshold: float) -> Dwi:
     """The scan behind the paths, gradient files found beside it when not given; lazy, but checked."""
     from arcuate.dwi import Dwi
-    from arcuate.io import find_gradients
+    from arcuate.io import NiftiVolumeResource, find_gradients
 
-    volume, bvals, bvecs = find_gradients(dwi, bval=bval, bvec=bvec, grad=grad)
-    scan = Dwi(volume, bvals, bvecs, b0_threshold)
+    volume = NiftiVolumeResource(dwi)
+    affine = volume.get_affine()
+    scan = Dwi(volume, *find_gradients(dwi, bval=bval, bvec=bvec, grad=grad).resources(affine), b0_threshold)
     _ = scan.gradients
     return scan
 

@@ -1,0 +1,136 @@
+"""Names, sidecars and folders of the output: BIDS derivatives, after draft BEP016."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import arcuate
+from arcuate.io import NiftiVolumeResource, write_text_atomically
+from arcuate.resource import VolumeResource
+
+BIDS_VERSION = "1.10.0"
+_ENTITY = re.compile(r"^[a-zA-Z0-9]+-[a-zA-Z0-9+]+$")
+SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"
+SH_BASIS = "real, even, orthonormal, coefficient l(l+1)/2+m (MRtrix3; DIPY tournier07, legacy=False)"
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Where the results of one scan go, and what they are called.
+
+    Parameters
+    ----------
+    out : folder of the whole data set
+    prefix : what every file name begins with, as ``sub-01_ses-02_acq-b3000``
+    """
+
+    out: Path
+    prefix: str
+
+    @classmethod
+    def of_scan(cls, out: Path, scan: Path) -> Derivatives:
+        """Names for the results of the scan at ``scan``; a name that is not BIDS keeps its stem as prefix."""
+        return cls(Path(out), scan_prefix(scan))
+
+    @property
+    def subject(self) -> str:
+        """First part of the prefix, as ``sub-01``, or the whole of it where the input is not BIDS."""
+        return self.entities.get("sub", self.prefix)
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Label by key, the key kept in front: ``{"sub": "sub-01", "ses": "ses-02"}``; empty where not BIDS."""
+        parts = self.prefix.split("_")
+        if not (parts[0].startswith("sub-") and all(_ENTITY.match(p) for p in parts)):
+            return {}
+        return {p.split("-", 1)[0]: p for p in parts}
+
+    @property
+    def folder(self) -> Path:
+        """``<out>/sub-01[/ses-02]/dwi``."""
+        session = self.entities.get("ses")
+        base = self.out / self.subject
+        return (base / session if session else base) / "dwi"
+
+    @property
+    def report(self) -> Path:
+        """``<out>/sub-01.html``, with the prefix where one subject has several scans."""
+        return self.out / f"{self.prefix}.html"
+
+    def path(self, name: str) -> Path:
+        """Path of one result, ``name`` such as ``desc-brain_mask.nii.gz``."""
+        return self.folder / f"{self.prefix}_{name}"
+
+    def dwimap(self, model: str, param: str, label: str | None = None) -> Path:
+        """Path of a parameter map, as ``..._model-tensor_param-fa_dwimap.nii.gz``."""
+        middle = f"model-{model}_param-{param}" + (f"_label-{label}" if label else "")
+        return self.path(f"{middle}_dwimap.nii.gz")
+
+    def write_dataset_description(self) -> Path:
+        """``<out>/dataset_description.json``; one that is there already stays."""
+        path = self.out / "dataset_description.json"
+        if not path.exists():
+            write_json(
+                path,
+                {
+                    "Name": "arcuate derivatives",
+                    "BIDSVersion": BIDS_VERSION,
+                    "DatasetType": "derivative",
+                    "GeneratedBy": [{"Name": "arcuate", "Version": arcuate.__version__}],
+                },
+            )
+        return path
+
+
+def scan_prefix(scan: Path) -> str:
+    """Stem of a scan's file name without the suffixes ``.nii.gz``, ``.nii`` and ``_dwi``."""
+    stem = Path(scan).name
+    for suffix in (".gz", ".nii"):
+        stem = stem.removesuffix(suffix)
+    return stem.removesuffix("_dwi") or stem
+
+
+def sidecar_of(image: Path) -> Path:
+    """``x.json`` for ``x.nii.gz``."""
+    return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> VolumeResource:
+    """Write an image and its JSON sidecar, each whole or not at all; the volume backed by the file."""
+    saved = NiftiVolumeResource.save(volume, path)
+    write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": arcuate.__version__}]})
+    return saved
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` as JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, default=_as_json, ensure_ascii=False) + "\n"
+    write_text_atomically(path, text)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def input_facts(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """Name and sha256 of each input file, for a sidecar."""
+    return {role: {"File": path.name, "SHA256": file_sha256(path)} for role, path in paths.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
