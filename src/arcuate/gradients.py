@@ -12,10 +12,12 @@ from arcuate.errors import InputError, InputWarning
 
 B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
 SHELL_GAP = 100.0  # s/mm²; a larger gap between sorted b-values separates two shells
+NORM_TOLERANCE = 0.05  # a b-vector whose length is further from 1 is refused
+NORM_EXACT = 0.01  # one whose length is further from 1 is scaled with a warning
 SHELL_WIDTH = 200.0  # s/mm²; a wider shell is refused
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shell:
     """Weighted volumes that share one b-value."""
 
@@ -61,6 +63,8 @@ class GradientTable:
                 "expected (n,) and (n, 3). Check that both files belong to the same scan."
             )
         _check_bvals(bvals)
+        if not self.b0_threshold >= 0:  # also NaN
+            raise InputError(f"found b0_threshold = {self.b0_threshold}; expected a number of s/mm², zero or above.")
         directions = _unit_directions(directions, bvals > self.b0_threshold)
         bvals.setflags(write=False)
         directions.setflags(write=False)
@@ -75,12 +79,17 @@ class GradientTable:
 
         Parameters
         ----------
-        bvals : (n_meas,) float, s/mm²
+        bvals : (n_meas,), (n_meas, 1) or (1, n_meas) float, s/mm²
         bvecs : (n_meas, 3) or (3, n_meas) float
         affine : (4, 4) float, voxel indices to scanner mm
         """
-        rows = bvecs_as_rows(np.asarray(bvecs, dtype=np.float64), len(np.atleast_1d(bvals)))
-        return cls(np.atleast_1d(bvals), rows @ image_to_scanner(affine).T, b0_threshold)
+        bvals = np.asarray(bvals, dtype=np.float64)
+        if bvals.ndim <= 2 and max(bvals.shape, default=1) == bvals.size:
+            bvals = bvals.reshape(-1)
+        _check_unit_of(bvals)
+        is_weighted = bvals > b0_threshold if bvals.ndim == 1 else None
+        rows = bvecs_as_rows(np.asarray(bvecs, dtype=np.float64), len(bvals), is_weighted)
+        return cls(bvals, rows @ image_to_scanner(affine).T, b0_threshold)
 
     def to_fsl(self, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """b-values (n_meas,) and b-vectors (n_meas, 3) as FSL writes them for an image with this affine."""
@@ -92,6 +101,7 @@ class GradientTable:
         table = np.atleast_2d(np.asarray(table, dtype=np.float64))
         if table.ndim != 2 or table.shape[1] != 4:
             raise InputError(f"found a gradient table of shape {table.shape}; expected rows of 4 numbers: x y z b.")
+        _check_unit_of(table[:, 3])
         return cls(table[:, 3], table[:, :3], b0_threshold)
 
     def to_mrtrix(self) -> np.ndarray:
@@ -114,7 +124,9 @@ class GradientTable:
 
     def __repr__(self) -> str:
         try:
-            shells = ", ".join(f"{len(s)} at b={s.b:.0f}" for s in self.shells)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InputWarning)
+                shells = ", ".join(f"{len(s)} at b={s.b:.0f}" for s in self.shells)
         except InputError:
             shells = "no distinct shells"
         return f"GradientTable({len(self)} volumes: {int(self.is_b0.sum())} b=0; {shells})"
@@ -143,15 +155,15 @@ class GradientTable:
             low, high = self.bvals[group].min(), self.bvals[group].max()
             if high - low > SHELL_WIDTH:
                 raise InputError(
-                    f"the b-values between {low:g} and {high:g} s/mm² form no distinct shell ({len(group)} volumes, "
-                    f"no gap above {SHELL_GAP:g}); expected shells at most {SHELL_WIDTH:g} wide. Models that need "
+                    f"the b-values {_list(self.bvals[group])} s/mm² form no distinct shell ({len(group)} volumes, no "
+                    f"gap above {SHELL_GAP:g}); expected shells at most {SHELL_WIDTH:g} wide. Models that need "
                     "shells cannot use this scan; take out the volumes between the shells first."
                 )
-        lowest = float(self.bvals[order[0]])
-        if lowest <= 2 * B0_THRESHOLD:
+        low = self.bvals[order][self.bvals[order] <= 2 * B0_THRESHOLD]
+        if len(low):
             warnings.warn(
-                f"the lowest weighted b-value is {lowest:g} s/mm², above b0_threshold = {self.b0_threshold:g}: "
-                f"if these volumes are meant as b=0, raise b0_threshold (--b0-threshold) to {np.ceil(lowest):g}.",
+                f"the lowest weighted b-value is {low[0]:g} s/mm², above b0_threshold = {self.b0_threshold:g}: "
+                f"if such volumes are meant as b=0, raise b0_threshold (--b0-threshold) to {np.ceil(low[-1]):g}.",
                 InputWarning,
                 stacklevel=2,
             )
@@ -216,25 +228,33 @@ def image_to_scanner(affine: np.ndarray) -> np.ndarray:
     return polar @ flip
 
 
-def bvecs_as_rows(bvecs: np.ndarray, n_meas: int) -> np.ndarray:
-    """b-vectors as (n_meas, 3), from one vector per row or per column."""
+def bvecs_as_rows(bvecs: np.ndarray, n_meas: int, is_weighted: np.ndarray | None = None) -> np.ndarray:
+    """b-vectors as (n_meas, 3), from one vector per row or per column.
+
+    Three vectors can be read both ways: they are rows, unless only the columns make sense as unit vectors (and zeros
+    where ``is_weighted`` is False).
+    """
     bvecs = np.atleast_2d(bvecs)
-    if bvecs.shape == (n_meas, 3) and n_meas != 3:
+    if bvecs.shape == (3, 3) == (n_meas, 3):
+        return bvecs if _is_plausible(bvecs, is_weighted) or not _is_plausible(bvecs.T, is_weighted) else bvecs.T
+    if bvecs.shape == (n_meas, 3):
         return bvecs
     if bvecs.shape == (3, n_meas):
-        if n_meas == 3 and _rows_are_unit(bvecs) and not _rows_are_unit(bvecs.T):
-            return bvecs
         return bvecs.T
-    count = bvecs.shape[0] if bvecs.shape[1] == 3 else bvecs.shape[-1]
+    if bvecs.ndim != 2 or 3 not in bvecs.shape:
+        raise InputError(f"found b-vectors as an array of shape {bvecs.shape}; expected (n, 3).")
+    count = bvecs.shape[0] if bvecs.shape[1] == 3 else bvecs.shape[1]
     raise InputError(
-        f"found {count} b-vectors (array of shape {bvecs.shape}) for {n_meas} b-values; expected as many of one as "
-        "of the other. Check that both files belong to the same scan."
+        f"found {count} b-vectors for {n_meas} b-values; expected as many of one as of the other. "
+        "Check that both files belong to the same scan."
     )
 
 
-def _rows_are_unit(rows: np.ndarray) -> bool:
+def _is_plausible(rows: np.ndarray, is_weighted: np.ndarray | None) -> bool:
     norms = np.linalg.norm(np.nan_to_num(rows), axis=1)
-    return bool(np.all((norms < 1e-6) | (np.abs(norms - 1) < 0.05)))
+    is_unit = np.abs(norms - 1) <= NORM_TOLERANCE
+    may_be_zero = np.ones(len(rows), dtype=bool) if is_weighted is None else ~is_weighted
+    return bool(np.all(is_unit | (may_be_zero & (norms < 1e-6))))
 
 
 def _check_bvals(bvals: np.ndarray) -> None:
@@ -246,12 +266,17 @@ def _check_bvals(bvals: np.ndarray) -> None:
             f"volume {bad[0]} has the b-value {bvals[bad[0]]}; expected a finite number of s/mm², zero or above. "
             "Check the b-value file."
         )
-    if 0 < bvals.max() < 50:
+
+
+def _check_unit_of(bvals: np.ndarray) -> None:
+    """Warn about b-values that look like ms/µm²; asked once, where a file's content comes in."""
+    finite = bvals[np.isfinite(bvals)]
+    if 0 < finite.max(initial=0.0) < B0_THRESHOLD:
         warnings.warn(
-            f"the largest b-value is {bvals.max():g}: if the file is in ms/µm², multiply it by 1000; "
+            f"the largest b-value is {finite.max():g}: if the file is in ms/µm², multiply it by 1000; "
             "arcuate takes s/mm² and never rescales.",
             InputWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
@@ -268,26 +293,32 @@ def _unit_directions(directions: np.ndarray, is_weighted: np.ndarray) -> np.ndar
             f"({len(lost)} such volumes); expected a unit vector. Check the b-vector file, or raise b0_threshold "
             "(--b0-threshold) if these are b=0 volumes."
         )
-    off = np.abs(norms - 1)
-    wrong = np.flatnonzero(~is_zero & (off > 0.05) & is_weighted)
+    off = np.where(is_zero, 0.0, np.abs(norms - 1))
+    wrong = np.flatnonzero((off > NORM_TOLERANCE) & is_weighted)
     if len(wrong):
         raise InputError(
             f"the b-vector of volume {wrong[0]} has length {norms[wrong[0]]:.4g}; expected 1 (within 5 %) or 0. "
             "If lengths carry the b-value, write plain unit vectors and the true b-values instead."
         )
-    if np.any(~finite):
-        warnings.warn(
-            f"{int((~finite).sum())} b=0 volumes have a b-vector that is not a number; taken as zero.",
-            InputWarning,
-            stacklevel=4,
-        )
-    rounded = ~is_zero & (off > 0.01)
-    if np.any(rounded):
-        warnings.warn(
-            f"{int(rounded.sum())} b-vectors are not of unit length (worst: {norms[off * ~is_zero > 0.01][0]:.4f}); "
-            "scaled to 1.",
-            InputWarning,
-            stacklevel=4,
-        )
-    safe = np.where(is_zero, 1.0, norms)
-    return np.where(is_zero[:, None], 0.0, np.where(finite[:, None], directions, 0.0) / safe[:, None])
+    if not np.all(finite):
+        _warn_repaired(f"{_count(~finite)} with b=0 had a b-vector that is not a number; taken as zero")
+    if np.any(off > NORM_EXACT):
+        worst = norms[np.argmax(off)]
+        _warn_repaired(f"{_count(off > NORM_EXACT)} had a b-vector off unit length (worst: {worst:.4f}); scaled to 1")
+    clean = np.where(finite[:, None], directions, 0.0)
+    return np.where(is_zero[:, None], 0.0, clean / np.where(is_zero, 1.0, norms)[:, None])
+
+
+def _list(bvals: np.ndarray) -> str:
+    """Distinct values, the middle ones left out where there are many."""
+    words = [f"{b:g}" for b in np.unique(bvals)]
+    return ", ".join(words if len(words) <= 12 else [*words[:6], "...", *words[-6:]])
+
+
+def _warn_repaired(what: str) -> None:
+    warnings.warn(f"{what}.", InputWarning, stacklevel=6)
+
+
+def _count(which: np.ndarray) -> str:
+    n = int(np.count_nonzero(which))
+    return "1 volume" if n == 1 else f"{n} volumes"

@@ -4,7 +4,8 @@ from arcuate.io.atomic import atomic_path, write_text_atomically
 from arcuate.io.gradient_files import (
     FslBvalResource,
     FslBvecResource,
-    GradientFiles,
+    MrtrixBvalResource,
+    MrtrixBvecResource,
     find_gradients,
     read_mrtrix_table,
     write_mrtrix_table,
@@ -14,7 +15,8 @@ from arcuate.io.nifti import NiftiVolumeResource
 __all__ = [
     "FslBvalResource",
     "FslBvecResource",
-    "GradientFiles",
+    "MrtrixBvalResource",
+    "MrtrixBvecResource",
     "NiftiVolumeResource",
     "atomic_path",
     "find_gradients",

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.gradients import B0_THRESHOLD, GradientTable, bvecs_as_rows
+from arcuate.gradients import GradientTable, bvecs_as_rows, image_to_scanner
 from arcuate.io.atomic import write_text_atomically
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource
+from arcuate.io.nifti import NiftiVolumeResource
+from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource, VolumeResource
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _MAX_BYTES = 1 << 26  # no gradient file is that long; an image given by mistake is
@@ -42,9 +43,9 @@ class FslBvalResource(VectorResource):
         )
 
     @staticmethod
-    def save(bval: VectorResource, path: str | os.PathLike[str]) -> FslBvalResource:
+    def save(bval: VectorResource | np.ndarray, path: str | os.PathLike[str]) -> FslBvalResource:
         """Write b-values in one row, as FSL does, completely or not at all."""
-        values = np.asarray(bval.get(), dtype=np.float64)
+        values = np.asarray(bval.get() if isinstance(bval, VectorResource) else bval, dtype=np.float64)
         if values.ndim != 1 or len(values) == 0:
             raise InputError(f"cannot save b-values of shape {values.shape}; expected (n,).")
         write_text_atomically(path, _format_row(values))
@@ -90,9 +91,9 @@ class FslBvecResource(VectorResource):
         return np.ascontiguousarray(table.T) if n_rows == 3 else table
 
     @staticmethod
-    def save(bvec: VectorResource, path: str | os.PathLike[str]) -> FslBvecResource:
+    def save(bvec: VectorResource | np.ndarray, path: str | os.PathLike[str]) -> FslBvecResource:
         """Write b-vectors in three rows, as FSL does, completely or not at all."""
-        vectors = np.asarray(bvec.get(), dtype=np.float64)
+        vectors = np.asarray(bvec.get() if isinstance(bvec, VectorResource) else bvec, dtype=np.float64)
         if vectors.ndim != 2 or vectors.shape[1] != 3 or len(vectors) == 0:
             raise InputError(f"cannot save b-vectors of shape {vectors.shape}; expected (n, 3).")
         write_text_atomically(path, "".join(_format_row(row) for row in vectors.T))
@@ -114,38 +115,33 @@ def write_mrtrix_table(gradients: GradientTable, path: str | os.PathLike[str]) -
 
 
 @dataclass(frozen=True)
-class GradientFiles:
-    """The files that describe the gradients of one image: FSL's pair, or one table of MRtrix3."""
+class MrtrixBvalResource(VectorResource):
+    """b-values (n_meas,) of an MRtrix3 gradient table."""
 
-    bval: Path | None = None
-    bvec: Path | None = None
-    grad: Path | None = None
+    path: Path
 
-    def read(self, affine: np.ndarray, n_volumes: int, b0_threshold: float = B0_THRESHOLD) -> GradientTable:
-        """Gradient table of an image with this affine and number of volumes.
+    def load(self) -> InMemoryBvalResource:
+        return InMemoryBvalResource(self.get())
 
-        Raises
-        ------
-        InputError
-            The files do not fit each other or the image.
-        """
-        if self.grad is not None:
-            table = GradientTable.from_mrtrix(read_mrtrix_table(self.grad), b0_threshold)
-        else:
-            bval, bvec = self.resources(affine)
-            table = GradientTable.from_fsl(bval.get(), bvec.get(), affine, b0_threshold)
-        table.check_count(n_volumes)
-        return table
+    def get(self) -> np.ndarray:
+        return read_mrtrix_table(self.path)[:, 3].copy()
 
-    def resources(self, affine: np.ndarray) -> tuple[VectorResource, VectorResource]:
-        """b-values and b-vectors in FSL's convention; an MRtrix3 table is converted to the image's frame."""
-        if self.grad is not None:
-            # no threshold here: a volume whose vector is zero is judged by whoever makes the table from these
-            bvals, bvecs = GradientTable.from_mrtrix(read_mrtrix_table(self.grad), np.inf).to_fsl(affine)
-            return InMemoryBvalResource(bvals), InMemoryBvecResource(bvecs)
-        assert self.bval is not None
-        assert self.bvec is not None
-        return FslBvalResource(self.bval), FslBvecResource(self.bvec)
+
+@dataclass(frozen=True)
+class MrtrixBvecResource(VectorResource):
+    """b-vectors of an MRtrix3 gradient table, turned to FSL's convention for ``volume``.
+
+    They are turned only; what may be repaired is decided where a GradientTable is made from them.
+    """
+
+    path: Path
+    volume: VolumeResource
+
+    def load(self) -> InMemoryBvecResource:
+        return InMemoryBvecResource(self.get())
+
+    def get(self) -> np.ndarray:
+        return read_mrtrix_table(self.path)[:, :3] @ image_to_scanner(self.volume.get_affine())
 
 
 def find_gradients(
@@ -153,8 +149,10 @@ def find_gradients(
     bval: str | os.PathLike[str] | None = None,
     bvec: str | os.PathLike[str] | None = None,
     grad: str | os.PathLike[str] | None = None,
-) -> GradientFiles:
-    """The gradient files of the image at ``path``: those given, else those beside it.
+) -> tuple[NiftiVolumeResource, VectorResource, VectorResource]:
+    """Volume, b-values and b-vectors of the image at ``path``: the files given, else those beside it.
+
+    The three are what ``Dwi(volume, bval, bvec)`` takes; nothing is read yet.
 
     Looked for, in this order: ``<stem>.bval`` and ``.bvec`` (or ``.bvals``, ``.bvecs``), ``<stem>.b`` (MRtrix3), and
     ``bvals``/``bvecs`` (or ``bval``/``bvec``) in the same folder.
@@ -165,6 +163,9 @@ def find_gradients(
         Files are missing; the message names what was looked for.
     """
     path = Path(path)
+    volume = NiftiVolumeResource(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist. Check the path.")
     given = {"bval": bval, "bvec": bvec, "grad": grad}
     for name, value in given.items():
         if value is not None and not Path(value).is_file():
@@ -172,16 +173,16 @@ def find_gradients(
     if grad is not None:
         if bval is not None or bvec is not None:
             raise InputError("found both --grad and --bval or --bvec; expected one kind. Leave the other out.")
-        return GradientFiles(grad=Path(grad))
+        return volume, MrtrixBvalResource(Path(grad)), MrtrixBvecResource(Path(grad), volume)
     stem = _stem(path)
     found_bval = Path(bval) if bval is not None else _first_file(_candidates(path, stem, "bval"))
     found_bvec = Path(bvec) if bvec is not None else _first_file(_candidates(path, stem, "bvec"))
     table = path.with_name(f"{stem}.b")
     is_generic = found_bval is not None and bval is None and not found_bval.name.startswith(stem)
     if bval is None and bvec is None and table.is_file() and (found_bval is None or found_bvec is None or is_generic):
-        return GradientFiles(grad=table)
+        return volume, MrtrixBvalResource(table), MrtrixBvecResource(table, volume)
     if found_bval is not None and found_bvec is not None:
-        return GradientFiles(bval=found_bval, bvec=found_bvec)
+        return volume, FslBvalResource(found_bval), FslBvecResource(found_bvec)
     missing = "b-values" if found_bval is None else "b-vectors"
     option = "--bval" if found_bval is None else "--bvec"
     kind = "bval" if found_bval is None else "bvec"
