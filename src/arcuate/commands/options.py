@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +16,7 @@ from arcuate.gradients import B0_THRESHOLD
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.io import GradientFiles
     from arcuate.resource import VolumeResource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,8 +24,49 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of one scan, as given on the command line."""
+
+    dwi: Path
+    bval: Path | None
+    bvec: Path | None
+    grad: Path | None
+    b0_threshold: float
+
+    def read(self) -> Dwi:
+        """The scan, gradient files found beside it when not given; voxels stay on disk, the rest is checked."""
+        from arcuate.dwi import Dwi
+        from arcuate.io import NiftiVolumeResource
+
+        volume = NiftiVolumeResource(self.dwi)
+        scan = Dwi(volume, *self.gradient_files.resources(volume.get_affine()), self.b0_threshold)
+        _ = scan.gradients
+        return scan
+
+    @property
+    def gradient_files(self) -> GradientFiles:
+        from arcuate.io import find_gradients
+
+        return find_gradients(self.dwi, bval=self.bval, bvec=self.bvec, grad=self.grad)
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Path of every file that is read, by its role."""
+        files = self.gradient_files
+        found = {"dwi": self.dwi, "bval": files.bval, "bvec": files.bvec, "grad": files.grad}
+        return {role: path for role, path in found.items() if path is not None}
+
+
 def scan_options(function: F) -> F:
-    """DWI and its gradient files, ``--b0-threshold`` and ``--threads``."""
+    """DWI and its gradient files, ``--b0-threshold`` and ``--threads``; passed on as ``scan``, a ScanFiles."""
+
+    @functools.wraps(function)
+    def with_scan(**given: Any) -> Any:
+        files = ScanFiles(**{name: given.pop(name) for name in ("dwi", "bval", "bvec", "grad", "b0_threshold")})
+        return function(scan=files, **given)
+
+    command: Any = with_scan
     for decorate in (
         threads_option,
         click.option(
@@ -37,8 +81,8 @@ def scan_options(function: F) -> F:
         click.option("--bval", type=PATH, help="b-values, s/mm²; default: beside DWI."),
         click.argument("dwi", type=PATH),
     ):
-        function = decorate(function)
-    return function
+        command = decorate(command)
+    return command
 
 
 def threads_option(function: F) -> F:
@@ -75,18 +119,6 @@ def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> No
             f"--threads {value} was asked for, this machine offers {numba.config.NUMBA_NUM_THREADS}; give fewer."
         )
     numba.set_num_threads(value)
-
-
-def read_scan(dwi: Path, bval: Path | None, bvec: Path | None, grad: Path | None, b0_threshold: float) -> Dwi:
-    """The scan behind the paths, gradient files found beside it when not given; lazy, but checked."""
-    from arcuate.dwi import Dwi
-    from arcuate.io import NiftiVolumeResource, find_gradients
-
-    volume = NiftiVolumeResource(dwi)
-    affine = volume.get_affine()
-    scan = Dwi(volume, *find_gradients(dwi, bval=bval, bvec=bvec, grad=grad).resources(affine), b0_threshold)
-    _ = scan.gradients
-    return scan
 
 
 def read_mask(path: Path | None) -> VolumeResource | None:
