@@ -95,6 +95,7 @@ class Runner(Protocol):
 _ACTIVE: ContextVar[Runner | None] = ContextVar("arcuate_cache", default=None)
 _OPEN: list[Runner] = []  # every cache that is open in this process, for threads that opened none themselves
 _OPEN_LOCK = threading.Lock()
+_STEPS: set[str] = set()  # every name that a step answers to
 
 
 def active_cache() -> Runner | None:
@@ -110,6 +111,11 @@ def active_cache() -> Runner | None:
         return runner if runner in _OPEN else None
     distinct = list(dict.fromkeys(_OPEN))
     return distinct[0] if len(distinct) == 1 else None
+
+
+def known_names() -> set[str]:
+    """Names of all steps that were defined in this process."""
+    return set(_STEPS)
 
 
 def activate(runner: Runner) -> Token[Runner | None]:
@@ -176,6 +182,8 @@ def cacheable(
             outputs=(flat,) if isinstance(flat, str) else flat,
             ignore=NOT_IN_KEY | frozenset(ignore),
         )
+
+        _STEPS.update({known.name, known.label, function.__qualname__, known.identity})
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:

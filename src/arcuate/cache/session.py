@@ -1,0 +1,316 @@
+"""The cache as a user opens it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import Token
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from arcuate import __version__
+from arcuate.cache.files import FileMemory
+from arcuate.cache.fingerprint import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
+from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
+from arcuate.cache.step import Runner, Step, activate, deactivate, known_names, step_of
+from arcuate.cache.store import CorruptEntryError, Entry, Store
+from arcuate.cache.volumes import EntryFiles
+from arcuate.errors import InputError, InputWarning
+from arcuate.resource import VolumeResource
+
+
+class CacheWarning(InputWarning):
+    """A result was computed that could not be kept, or that had been kept and was damaged."""
+
+
+@dataclass(frozen=True)
+class StepCall:
+    """What became of one call of a step in an open cache."""
+
+    step: str  # as status() shows it
+    key: str | None  # None where an argument has no fingerprint
+    was_cached: bool
+    seconds: float  # that computing took, then or now
+    scalars: dict[str, Any]
+    hashes: dict[str, str]
+
+
+@dataclass
+class _Key:
+    """One call's identity."""
+
+    step: Step
+    text: str
+    scalars: dict[str, Any]
+    hashes: dict[str, str]
+    prints: dict[str, Fingerprint]
+    fingerprinter: Fingerprinter
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the volumes that came in
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.step.identity, self.step.name, self.text
+
+    def sidecar(self) -> dict[str, Any]:
+        return {
+            "step": self.step.label,
+            "step_version": self.step.version,
+            "arcuate_version": __version__,
+            "key": self.text,
+            "scalars": self.scalars,
+            "hashes": self.hashes,
+        }
+
+
+class Cache:
+    """Keeps the results of steps in a folder while it is open.
+
+    ::
+
+        with Cache("cache") as cache:
+            dti = dwi.estimate_dti(mask=mask)      # computed, or taken from the folder
+            print(cache.status([Dti.estimate_dti]))
+
+    A result is taken from the folder when the step, its version, and the content of every argument (defaults written
+    out) are the same, wherever the files lie and whenever they were written. Threads, device, progress bars and
+    verbosity do not count. Results for several arguments stay side by side; the flat files show the latest.
+
+    Parameters
+    ----------
+    folder : made when the cache is opened
+    force : steps to compute anew: True for all, or their names (``{"estimate_dti"}`` or ``{"Dti.estimate_dti"}``)
+
+    Notes
+    -----
+    Several processes and threads may use one folder. A thread that opens no cache itself uses the one that is open in
+    the process, if there is just one. The innermost of nested caches is used. Whatever goes wrong with the folder
+    (full, read-only, damaged), the step is computed, and a :class:`CacheWarning` says why it was not kept.
+    """
+
+    def __init__(self, folder: str | Path, force: bool | str | Iterable[str] = False) -> None:
+        self.folder = Path(folder).absolute()
+        self.force: bool | frozenset[str]
+        if isinstance(force, bool):
+            self.force = force
+        else:
+            self.force = frozenset({force} if isinstance(force, str) else force)
+        self.calls: list[StepCall] = []
+        self._store = Store(self.folder)
+        self._memory = FileMemory(self._store.root / "files")
+        self._latest: dict[str, str | None] = {}  # step -> key of its last call here
+        self._tokens: list[Token[Runner | None]] = []
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(f"{self.folder} is a file; expected a folder for the cache.") from None
+        except OSError as error:
+            self._warn_once(f"the cache {self.folder} cannot be made ({error.strerror}); nothing will be kept.")
+        else:
+            with contextlib.suppress(OSError):
+                self._store.clean_staging()
+        self._tokens.append(activate(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        deactivate(self, self._tokens.pop())
+        if kind is None and isinstance(self.force, frozenset):
+            unknown = sorted(self.force - known_names())
+            if unknown:
+                self._warn_once(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.")
+
+    def status(self, steps: Iterable[Callable[..., Any]]) -> dict[str, bool]:
+        """Whether each step has a kept result: of its last call here, else of any call with its present version."""
+        found: dict[str, bool] = {}
+        for function in steps:
+            step = step_of(function)
+            label = step.identity if step.label in found else step.label
+            if step.identity in self._latest:
+                key = self._latest[step.identity]
+                found[label] = key is not None and self._store.peek(step.identity, step.name, key)
+            else:
+                found[label] = any(
+                    entry.record["step_version"] == step.version
+                    and self._store.peek(step.identity, step.name, entry.record["key"])
+                    for entry in self._store.entries(step.identity)
+                )
+        return found
+
+    def run(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The result of a step: kept, or computed and kept. Called by steps themselves."""
+        try:
+            bound = step.bind(args, kwargs)
+        except TypeError:
+            return step.function(*args, **kwargs)  # says itself what is wrong with its arguments
+        try:
+            key = self._key_of(step, step.deciding(bound))
+        except UnknownValueError as error:
+            _warn(f"{step.label} was computed and not kept: {error}.")
+            return self._compute_only(step, args, kwargs)
+        is_forced = self.force is True or (self.force is not False and any(map(step.answers_to, self.force)))
+        cause = "forced" if is_forced else "no entry"
+        if not is_forced:
+            found, cause = self._look_up(key)
+            if found is not None:
+                return found[0]
+        with self._store.lock(key.text) as is_locked:
+            if not is_forced and is_locked:
+                found, later = self._look_up(key)
+                if found is not None:
+                    return found[0]
+                cause = cause if later == "no entry" else later
+            return self._compute(key, bound, cause)
+
+    def _key_of(self, step: Step, arguments: Mapping[str, Any]) -> _Key:
+        fingerprinter = Fingerprinter(self._memory)
+        prints = {name: fingerprinter.fingerprint(value, name) for name, value in arguments.items()}
+        digest = hashlib.sha256(f"{step.identity}\0{step.version}\0".encode())
+        for name in sorted(prints):
+            digest.update(f"{name}\0{prints[name].digest}\0".encode())
+        scalars = {name: _as_json(value) for name, value in arguments.items() if is_scalar(value)}
+        hashes = {name: prints[name].digest for name in arguments if name not in scalars}
+        metadata: dict[str, dict[str, Any]] = {}
+        for name, value in arguments.items():
+            if isinstance(value, VolumeResource):
+                metadata[name] = value.get_metadata()
+            elif isinstance(volume := getattr(value, "volume", None), VolumeResource):
+                metadata[f"{name}.volume"] = volume.get_metadata()
+        return _Key(step, digest.hexdigest(), scalars, hashes, prints, fingerprinter, metadata)
+
+    def _look_up(self, key: _Key) -> tuple[tuple[Any] | None, str]:
+        """The kept result, in a tuple; or None and why there is none."""
+        try:
+            entry = self._store.find(*key.place)
+            if entry is None:
+                return None, "no entry"
+            files = EntryFiles(entry.folder, entry.record["files"])
+            result = ResultReader(files, key.metadata).read(entry.record["result"])
+        except CorruptEntryError as error:
+            _warn(f"the kept result of {key.step.label} is damaged ({error}); it is computed again.")
+            return None, f"the entry was damaged: {error}"
+        except Exception as error:  # a class that changed, a file that went away: whatever it is, computing helps
+            _warn(f"the kept result of {key.step.label} cannot be used ({error}); it is computed again.")
+            return None, f"the entry could not be used: {error}"
+        self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
+        with contextlib.suppress(OSError):
+            self._store.show(entry, key.sidecar())
+        return (result,), ""
+
+    def _compute(self, key: _Key, bound: Any, cause: str) -> Any:
+        step = key.step
+        try:
+            loaded = {name: key.fingerprinter.loaded(value) for name, value in bound.arguments.items()}
+        except UnknownValueError as error:
+            _warn(f"{step.label} was computed and not kept: {error}.")
+            return self._compute_only(step, bound.args, bound.kwargs)
+        bound.arguments.update(loaded)
+        start = time.perf_counter()
+        result = step.function(*bound.args, **bound.kwargs)
+        seconds = time.perf_counter() - start
+        self._note(key, was_cached=False, seconds=seconds)
+        try:
+            changed = self._changed(key, step.deciding(bound))
+            if changed:
+                _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
+                return result
+            entry = self._keep(key, result, seconds, cause)
+            self._store.show(entry, key.sidecar())
+        except (UnknownResultError, UnknownValueError) as error:
+            self._latest[step.identity] = None
+            _warn(f"the result of {step.label} was not kept: {error}.")
+        except OSError as error:
+            self._warn_once(
+                f"the result of {step.label} was not kept: {error.strerror or error} ({self.folder}). Make room or "
+                "choose another folder; results already kept there stay usable."
+            )
+        return result
+
+    def _keep(self, key: _Key, result: Any, seconds: float, cause: str) -> Entry:
+        step = key.step
+        digests = {name: digest for name, value in key.metadata.items() if (digest := metadata_digest(value))}
+        with self._store.staging(key.text) as folder:
+            writer = ResultWriter(folder, digests)
+            node = writer.write(result)
+            record = {
+                "step": step.identity,
+                "label": step.label,
+                "name": step.name,
+                "step_version": step.version,
+                "arcuate_version": __version__,
+                "key": key.text,
+                "computed": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3),
+                "cause": cause,
+                "scalars": key.scalars,
+                "hashes": key.hashes,
+                "arguments": {name: value.to_json() for name, value in key.prints.items()},
+                "flat": _flat_names(step, writer.volumes),
+                "result": node,
+            }
+            return self._store.publish(folder, record)
+
+    def _changed(self, key: _Key, arguments: Mapping[str, Any]) -> str | None:
+        """Name of an argument in memory that is not what it was before the step ran."""
+        again = Fingerprinter(self._memory)
+        for name, value in arguments.items():
+            if again.fingerprint(value, name).digest != key.prints[name].digest:
+                return name
+        return None
+
+    def _compute_only(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        start = time.perf_counter()
+        result = step.function(*args, **kwargs)
+        self._latest[step.identity] = None
+        self.calls.append(StepCall(step.label, None, False, time.perf_counter() - start, {}, {}))
+        return result
+
+    def _note(self, key: _Key, *, was_cached: bool, seconds: float) -> None:
+        self._latest[key.step.identity] = key.text
+        self.calls.append(StepCall(key.step.label, key.text, was_cached, seconds, key.scalars, key.hashes))
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _warn(text)
+
+
+def _flat_names(step: Step, volumes: Mapping[str, str]) -> dict[str, str]:
+    """{name of the flat file: file of the entry}; ``volumes`` maps parts of the result to files."""
+    outputs = step.outputs
+    if outputs is None:
+        parts = list(volumes)
+        names = {
+            part: step.name if part in ("", "volume") or len(parts) == 1 else f"{step.name}_{part.replace('.', '_')}"
+            for part in parts
+        }
+    elif isinstance(outputs, Mapping):
+        names = {part: outputs[part] for part in volumes if part in outputs}
+    elif set(volumes) == {""}:
+        names = {"": outputs[0]}
+    else:
+        names = {str(i): name for i, name in enumerate(outputs) if str(i) in volumes}
+        if not names:  # the volumes of an object, in order
+            names = dict(zip(volumes, outputs, strict=False))
+    return {f"{name}.nii.gz": volumes[part] for part, name in names.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if hasattr(value, "name") and hasattr(value, "value"):  # an enum
+        return value.name
+    return value.item() if hasattr(value, "item") else value
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, CacheWarning, stacklevel=5)
