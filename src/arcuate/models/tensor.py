@@ -1,0 +1,290 @@
+"""Diffusion tensor by ordinary, weighted and iteratively reweighted linear least squares."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import SHELL_GAP, GradientTable, Shell
+from arcuate.models.tensor_kernels import PAIRS, fit_voxels
+
+B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
+SAME_DIRECTION = np.cos(np.deg2rad(1.0))  # directions closer than this (or to each other's antipode) count once
+NEGLIGIBLE = 1e-6  # eigenvalues are raised to NEGLIGIBLE / b: less attenuation than that cannot be told from none
+_LEAST_SUPPORT = (
+    0.05  # smallest singular value of the design (b in units of the highest) that still determines a tensor
+)
+
+
+@dataclass(frozen=True)
+class TensorFit:
+    """Tensors of ``n_vox`` voxels; zero where nothing could be fitted (see ``status``)."""
+
+    tensors: np.ndarray  # (n_vox, 6) float64, mm²/s: xx xy xz yy yz zz, scanner frame
+    s0: np.ndarray  # (n_vox,) float64, unit of the signal
+    evals: np.ndarray  # (n_vox, 3) float64, mm²/s, largest first
+    evecs: np.ndarray  # (n_vox, 3, 3) float64, evecs[v, k] is the unit vector of evals[v, k], scanner frame
+    status: np.ndarray  # (n_vox,) uint8, see Status
+
+    @cached_property
+    def fa(self) -> np.ndarray:
+        """(n_vox,) fractional anisotropy, 0 to 1."""
+        return fractional_anisotropy(self.evals)
+
+    @property
+    def md(self) -> np.ndarray:
+        """(n_vox,) mean diffusivity, mm²/s."""
+        return self.evals.mean(axis=-1)
+
+    @property
+    def ad(self) -> np.ndarray:
+        """(n_vox,) axial diffusivity, mm²/s: along the first eigenvector."""
+        return self.evals[:, 0]
+
+    @property
+    def rd(self) -> np.ndarray:
+        """(n_vox,) radial diffusivity, mm²/s: mean across the first eigenvector."""
+        return self.evals[:, 1:].mean(axis=-1)
+
+
+@dataclass(frozen=True)
+class TensorModel:
+    """Least-squares fit of a tensor to log signals, prepared once for a list of volumes.
+
+    Parameters
+    ----------
+    design : (n_meas, 7) float
+        Rows that give log S from the coefficients (xx, xy, xz, yy, yz, zz, log S0), see :func:`tensor_design`.
+    n_reweight : int
+        Rounds of reweighting after the ordinary least-squares fit: 0 is OLS, 1 is WLS, more is IWLS.
+    min_diffusivity : float, mm²/s
+        Eigenvalues below it are raised to it, and the tensor with them; ``-inf`` leaves them as they are.
+    min_signal : float
+        Signals below it are raised to it. With 0, those at or below zero are raised to 0.01 of the largest of their
+        voxel instead, which does not depend on the unit of the signal.
+
+    Notes
+    -----
+    Minimises Σᵢ wᵢ (log sᵢ - log s0 + bᵢ gᵢᵀ D gᵢ)² with wᵢ = 1, then wᵢ = ŝᵢ², the signal fitted in the round before.
+    A design of rank under 7 gives the solution of least norm.
+
+    References
+    ----------
+    Basser, Mattiello & Le Bihan 1994, J. Magn. Reson. B 103:247.
+    Veraart et al. 2013, NeuroImage 81:335 (weights from the fitted signal).
+    """
+
+    design: np.ndarray
+    n_reweight: int = 1
+    min_diffusivity: float = -np.inf
+    min_signal: float = 0.0
+    _basis: np.ndarray = field(init=False, repr=False)  # (n, 7): orthonormal columns that span the design
+    _products: np.ndarray = field(init=False, repr=False)  # (n, 28): products of two of them
+    _to_coefs: np.ndarray = field(init=False, repr=False)  # (7, 7): coordinates in the basis -> coefficients
+
+    def __post_init__(self) -> None:
+        if self.n_reweight < 0:
+            raise InputError(f"n_reweight is {self.n_reweight}; expected 0 (OLS), 1 (WLS) or more (IWLS).")
+        u, s, vt = np.linalg.svd(self.design, full_matrices=False)
+        rank = int(np.sum(s > 1e-12 * s[0]))
+        n_meas = len(self.design)
+        basis = np.zeros((-(-n_meas // 4) * 4, 7))  # rows in fours, as the kernel takes them
+        basis[:n_meas, :rank] = u[:, :rank]
+        to_coefs = np.zeros((7, 7))
+        to_coefs[:, :rank] = vt[:rank].T / s[:rank]
+        object.__setattr__(self, "_basis", basis)
+        object.__setattr__(self, "_products", np.ascontiguousarray(basis[:, PAIRS[0]] * basis[:, PAIRS[1]]))
+        object.__setattr__(self, "_to_coefs", to_coefs)
+
+    def fit(self, signals: np.ndarray) -> TensorFit:
+        """Tensor of each row.
+
+        Parameters
+        ----------
+        signals : (n_vox, n_meas) float32 or float64
+            The volumes of the design, in its order.
+        """
+        signals = np.asarray(signals)
+        if signals.dtype not in (np.float32, np.float64):
+            signals = signals.astype(np.float64)
+        signals = np.ascontiguousarray(signals)
+        n_vox = len(signals)
+        coefs, evals = np.zeros((n_vox, 7)), np.zeros((n_vox, 3))
+        evecs, status = np.zeros((n_vox, 9)), np.zeros(n_vox, dtype=np.uint8)
+        settings = np.array([self.min_diffusivity, self.min_signal])
+        matrices = (self._basis, self._products, self._to_coefs)
+        fit_voxels(signals, matrices, self.n_reweight, settings, (coefs, evals, evecs, status))
+        return TensorFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(n_vox, 3, 3), status)
+
+
+def fit_tensor(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    b_max: float = B_MAX,
+    n_reweight: int = 1,
+    nonnegative: bool = True,
+) -> TensorFit:
+    """Tensor of each voxel by weighted linear least squares.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float
+        One row per voxel, all volumes of the table, any unit.
+    gradients : GradientTable
+    b_max, n_reweight, nonnegative
+        See :func:`prepare_tensor`.
+
+    Raises
+    ------
+    InputError
+        The volumes do not determine a tensor, or their number is not that of the gradient table.
+    """
+    signals = np.asarray(signals)
+    if signals.ndim != 2 or signals.shape[1] != len(gradients):
+        raise InputError(
+            f"found signals of shape {signals.shape} for {len(gradients)} b-values; expected one row per voxel "
+            f"with {len(gradients)} columns. Check that the image and the b-values belong to the same scan."
+        )
+    volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+    return model.fit(signals if len(volumes) == len(gradients) else signals[:, volumes])
+
+
+def prepare_tensor(
+    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
+) -> tuple[np.ndarray, TensorModel]:
+    """The volumes a tensor is fitted to, and the model prepared for them.
+
+    Parameters
+    ----------
+    gradients : GradientTable
+    b_max : float, s/mm²
+        Shells up to ``b_max`` + 100 are used; more if they do not suffice, with a warning.
+    n_reweight : int
+        0 is OLS, 1 is WLS, more is IWLS.
+    nonnegative : bool
+        Raise eigenvalues to 1e-6 / b, b the highest used, which is the tensor nearest to the fitted one among those.
+
+    Returns
+    -------
+    volumes : (n,) int
+    model : TensorModel
+        Fits rows of those volumes.
+    """
+    volumes = select_volumes(gradients, b_max=b_max)
+    bvals = gradients.bvals[volumes]
+    floor = NEGLIGIBLE / bvals.max() if nonnegative else -np.inf
+    design = tensor_design(bvals, gradients.directions[volumes])
+    return volumes, TensorModel(design, n_reweight=n_reweight, min_diffusivity=floor)
+
+
+def tensor_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n, 7): rows that give log S from (xx, xy, xz, yy, yz, zz, log S0); b in s/mm², unit directions (n, 3)."""
+    x, y, z = np.asarray(directions).T
+    return np.column_stack(
+        [-bvals * x * x, -2 * bvals * x * y, -2 * bvals * x * z, -bvals * y * y, -2 * bvals * y * z, -bvals * z * z,
+         np.ones(len(bvals))]
+    )  # fmt: skip
+
+
+def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndarray:
+    """Volumes (n,) for a tensor, as acquired: b = 0 and the shells up to ``b_max`` + 100, or the lowest that suffice.
+
+    Warns
+    -----
+    InputWarning
+        Shells above ``b_max`` are needed; or there is no b = 0 volume and S0 is extrapolated from the shells.
+
+    Raises
+    ------
+    InputError
+        No choice of shells has 6 distinct directions and two different b-values.
+    """
+    shells = _shells(gradients)
+    b0s = np.flatnonzero(gradients.is_b0)
+    n_wanted = sum(shell.b <= b_max + SHELL_GAP for shell in shells)
+    n_used = next((n for n in range(n_wanted, len(shells) + 1) if not _what_is_missing(gradients, shells[:n])), None)
+    if n_used is None:
+        raise InputError(_what_is_missing(gradients, shells))
+    if n_used > n_wanted:
+        used = ", ".join(f"{shell.b:.0f}" for shell in shells[:n_used])
+        warnings.warn(
+            f"the volumes with b <= {b_max:g} s/mm² do not determine a tensor; fitted to the shells at b = {used}. "
+            "Its diffusivities are lower than those of scans with b <= 1500: compare with like scans only.",
+            InputWarning,
+            stacklevel=3,
+        )
+    if len(b0s) == 0:
+        warnings.warn(
+            "the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.",
+            InputWarning,
+            stacklevel=3,
+        )
+    return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
+
+
+def _shells(gradients: GradientTable) -> tuple[Shell, ...]:
+    """The shells; where the b-values form none (a tensor needs none), one group per distinct b-value."""
+    try:
+        return gradients.shells
+    except InputError:
+        weighted = np.flatnonzero(~gradients.is_b0)
+        levels = np.unique(gradients.bvals[weighted])
+        return tuple(Shell(float(b), weighted[gradients.bvals[weighted] == b]) for b in levels)
+
+
+def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str:
+    """Why b = 0 and these shells do not determine a tensor; empty if they do."""
+    if not shells:
+        return (
+            f"a tensor needs volumes with b above {gradients.b0_threshold:g} s/mm²; all {len(gradients)} b-values are "
+            "at or below it. Check the b-value file."
+        )
+    indices = np.concatenate([shell.indices for shell in shells])
+    directions = gradients.directions[indices]
+    n_distinct = count_distinct(directions)
+    if n_distinct < 6:
+        return (
+            f"a tensor needs 6 distinct directions; the {len(indices)} volumes with b from {shells[0].b:.0f} to "
+            f"{shells[-1].b:.0f} s/mm² have {n_distinct}. Raise b_max if there are shells above, or check the "
+            "b-vector file."
+        )
+    n_b0 = int(gradients.is_b0.sum())
+    if n_b0 == 0 and len(shells) == 1:
+        return (
+            f"a tensor needs two different b-values; all {len(indices)} volumes have b = {shells[0].b:.0f} s/mm² and "
+            "none is b=0. Add the b=0 volumes that were acquired with them, or raise b0_threshold (--b0-threshold) "
+            f"above the lowest b-value ({gradients.bvals.min():g}) if those are meant as b=0."
+        )
+    bvals = np.concatenate([np.full(len(shell), shell.b) for shell in shells])
+    design = tensor_design(bvals / bvals.max(), directions)
+    design = np.vstack([design, np.tile([0.0] * 6 + [1.0], (n_b0, 1))])
+    support = np.linalg.svd(design, compute_uv=False)
+    if len(support) < 7 or support[-1] < _LEAST_SUPPORT:
+        return (
+            f"a tensor has 7 unknowns; the {len(design)} volumes up to b = {shells[-1].b:.0f} s/mm² determine "
+            f"{int(np.sum(support >= _LEAST_SUPPORT))} of them (their directions lie on a cone or in a plane). "
+            "Check the b-vector file, or acquire directions spread over the sphere."
+        )
+    return ""
+
+
+def count_distinct(directions: np.ndarray) -> int:
+    """Number of directions (n, 3) that differ by more than one degree, a direction and its opposite counted once."""
+    left, count = np.asarray(directions), 0
+    while len(left):
+        left = left[np.abs(left @ left[0]) < SAME_DIRECTION]
+        count += 1
+    return count
+
+
+def fractional_anisotropy(evals: np.ndarray) -> np.ndarray:
+    """(...,) from eigenvalues (..., 3): sqrt(1/2 Σ (λᵢ - λⱼ)² / Σ λᵢ²), 0 where all are 0."""
+    a, b, c = np.moveaxis(np.asarray(evals, dtype=np.float64), -1, 0)
+    power = a * a + b * b + c * c
+    spread = 0.5 * ((a - b) ** 2 + (b - c) ** 2 + (c - a) ** 2)
+    return np.sqrt(np.divide(spread, power, out=np.zeros_like(power), where=power > 0))

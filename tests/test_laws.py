@@ -1,0 +1,191 @@
+"""Laws every model obeys. A model joins by one function that returns a :class:`Subject`, listed in ``SUBJECTS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numba
+import numpy as np
+import pytest
+
+from arcuate.gradients import GradientTable
+from arcuate.models.status import Status
+from arcuate.models.tensor import fit_tensor
+
+Fields = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on trial.
+
+    ``fit(signals, gradients)`` gives named arrays, one row per voxel, ``status`` among them where there is one.
+    What is in none of the tuples is a plain number: the same however the head lies and whatever the unit.
+    """
+
+    gradients: GradientTable
+    signals: np.ndarray  # (n_vox, n_meas) with noise; row 0 is ordinary
+    fit: Callable[[np.ndarray, GradientTable], Fields]
+    clean: np.ndarray | None = None  # (n_vox, n_meas) without noise
+    truth: Fields = field(default_factory=dict)  # what ``clean`` must give
+    truth_tolerance: float = 1e-8  # absolute, in the unit of the field divided by its largest value
+    scaling: tuple[str, ...] = ()  # fields in the unit of the signal
+    axes: tuple[str, ...] = ()  # (n_vox, ..., 3): axes, sign arbitrary
+    tensors: tuple[str, ...] = ()  # (n_vox, 6): xx xy xz yy yz zz
+    not_rotating: tuple[str, ...] = ()  # fields to leave out where the head is turned (coefficients, for example)
+    rotation_tolerance: float = 1e-8
+    order_tolerance: float = 1e-9
+    scale_tolerance: float = 1e-9
+    is_per_voxel: bool = True  # False for models that learn from all voxels together
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _table(rng: np.random.Generator, *shells: tuple[float, int]) -> GradientTable:
+    bvals = np.concatenate([np.full(n, b) for b, n in shells])
+    directions = np.where(bvals[:, None] > 0, _unit(rng.normal(size=(len(bvals), 3))), 0)
+    return GradientTable(bvals, directions)
+
+
+def tensor() -> Subject:
+    rng = np.random.default_rng(0)
+    gradients = _table(rng, (0, 2), (1000, 30))
+    evals = np.sort(rng.uniform(0.2e-3, 2e-3, (101, 3)), axis=1)[:, ::-1]
+    turns = np.linalg.qr(rng.normal(size=(101, 3, 3)))[0]
+    full = np.einsum("vij,vj,vkj->vik", turns, evals, turns)
+    clean = 500 * np.exp(
+        -gradients.bvals * np.einsum("mi,vij,mj->vm", gradients.directions, full, gradients.directions)
+    )
+
+    def fit(signals: np.ndarray, table: GradientTable) -> Fields:
+        result = fit_tensor(signals, table)
+        return {
+            "fa": result.fa, "md": result.md, "s0": result.s0, "first": result.evecs[:, 0],
+            "tensors": result.tensors, "status": result.status,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=np.abs(clean + rng.normal(scale=20, size=clean.shape)),
+        fit=fit,
+        clean=clean,
+        truth={"md": evals.mean(axis=1), "first": turns[:, :, 0], "s0": np.full(101, 500.0)},
+        scaling=("s0",),
+        axes=("first",),
+        tensors=("tensors",),
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {"tensor": cache(tensor)}
+
+
+@pytest.fixture(params=SUBJECTS)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return SUBJECTS[request.param]()
+
+
+def _axis_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance of two axes, the sign left open."""
+    return np.minimum(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))
+
+
+def _largest_difference(subject: Subject, name: str, a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference relative to the largest value."""
+    distance = _axis_distance(a, b) if name in subject.axes else np.abs(a.astype(float) - b)
+    return float(distance.max() / max(np.abs(b).max(), 1e-300))
+
+
+def _turned(subject: Subject, name: str, values: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    if name in subject.axes:
+        return values @ rotation.T
+    if name in subject.tensors:
+        full = rotation @ values[:, [[0, 1, 2], [1, 3, 4], [2, 4, 5]]] @ rotation.T
+        return full[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    return values
+
+
+def test_recovers_the_truth_without_noise(subject):
+    if subject.clean is None:
+        pytest.skip("this model has its own recovery test: what it finds without noise is not a closed formula")
+    found = subject.fit(subject.clean, subject.gradients)
+    for name, truth in subject.truth.items():
+        assert _largest_difference(subject, name, found[name], truth) <= subject.truth_tolerance, name
+
+
+def test_turning_the_head_turns_the_answer(subject):
+    rotation = np.linalg.qr(np.random.default_rng(9).normal(size=(3, 3)))[0]
+    still = subject.fit(subject.signals, subject.gradients)
+    turned = subject.fit(subject.signals, subject.gradients.rotated(rotation))
+    for name in still.keys() - set(subject.not_rotating):
+        expected = _turned(subject, name, still[name], rotation)
+        assert _largest_difference(subject, name, turned[name], expected) <= subject.rotation_tolerance, name
+
+
+@pytest.mark.parametrize("factor", [1e-6, 37.0])
+def test_scaling_the_signal_scales_what_has_its_unit_and_nothing_else(subject, factor):
+    one = subject.fit(subject.signals, subject.gradients)
+    other = subject.fit(subject.signals * factor, subject.gradients)
+    for name, values in one.items():
+        expected = values * factor if name in subject.scaling else values
+        assert _largest_difference(subject, name, other[name], expected) <= subject.scale_tolerance, name
+
+
+def test_the_order_of_volumes_does_not_matter(subject):
+    order = np.random.default_rng(4).permutation(len(subject.gradients))
+    one = subject.fit(subject.signals, subject.gradients)
+    other = subject.fit(subject.signals[:, order], subject.gradients.subset(order))
+    for name, values in one.items():
+        if values.shape[-1:] == (len(order),) and name in subject.scaling:
+            values = values[:, order]  # a field with one value per volume
+        assert _largest_difference(subject, name, other[name], values) <= subject.order_tolerance, name
+
+
+def test_a_voxel_does_not_depend_on_the_others(subject):
+    if not subject.is_per_voxel:
+        pytest.skip("this model learns from all voxels together")
+    together = subject.fit(subject.signals, subject.gradients)
+    half = len(subject.signals) // 2 + 1
+    parts = [subject.fit(rows, subject.gradients) for rows in (subject.signals[:half], subject.signals[half:])]
+    for name, values in together.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"), [(np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE), (0.0, Status.NO_SIGNAL)]
+)
+def test_a_bad_voxel_marks_itself_and_nothing_else(subject, bad, expected):
+    if not subject.is_per_voxel:
+        pytest.skip("this model learns from all voxels together; its own tests say what a bad voxel does")
+    good = subject.fit(subject.signals, subject.gradients)
+    spoiled = subject.signals.copy()
+    spoiled[5] = bad
+    found = subject.fit(spoiled, subject.gradients)
+    others = np.arange(len(spoiled)) != 5
+    assert found["status"][5] == expected
+    for name, values in good.items():
+        np.testing.assert_array_equal(found[name][others], values[others], err_msg=name)
+        assert np.all(np.isfinite(found[name])), name
+
+
+def test_the_number_of_threads_does_not_change_a_bit(subject):
+    most = numba.get_num_threads()
+    results = []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            results.append(subject.fit(subject.signals, subject.gradients))
+    finally:
+        numba.set_num_threads(most)
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(results[1][name], values, err_msg=name)
+
+
+def test_the_input_is_left_as_it_was(subject):
+    signals = subject.signals.copy()
+    signals.setflags(write=False)
+    subject.fit(signals, subject.gradients)
+    np.testing.assert_array_equal(signals, subject.signals)
