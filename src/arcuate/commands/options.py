@@ -40,7 +40,8 @@ class ScanFiles:
         from arcuate.io import NiftiVolumeResource
 
         volume = NiftiVolumeResource(self.dwi)
-        scan = Dwi(volume, *self.gradient_files.resources(volume.get_affine()), self.b0_threshold)
+        affine = volume.get_affine()  # before the gradient files: a missing image is the first thing to say
+        scan = Dwi(volume, *self.gradient_files.resources(affine), self.b0_threshold)
         _ = scan.gradients
         return scan
 

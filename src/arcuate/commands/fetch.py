@@ -1,0 +1,55 @@
+"""``arcuate fetch``: public scans and network weights, when asked for and never otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from arcuate.commands.options import PATH
+from arcuate.errors import InputError
+
+if TYPE_CHECKING:
+    from arcuate.remote import RemoteSet
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--to", "to", type=PATH, help="Folder; default: ARCUATE_WEIGHTS or ARCUATE_DATA, else ~/.cache/arcuate.")
+def fetch(name: str | None, to: Path | None) -> None:
+    """Fetch the scan or the weights called NAME; without NAME, list what there is."""
+    from arcuate.nets.weights import weight_sets, weights_folder
+    from arcuate.public_scans import SCANS, scans_folder
+
+    weights = weight_sets()
+    if name is None:
+        for known in (*SCANS.values(), *weights.values()):
+            click.echo(f"{known.name:32} {known.megabytes:5d} MB  {known.summary} [{known.licence}]")
+        return
+    if name in SCANS:
+        _fetch(SCANS[name], scans_folder(name, to))
+    elif name in weights:
+        _fetch(weights[name], weights_folder(to))
+    else:
+        raise InputError(f"found the name {name!r}; expected one of {', '.join([*SCANS, *weights])}.")
+
+
+def _fetch(wanted: RemoteSet, folder: Path) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from arcuate.remote import download
+
+    click.echo(f"{wanted.summary}; licence {wanted.licence}; cite {wanted.citation}")
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        for file in wanted.files:
+            task = progress.add_task(file.name, total=None)
+
+            def show(done: int, total: int | None, task: int = task) -> None:
+                progress.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+            path = download(file, folder, show)
+            click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
