@@ -16,8 +16,7 @@ from arcuate.gradients import B0_THRESHOLD
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.io import GradientFiles
-    from arcuate.resource import VolumeResource
+    from arcuate.resource import VectorResource, VolumeResource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,26 +36,22 @@ class ScanFiles:
     def read(self) -> Dwi:
         """The scan, gradient files found beside it when not given; voxels stay on disk, the rest is checked."""
         from arcuate.dwi import Dwi
-        from arcuate.io import NiftiVolumeResource
 
-        volume = NiftiVolumeResource(self.dwi)
-        affine = volume.get_affine()  # before the gradient files: a missing image is the first thing to say
-        scan = Dwi(volume, *self.gradient_files.resources(affine), self.b0_threshold)
+        scan = Dwi(*self._found(), b0_threshold=self.b0_threshold)
         _ = scan.gradients
         return scan
 
     @property
-    def gradient_files(self) -> GradientFiles:
+    def inputs(self) -> dict[str, Path]:
+        """Path of every file that is read, by its role."""
+        roles = ("dwi", "bval", "bvec") if self.grad is None else ("dwi", "grad", "grad")
+        paths = (getattr(resource, "path", None) for resource in self._found())
+        return {role: path for role, path in zip(roles, paths, strict=True) if path is not None}
+
+    def _found(self) -> tuple[VolumeResource, VectorResource, VectorResource]:
         from arcuate.io import find_gradients
 
         return find_gradients(self.dwi, bval=self.bval, bvec=self.bvec, grad=self.grad)
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        """Path of every file that is read, by its role."""
-        files = self.gradient_files
-        found = {"dwi": self.dwi, "bval": files.bval, "bvec": files.bvec, "grad": files.grad}
-        return {role: path for role, path in found.items() if path is not None}
 
 
 def scan_options(function: F) -> F:
