@@ -135,8 +135,8 @@ def test_an_overwrite_within_the_grain_of_the_clock_is_seen(folder, make_file, m
     assert n_calls(folder, NiftiVolumeResource(path)) == 1
     monkeypatch.setattr(files, "now", lambda: start + 3)  # read again after the grain: trusted from here on
     assert n_calls(folder, NiftiVolumeResource(path)) == 0
-    reads = []
-    monkeypatch.setattr(NiftiVolumeResource, "get_array", lambda self: reads.append(self))
+    reads: list[NiftiVolumeResource] = []
+    monkeypatch.setattr(NiftiVolumeResource, "load", lambda self: reads.append(self))
     assert n_calls(folder, NiftiVolumeResource(path)) == 0
     assert not reads
 
@@ -371,9 +371,7 @@ def test_an_argument_without_fingerprint_is_computed_each_time_and_said(value, f
         for expected in (1, 2):
             with pytest.warns(CacheWarning, match=r"step was computed and not kept: x.* content cannot be told"):
                 assert step(value) == expected
-        assert cache.status([step]) == {
-            "test_an_argument_without_fingerprint_is_computed_each_time_and_said.step": False
-        } or (cache.status([step]) == {"step": False})
+        assert cache.status([step]) == {"step": False}
     assert not list(folder.glob("*.json"))
 
 
