@@ -1,0 +1,289 @@
+"""What a step returns comes back bit for bit."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import gc
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel
+import numpy as np
+import pytest
+
+from arcuate.cache import Cache, CacheWarning, cacheable, fingerprint
+from arcuate.cache.volumes import is_in_use
+from arcuate.dwi import Dwi
+from arcuate.gradients import GradientTable
+from arcuate.io import NiftiVolumeResource
+from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
+
+
+class Tissue(enum.Enum):
+    WM = "wm"
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    volume: VolumeResource
+    status: VolumeResource
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Maps:
+    """A class that says itself what is kept."""
+
+    def __init__(self, ndi: VolumeResource, d_par: float) -> None:
+        self.ndi, self.d_par, self.derived = ndi, d_par, object()
+
+    def to_cache(self) -> tuple[dict[str, VolumeResource], dict[str, Any]]:
+        return {"volume": self.ndi}, {"d_par": self.d_par}
+
+    @classmethod
+    def from_cache(cls, volumes: dict[str, VolumeResource], facts: dict[str, Any]) -> Maps:
+        return cls(volumes["volume"], facts["d_par"])
+
+
+def returned_by_cache(make: Callable[[], Any], folder: Path) -> Any:
+    """What the second call of a step that returns ``make()`` gives."""
+    calls = []
+
+    @cacheable(version=1)
+    def step() -> Any:
+        calls.append(1)
+        return make()
+
+    with Cache(folder) as cache:
+        step()
+        assert cache.status([step]) == {"step": True}
+    with Cache(folder):
+        result = step()
+    assert len(calls) == 1
+    return result
+
+
+def assert_same_volume(found: VolumeResource, expected: VolumeResource) -> None:
+    a, b = found.get_array(), expected.get_array()
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape == found.shape
+    assert a.flags.c_contiguous == b.flags.c_contiguous
+    assert a.flags.writeable
+    assert a.tobytes() == b.tobytes()
+    np.testing.assert_array_equal(found.get_affine(), expected.get_affine())
+    assert found.get_affine().dtype == expected.get_affine().dtype
+    assert found.get_metadata() == expected.get_metadata()
+
+
+@functools.cache
+def _arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    signal = rng.normal(size=(4, 5, 6, 3))
+    special = signal.astype(np.float32)
+    special.reshape(-1)[:6] = [np.nan, np.inf, -np.inf, -0.0, 1e-42, np.float32(3.4e38)]
+    special.view(np.uint32).reshape(-1)[7] = 0x7FC12345  # a NaN with a payload
+    return {
+        "float32": signal.astype(np.float32), "float32 F": np.asfortranarray(signal.astype(np.float32)),
+        "special": special, "float64": signal, "float64 exact": special.astype(np.float64)[..., :1],
+        "float16": signal.astype(np.float16), "big endian": signal.astype(">f4"), "bool": signal > 0,
+        "uint8": (signal > 0).astype(np.uint8), "int8": np.full((2, 2, 2), -3, np.int8),
+        "int16": (signal * 1e4).astype(np.int16), "int32 large": np.full((2, 2, 2), 2**30 + 1, np.int32),
+        "int64": np.full((2, 2, 2), 2**62, np.int64), "uint16": np.full((2, 2, 2), 65535, np.uint16),
+        "complex": signal + 1j, "one voxel": np.ones((1, 1, 1), "f4"), "trailing": np.ones((2, 3, 4, 1), "f4"),
+        "2d": np.ones((3, 4), "f4"), "empty": np.zeros((0, 3, 3), "f4"), "5d": np.ones((2, 2, 2, 2, 3), "f4"),
+        "large": np.asfortranarray(rng.normal(size=(100, 100, 60, 8)).astype(np.float32)),
+        "large C": rng.normal(size=(100, 100, 60, 8)).astype(np.float32),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _arrays())
+def test_a_volume_of_any_kind_comes_back_bit_for_bit(name, folder):
+    affine = np.array([[-1.7, 0.1, 0, 3], [0.2, 1.9, 0.3, -7.123456789], [0, 0.1, 2.2, 1 / 3], [0, 0, 0, 1]])
+    expected = InMemoryVolumeResource(_arrays()[name], affine, {"descrip": "x", "pixdim": [1.0, 2.0]})
+    found = returned_by_cache(lambda: expected, folder)
+    assert isinstance(found, InMemoryVolumeResource)
+    assert fingerprint(found) == fingerprint(expected)
+    assert_same_volume(found, expected)
+    assert fingerprint(found) == fingerprint(expected)
+
+
+PLAIN = [
+    None, True, 3, 2**80, 0.1, float("inf"), -0.0, "text", "é\ud800".encode("utf-8", "surrogatepass"), b"\0\1", 1 + 2j,
+    (1, (2.0, None)), [1, [2]], {"a": 1, 2: "b"}, Tissue.WM, np.float32(0.1), np.int64(3), np.bool_(True), (), {}, [],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_plain_values_come_back_with_their_type(value, folder):
+    found = returned_by_cache(lambda: value, folder)
+    assert type(found) is type(value)
+    assert found == value
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize("shape", [(3,), (50, 40), ()])
+def test_plain_arrays_come_back(shape, folder):
+    expected = np.asarray(np.random.default_rng(0).normal(size=shape))
+    found = returned_by_cache(lambda: {"rows": expected}, folder)["rows"]
+    assert found.dtype == expected.dtype
+    assert found.tobytes() == expected.tobytes()
+    found[...] = 0  # nobody else's memory
+
+
+def test_tuples_dataclasses_named_tuples_and_own_classes_come_back(volume, folder):
+    status = InMemoryVolumeResource(np.ones((5, 6, 7), np.uint8), volume.affine)
+    fit, pair, maps, facts = returned_by_cache(
+        lambda: (Fit(volume, status, {"n": 3}), Pair(volume, 1), Maps(volume, 1.7e-3), {"unit": "mm²/s"}), folder
+    )
+    assert isinstance(fit, Fit)
+    assert isinstance(pair, Pair)
+    assert isinstance(maps, Maps)
+    assert (fit.facts, pair.right, maps.d_par, facts) == ({"n": 3}, 1, 1.7e-3, {"unit": "mm²/s"})
+    for found, expected in [(fit.volume, volume), (fit.status, status), (pair.left, volume), (maps.ndi, volume)]:
+        assert_same_volume(found, expected)
+
+
+def test_a_scan_and_a_gradient_table_come_back(volume, folder):
+    array = np.asfortranarray(np.random.default_rng(0).normal(size=(4, 4, 4, 3)).astype(np.float32))
+    scan = Dwi(
+        InMemoryVolumeResource(array, volume.affine, volume.metadata),
+        InMemoryBvalResource(np.array([0.0, 1000.0, 1000.0])),
+        InMemoryBvecResource(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])),
+    )
+    found, table = returned_by_cache(lambda: (scan, scan.gradients), folder)
+    assert_same_volume(found.volume, scan.volume)
+    assert found.bval.get().tobytes() == scan.bval.get().tobytes()
+    assert isinstance(table, GradientTable)
+    assert table == scan.gradients
+    assert fingerprint(found) == fingerprint(scan)
+
+
+def test_header_entries_that_were_carried_over_come_from_the_volume_of_this_call(volume, folder):
+    @cacheable(version=1)
+    def carry(volume: VolumeResource) -> InMemoryVolumeResource:
+        return InMemoryVolumeResource(volume.get_array(), volume.get_affine(), volume.get_metadata())
+
+    other = InMemoryVolumeResource(volume.array, volume.affine, {"descrip": "a scan", "note": "read by nobody"})
+    with Cache(folder) as cache:
+        carry(volume)
+        assert carry(other).get_metadata() == other.metadata
+        assert [call.was_cached for call in cache.calls] == [False, True]
+
+
+class Opaque:
+    pass
+
+
+@dataclass
+class Holder:
+    inside: Any
+
+
+def _local() -> Any:
+    @dataclass
+    class Local:
+        x: int = 1
+
+    return Local()
+
+
+@pytest.mark.parametrize("make", [Opaque, lambda: Holder(Opaque()), lambda: [print], _local], ids=range(4))
+def test_a_result_that_cannot_be_kept_is_computed_each_time_and_said(make, folder):
+    calls = []
+
+    @cacheable(version=1)
+    def step() -> Any:
+        calls.append(1)
+        return make()
+
+    with Cache(folder) as cache:
+        for _ in range(2):
+            with pytest.warns(CacheWarning, match=r"the result of step was not kept: a .* cannot be kept"):
+                step()
+        assert cache.status([step]) == {"step": False}
+    assert len(calls) == 2
+    assert not list(folder.glob("*")) or {p.name for p in folder.iterdir()} == {".arcuate"}
+    assert not list((folder / ".arcuate" / "staging").iterdir())
+
+
+def test_flat_files_have_the_names_the_step_gives(volume, folder):
+    @cacheable(version=1, outputs=("csd_peak_dirs", "csd_peak_values"))
+    def compute_csd_peaks() -> tuple[VolumeResource, VolumeResource]:
+        return volume, volume
+
+    @cacheable(version=1, outputs={"volume": "estimate_noddi"})
+    def estimate_noddi() -> Fit:
+        return Fit(volume, volume)
+
+    @cacheable
+    def estimate_dti() -> Fit:
+        return Fit(volume, volume)
+
+    @cacheable
+    def extract_brain() -> VolumeResource:
+        return volume
+
+    @cacheable(outputs=("own_maps",))
+    def estimate_maps() -> Maps:
+        return Maps(volume, 1.0)
+
+    with Cache(folder):
+        for step in (compute_csd_peaks, estimate_noddi, estimate_dti, extract_brain, estimate_maps):
+            step()
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == [
+        "compute_csd_peaks.params.json", "csd_peak_dirs.nii.gz", "csd_peak_values.nii.gz",
+        "estimate_dti.nii.gz", "estimate_dti.params.json", "estimate_dti_status.nii.gz",
+        "estimate_maps.params.json", "estimate_noddi.nii.gz", "estimate_noddi.params.json",
+        "extract_brain.nii.gz", "extract_brain.params.json", "own_maps.nii.gz",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(nibabel.load(folder / "csd_peak_dirs.nii.gz").get_fdata(), volume.array)
+
+
+def test_a_large_kept_volume_is_read_only_when_it_is_asked_for(folder, tmp_path, monkeypatch):
+    array = np.asfortranarray(np.random.default_rng(0).normal(size=(100, 100, 60, 10)).astype(np.float32))
+    found = returned_by_cache(lambda: InMemoryVolumeResource(array), folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(NiftiVolumeResource, "get_array", None)
+        assert found.shape == array.shape
+        assert found.get_affine().shape == (4, 4)
+        assert fingerprint(found) == fingerprint(InMemoryVolumeResource(array))
+    saved = NiftiVolumeResource.save(InMemoryVolumeResource(array), tmp_path / "x.nii.gz").path
+    assert found.stored_file.read_bytes() == saved.read_bytes()
+    again = pickle.loads(pickle.dumps(found))
+    assert_same_volume(again, found)
+    assert found.get_array() is found.get_array()
+    assert found.stored_file is None
+    found.get_array()[0] = 1
+    assert fingerprint(found) != fingerprint(InMemoryVolumeResource(array))
+
+
+def test_an_entry_is_in_use_as_long_as_its_volume_lives(folder):
+    array = np.zeros((100, 100, 60, 10), np.float32, order="F")
+    found = returned_by_cache(lambda: InMemoryVolumeResource(array), folder)
+    (entry,) = (folder / ".arcuate" / "entries").glob("*/*/entry.json")
+    assert is_in_use(entry)
+    del found
+    gc.collect()
+    assert not is_in_use(entry)
+
+
+def test_a_step_that_fails_keeps_nothing_and_says_what_it_says(volume, folder):
+    @cacheable(version=1)
+    def fail(volume: VolumeResource) -> None:
+        raise KeyError("own message")
+
+    with Cache(folder) as cache:
+        for _ in range(2):
+            with pytest.raises(KeyError, match="own message"):
+                fail(volume)
+        assert cache.status([fail]) == {"fail": False}
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            fail(volume, nonsense=1)
