@@ -90,9 +90,9 @@ def threads_option(function: F) -> F:
 
 def mask_option(function: F) -> F:
     """``--mask``, an image on the grid of the scan."""
-    return click.option("--mask", type=PATH, help="Brain mask; voxels above 0 are fitted. Default: every voxel.")(
-        function
-    )
+    return click.option(
+        "--mask", type=PATH, help="Brain mask, 0 and 1, on the grid of the scan. Default: every voxel."
+    )(function)
 
 
 def out_option(what: str) -> Callable[[F], F]:

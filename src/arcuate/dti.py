@@ -1,0 +1,169 @@
+"""The tensor step: a scan in, tensors out, and the maps that follow from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arcuate.cache import cacheable
+from arcuate.io import NiftiVolumeResource
+from arcuate.models.status import count_status
+from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
+from arcuate.numerics.eigen import eigh_3x3
+from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.voxels import check_mask, masked_blocks, scatter
+
+if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
+
+METHODS = ("OLS", "WLS", "IWLS")  # 0, 1 and more rounds of reweighting
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest eigenvalue: what float32 tensors leave of a zero
+
+
+@dataclass(frozen=True, eq=False)
+class Dti:
+    """Tensors of a scan.
+
+    Parameters
+    ----------
+    volume : (x, y, z, 6) float32, mm²/s
+        xx xy xz yy yz zz in the scanner frame; 0 where nothing was fitted.
+    status : (x, y, z) uint8
+        What became of each voxel, see :class:`arcuate.models.status.Status`; None for tensors read from a file.
+    s0 : (x, y, z) float32, unit of the signal
+        Fitted signal without diffusion weighting; None for tensors read from a file.
+    parameters
+        How the tensors were fitted, and how many voxels ended how; empty for tensors read from a file.
+
+    Examples
+    --------
+    >>> dti = dwi.estimate_dti(mask=mask)
+    >>> fa, md = dti.get_fa_md()
+    >>> Dti(NiftiVolumeResource("tensors.nii.gz")).get_fa_md()
+    """
+
+    volume: VolumeResource
+    status: VolumeResource | None = None
+    s0: VolumeResource | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    @cacheable(version=1, outputs={"volume": "estimate_dti"})
+    def estimate_dti(
+        dwi: Dwi,
+        mask: VolumeResource | None = None,
+        *,
+        b_max: float = B_MAX,
+        n_reweight: int = 1,
+        nonnegative: bool = True,
+    ) -> Dti:
+        """Tensors of the voxels in the mask by weighted linear least squares.
+
+        Parameters
+        ----------
+        dwi : Dwi
+        mask : (x, y, z), on the grid of the scan; every voxel without it
+        b_max : float, s/mm²
+            Shells up to ``b_max`` + 100 are used; the lowest that suffice if those do not, with a warning.
+        n_reweight : int
+            0 is ordinary least squares, 1 weighted (WLS), more iteratively reweighted (IWLS).
+        nonnegative : bool
+            Raise eigenvalues to 1e-6 / b (b the highest used): diffusivities are never negative, FA never above 1.
+
+        Raises
+        ------
+        InputError
+            The scan does not determine a tensor, or the mask does not fit the scan.
+        """
+        gradients = dwi.gradients
+        volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        inside = check_mask(dwi.volume, mask)
+        n_vox = int(inside.sum())
+        tensors, s0 = np.empty((n_vox, 6), np.float32), np.empty(n_vox, np.float32)
+        status = np.empty(n_vox, np.uint8)
+        for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
+            fit = model.fit(rows)
+            tensors[place], s0[place], status[place] = fit.tensors, fit.s0, fit.status
+        used = gradients.subset(volumes)
+        parameters = {
+            "Model": "diffusion tensor",
+            "FitMethod": METHODS[min(n_reweight, 2)],
+            "NReweight": n_reweight,
+            "NonNegative": nonnegative,
+            "BMax": b_max,
+            "B0Threshold": gradients.b0_threshold,
+            "BValuesUsed": sorted({float(round(b)) for b in used.bvals}),
+            "VolumesUsed": [int(i) for i in volumes],
+            "VoxelsByStatus": count_status(status),
+        }
+        like = dwi.volume
+        return Dti(
+            _volume(scatter(tensors, inside), like),
+            _volume(scatter(status, inside, np.uint8), like),
+            _volume(scatter(s0, inside), like),
+            parameters,
+        )
+
+    def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""
+        evals, _ = self._eig
+        return self._map(fractional_anisotropy(evals)), self._map(evals.mean(axis=-1))
+
+    def get_ad_rd(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """Axial and radial diffusivity, (x, y, z) float32 each, mm²/s: along and across the first eigenvector."""
+        evals, _ = self._eig
+        return self._map(evals[..., 0]), self._map(evals[..., 1:].mean(axis=-1))
+
+    def get_eig(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """Eigenvalues and eigenvectors.
+
+        Returns
+        -------
+        evals : (x, y, z, 3) float32, mm²/s, largest first
+        evecs : (x, y, z, 9) float32, unit vectors in the scanner frame
+            v1x v1y v1z v2x v2y v2z v3x v3y v3z; the component of largest magnitude is positive.
+        """
+        evals, evecs = self._eig
+        return self._map(evals), self._map(evecs)
+
+    def get_color_fa(self) -> InMemoryVolumeResource:
+        """FA times the magnitudes of the first eigenvector, (x, y, z, 3) float32: red x, green y, blue z (scanner)."""
+        evals, evecs = self._eig
+        fa = np.minimum(fractional_anisotropy(evals), 1)
+        return self._map(fa[..., None] * np.abs(evecs[..., :3]))
+
+    def get_maps(self) -> dict[str, VolumeResource]:
+        """All maps by their names in files: fa md ad rd evals evecs diffusivity."""
+        fa, md = self.get_fa_md()
+        ad, rd = self.get_ad_rd()
+        evals, evecs = self.get_eig()
+        return {"fa": fa, "md": md, "ad": ad, "rd": rd, "evals": evals, "evecs": evecs, "diffusivity": self.volume}
+
+    def save(self, path: str | os.PathLike[str]) -> Dti:
+        """Write the tensors to ``path``; the same object, backed by that file."""
+        return Dti(NiftiVolumeResource.save(self.volume, path), self.status, self.s0, self.parameters)
+
+    @cached_property
+    def _eig(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (x, y, z, 3) float32 and eigenvectors (x, y, z, 9) float32."""
+        tensors = self.volume.get_array()
+        inside = np.any(tensors != 0, axis=-1) & np.all(np.isfinite(tensors), axis=-1)
+        n_vox = int(inside.sum())
+        evals, evecs = np.empty((n_vox, 3), np.float32), np.empty((n_vox, 9), np.float32)
+        for place, rows in masked_blocks(tensors, inside):
+            values, vectors = eigh_3x3(rows)
+            is_zero = (values < 0) & (values > -_ROUNDING * values[:, :1])
+            evals[place] = np.where(is_zero, 0.0, values)
+            evecs[place] = vectors.reshape(-1, 9)
+        return scatter(evals, inside), scatter(evecs, inside)
+
+    def _map(self, array: np.ndarray) -> InMemoryVolumeResource:
+        return _volume(np.asarray(array, dtype=np.float32), self.volume)
+
+
+def _volume(array: np.ndarray, like: VolumeResource) -> InMemoryVolumeResource:
+    return InMemoryVolumeResource(array, like.get_affine(), like.get_metadata())
