@@ -1,0 +1,229 @@
+# mypy: disable-error-code=no-untyped-def
+"""Kernels of single-shell CSD: eight voxels at a time, one per lane.
+
+The normal matrix of a voxel is never rebuilt between rounds: the rows of the directions that entered or left its
+set are added or taken out. Eight matrices are then laid side by side and solved together. A lane whose voxel is
+done takes the next one at once, so that no lane waits for the slowest; what a lane computes does not depend on
+its neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from arcuate.models.status import Status
+from arcuate.numerics.lanes import LANES, add_outer_tile, multiply_panel, transpose_8
+from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
+
+_CHUNK = 256  # voxels that one thread works through with its eight lanes
+_AFRESH = 8  # rounds after which a normal matrix is made anew: rounding of many updates would add up
+_NOT_FINITE, _FITTED = int(Status.NOT_FINITE), int(Status.FITTED)
+_NOT_CONVERGED, _NO_SIGNAL = int(Status.NOT_CONVERGED), int(Status.NO_SIGNAL)
+
+
+@njit(cache=True, parallel=True)
+def fit_voxels(signals, forward, penalty, table, bare, full, factor, first, tau, max_iterations, coefs, status, rounds):
+    n_vox = signals.shape[0]
+    for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
+        begin, end = chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox)
+        n_coef = factor.shape[0]
+        n_reg = table.shape[0] // (2 * ((n_coef + LANES - 1) // LANES * LANES))
+        right = np.zeros((end - begin, (n_coef + LANES - 1) // LANES * LANES))
+        threshold = np.zeros(end - begin)
+        members = np.zeros((end - begin, n_reg), np.uint8)
+        for start in range(begin, end, LANES):
+            _start_lanes(
+                signals, start, end, begin, forward, penalty, factor, tau * first[0], right, threshold, members, coefs,
+                status,
+            )  # fmt: skip
+        _iterate(
+            begin, end, penalty, table, bare, full, max_iterations, right, threshold, members, coefs, status, rounds
+        )
+
+
+@njit(cache=True)
+def _start_lanes(signals, start, end, begin, forward, penalty, factor, scale, right, threshold, members, coefs, status):
+    """Right-hand sides, thresholds and first sets of up to eight voxels; finishes those that need no constraint."""
+    n_dir, n_coef, n_reg = signals.shape[1], factor.shape[0], members.shape[1]
+    count = min(LANES, end - start)
+    lines = np.zeros(LANES * n_dir)
+    for lane in range(count):
+        status[start + lane] = _transfer(signals[start + lane], lane, lines)
+    z = np.empty(LANES * right.shape[1])
+    for panel in range(right.shape[1] // LANES):
+        multiply_panel(forward, panel * n_dir * LANES, lines, n_dir, z, panel * LANES)
+    f = z[: LANES * n_coef].copy()
+    _solve_shared(factor, f)
+    n_panels = (n_reg + LANES - 1) // LANES
+    amplitude = np.empty(LANES * LANES * n_panels)
+    for panel in range(n_panels):
+        multiply_panel(penalty, panel * n_coef * LANES, f, min(15, n_coef), amplitude, panel * LANES)
+    n_low = _mark(amplitude, f, scale, n_reg, count, start - begin, members)
+    if np.any(n_low[:count] == 0):
+        for panel in range(n_panels):
+            multiply_panel(penalty, panel * n_coef * LANES, f, n_coef, amplitude, panel * LANES)
+    for lane in range(count):
+        v = start + lane
+        for k in range(right.shape[1]):
+            right[v - begin, k] = z[LANES * k + lane]
+        threshold[v - begin] = scale * f[lane]
+        if status[v] == 0 and n_low[lane] == 0:
+            is_done = True
+            for d in range(n_reg):
+                if amplitude[LANES * d + lane] < threshold[v - begin]:
+                    members[v - begin, d] = 1
+                    is_done = False
+            if is_done:
+                status[v] = _FITTED
+                for k in range(n_coef):
+                    coefs[v, k] = f[LANES * k + lane]
+
+
+@njit(cache=True)
+def _transfer(row, lane, lines):
+    """Copy one voxel into its lane; status if it cannot be fitted, else 0."""
+    is_zero = True
+    for i in range(len(row)):
+        value = np.float64(row[i])
+        if not np.isfinite(value):
+            for j in range(i):
+                lines[LANES * j + lane] = 0.0
+            return _NOT_FINITE
+        if value != 0.0:
+            is_zero = False
+        lines[LANES * i + lane] = value
+    return _NO_SIGNAL if is_zero else 0
+
+
+@njit(cache=True)
+def _solve_shared(factor, lines):
+    """Solve L Lᵀ x = z in every lane, in place; all lanes have the same L."""
+    n = factor.shape[0]
+    for k in range(n):
+        for i in range(k):
+            for lane in range(LANES):
+                lines[LANES * k + lane] -= factor[k, i] * lines[LANES * i + lane]
+        for lane in range(LANES):
+            lines[LANES * k + lane] /= factor[k, k]
+    for k in range(n - 1, -1, -1):
+        for lane in range(LANES):
+            lines[LANES * k + lane] /= factor[k, k]
+        for i in range(k):
+            for lane in range(LANES):
+                lines[LANES * i + lane] -= factor[k, i] * lines[LANES * k + lane]
+
+
+@njit(cache=True)
+def _mark(amplitude, f, scale, n_reg, count, row, members):
+    """Mark the directions below the threshold; how many per lane."""
+    n_low = np.zeros(LANES, np.int64)
+    for d in range(n_reg):
+        for lane in range(count):
+            if amplitude[LANES * d + lane] < scale * f[lane]:
+                members[row + lane, d] = 1
+                n_low[lane] += 1
+    return n_low
+
+
+@njit(cache=True)
+def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, threshold, members, coefs, status, rounds):
+    """Solve and update the sets of a chunk; a lane takes the next voxel as soon as its own is done."""
+    n_coef, width, n_reg = coefs.shape[1], right.shape[1], members.shape[1]
+    n_panels = (n_reg + LANES - 1) // LANES
+    normal = np.zeros(LANES * width * width)  # one matrix per lane, lower triangle
+    matrix = np.zeros(LANES * triangle_lines(n_coef))
+    z = np.zeros((LANES, width))
+    x, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
+    added, other = np.zeros((LANES, n_reg), np.int64), np.zeros((LANES, n_reg), np.int64)
+    n_changed, n_rounds = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    voxel, limit = np.full(LANES, -1), np.zeros(LANES)
+    following = begin
+    while True:
+        n_busy = 0
+        for lane in range(LANES):
+            while voxel[lane] < 0 and following < end:
+                if status[following] == 0:
+                    voxel[lane], limit[lane], n_rounds[lane] = following, threshold[following - begin], 0
+                    z[lane] = right[following - begin]
+                    n_changed[lane] = _enter(members[following - begin], bare, full, normal, lane, added, other)
+                following += 1
+            if voxel[lane] < 0:
+                continue
+            n_busy += 1
+            for i in range(0, width, LANES):
+                for j in range(0, i + 1, LANES):
+                    add_outer_tile(
+                        table, width, added[lane], other[lane], n_changed[lane], normal, lane * width * width, i, j
+                    )
+        if n_busy == 0:
+            return
+        _fill_lanes(normal, z, n_coef, width, matrix)
+        cholesky_solve_lanes(matrix, n_coef, x)
+        for panel in range(n_panels):
+            multiply_panel(penalty, panel * n_coef * LANES, x, n_coef, amplitude, panel * LANES)
+        _compare(amplitude, limit, voxel, begin, members, added, other, n_changed)
+        for lane in range(LANES):
+            v = voxel[lane]
+            if v < 0:
+                continue
+            n_rounds[lane] += 1
+            if n_changed[lane] == 0 or n_rounds[lane] >= max_iterations or np.isnan(x[lane]):
+                is_sound = not np.isnan(x[lane])
+                status[v] = _FITTED if is_sound and n_changed[lane] == 0 else _NOT_CONVERGED
+                rounds[v] = min(n_rounds[lane], 255)
+                if is_sound:
+                    for k in range(n_coef):
+                        coefs[v, k] = x[LANES * k + lane]
+                voxel[lane] = -1
+            elif n_rounds[lane] % _AFRESH == 0:
+                n_changed[lane] = _enter(members[v - begin], bare, full, normal, lane, added, other)
+
+
+@njit(cache=True)
+def _enter(member, bare, full, normal, lane, added, other):
+    """Start a lane's normal matrix; rows still to add (few penalised) or to take out again (most are)."""
+    n_reg, size = len(member), len(bare)
+    inside = np.sum(member)
+    is_few = 2 * inside <= n_reg
+    base = bare if is_few else full
+    for t in range(size):
+        normal[lane * size + t] = base[t]
+    count = 0
+    for d in range(n_reg):
+        if (member[d] == 1) == is_few:
+            added[lane, count] = d if is_few else d + n_reg
+            other[lane, count] = d
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def _fill_lanes(normal, z, n_coef, width, matrix):
+    """Lower triangles and right-hand sides of the lanes as lines, in the order the solver takes."""
+    for i in range(n_coef):
+        for j in range(0, i + 1, LANES):
+            transpose_8(normal, i * width + j, width * width, matrix, i * (i + 1) // 2 + j)
+    flat = z.reshape(-1)
+    for k in range(0, width, LANES):
+        transpose_8(flat, k, width, matrix, n_coef * (n_coef + 1) // 2 + k)
+
+
+@njit(cache=True)
+def _compare(amplitude, limit, voxel, begin, members, added, other, n_changed):
+    """Update the sets; list what entered (+ row) and what left (- row) in each lane."""
+    n_reg = members.shape[1]
+    for lane in range(LANES):
+        n_changed[lane] = 0
+        if voxel[lane] < 0:
+            continue
+        member = members[voxel[lane] - begin]
+        count = 0
+        for d in range(n_reg):
+            is_low = amplitude[LANES * d + lane] < limit[lane]
+            if is_low != (member[d] == 1):
+                member[d] = is_low
+                added[lane, count] = d if is_low else d + n_reg
+                other[lane, count] = d
+                count += 1
+        n_changed[lane] = count

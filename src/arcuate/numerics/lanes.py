@@ -1,0 +1,239 @@
+"""Inner loops on eight voxels side by side, as LLVM vectors of eight doubles.
+
+Numba's own vectoriser does not keep several chains of eight accumulators in registers; these few loops, written
+in LLVM's vector types, do. LLVM lowers the vectors to whatever the processor has (AVX-512, AVX2, SSE2, NEON).
+Arrays are flat, float64 and contiguous; a "line" is the eight numbers of eight voxels, at ``8 * line``.
+Multiplications and additions fuse where the processor can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8
+
+_DOUBLE = ir.DoubleType()
+_LINE = ir.VectorType(_DOUBLE, LANES)
+_INT = ir.IntType(64)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
+    return context.make_array(array_type)(context, builder, value).data
+
+
+def _load_line(builder: Any, data: Any, number: Any) -> Any:
+    address = builder.bitcast(builder.gep(data, [number]), _LINE.as_pointer())
+    return builder.load(address, align=8)
+
+
+def _store_line(builder: Any, data: Any, number: Any, line: Any) -> None:
+    builder.store(line, builder.bitcast(builder.gep(data, [number]), _LINE.as_pointer()), align=8)
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    first = builder.insert_element(ir.Constant(_LINE, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(_LINE, ir.Undefined), zeros)
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, fused where that is fast."""
+    kind = ir.FunctionType(_LINE, [_LINE, _LINE, _LINE])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v8f64"), [a, b, c])
+
+
+def _accumulate(builder: Any, start: list[Any], count: Any, step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """Run ``step(k, lines) -> lines`` for k = 0 .. count-1 with the lines held in registers."""
+    before = builder.basic_block
+    loop, after = builder.append_basic_block("lanes.loop"), builder.append_basic_block("lanes.after")
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(_INT, 0)), loop, after)
+    builder.position_at_end(loop)
+    k = builder.phi(_INT)
+    held = [builder.phi(_LINE) for _ in start]
+    made = step(k, held)
+    following = builder.add(k, ir.Constant(_INT, 1))
+    end = builder.basic_block
+    k.add_incoming(ir.Constant(_INT, 0), before)
+    k.add_incoming(following, end)
+    for phi, first, later in zip(held, start, made, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, end)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    results = []
+    for first, later in zip(start, made, strict=True):
+        phi = builder.phi(_LINE)
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, end)
+        results.append(phi)
+    return results
+
+
+def _times_lanes(builder: Any, number: Any) -> Any:
+    return builder.mul(number, ir.Constant(_INT, LANES))
+
+
+def _triangle(builder: Any, row: Any) -> Any:
+    """Line where a row of a packed lower triangle starts."""
+    return builder.lshr(builder.mul(row, builder.add(row, ir.Constant(_INT, 1))), ir.Constant(_INT, 1))
+
+
+def _make_eliminate(n_rows: int, n_columns: int, is_top: bool = False) -> Any:
+    @intrinsic
+    def eliminate(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = _pointer(context, builder, signature.args[0], args[0])
+            row, column = args[1], args[2]
+            columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(n_columns)]
+            pivots = [_triangle(builder, c) for c in columns]
+            rows = [_triangle(builder, builder.add(row, ir.Constant(_INT, r))) for r in range(n_rows)]
+            places = [_times_lanes(builder, builder.add(r, c)) for r in rows for c in columns]
+            start = [_load_line(builder, data, place) for place in places]
+
+            def step(k: Any, lines: list[Any]) -> list[Any]:
+                minus = [
+                    builder.fneg(_load_line(builder, data, _times_lanes(builder, builder.add(p, k)))) for p in pivots
+                ]
+                of_rows = [_load_line(builder, data, _times_lanes(builder, builder.add(r, k))) for r in rows]
+                pairs = [(a, m) for a in of_rows for m in minus]
+                return [_multiply_add(builder, a, m, line) for (a, m), line in zip(pairs, lines, strict=True)]
+
+            for t, line in enumerate(_accumulate(builder, start, column, step)):
+                if not (is_top and t == 1):  # right of the diagonal: the packed triangle has another entry there
+                    _store_line(builder, data, places[t], line)
+            return context.get_dummy_value()
+
+        return types.none(matrix, types.int64, types.int64), generate
+
+    return eliminate
+
+
+# A[i, c] -= Σ_{k<j} A[i, k] A[c, k] for 8 or 4 rows i and the columns c = j, j + 1 (or j alone) of a packed triangle;
+# a top tile starts at row j
+eliminate_8x2, eliminate_4x2, eliminate_4x1 = _make_eliminate(8, 2), _make_eliminate(4, 2), _make_eliminate(4, 1)
+eliminate_top_8x2, eliminate_top_4x2 = _make_eliminate(8, 2, is_top=True), _make_eliminate(4, 2, is_top=True)
+
+
+@intrinsic
+def subtract_row(typing_context: Any, matrix: Any, row: Any, x: Any) -> Any:
+    """``x[i] -= A[row, i] x[row]`` for i < row, lines of a packed triangle: one step of back substitution."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        matrix, x = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2))
+        row = args[1]
+        begin, minus = _triangle(builder, row), builder.fneg(_load_line(builder, x, _times_lanes(builder, row)))
+
+        def step(k: Any, lines: list[Any]) -> list[Any]:
+            place = _times_lanes(builder, k)
+            factor = _load_line(builder, matrix, _times_lanes(builder, builder.add(begin, k)))
+            _store_line(builder, x, place, _multiply_add(builder, factor, minus, _load_line(builder, x, place)))
+            return lines
+
+        _accumulate(builder, [], row, step)
+        return context.get_dummy_value()
+
+    return types.none(matrix, types.int64, x), generate
+
+
+@intrinsic
+def multiply_panel(typing_context: Any, panel: Any, start: Any, lines: Any, count: Any, out: Any, place: Any) -> Any:
+    """``out[place + r] = Σ_{k<count} panel[start + 8 k + r] * lines[k]`` for r < 8; ``place`` counts lines."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        panel, lines, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2, 4))
+        start, count, place = args[1], args[3], args[5]
+
+        def step(k: Any, sums: list[Any]) -> list[Any]:
+            line = _load_line(builder, lines, _times_lanes(builder, k))
+            at = builder.add(start, _times_lanes(builder, k))
+            factors = [
+                builder.load(builder.gep(panel, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in range(LANES)
+            ]
+            return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
+
+        zeros = [ir.Constant(_LINE, [0.0] * LANES) for _ in range(LANES)]
+        for r, line in enumerate(_accumulate(builder, zeros, count, step)):
+            _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, r))), line)
+        return context.get_dummy_value()
+
+    return types.none(panel, types.int64, lines, types.int64, out, types.int64), generate
+
+
+@intrinsic
+def add_outer_tile(
+    typing_context: Any, table: Any, width: Any, left: Any, right: Any, count: Any, out: Any, start: Any, i: Any, j: Any
+) -> Any:
+    """``out[start + (i+r) width + j + c] += Σ_{k<count} table[left[k], i+r] table[right[k], j+c]``, r, c < 8.
+
+    ``table`` is flat with rows of ``width``; ``left`` and ``right`` are int64 row numbers. Lines here are eight
+    neighbouring columns, not eight voxels.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, left, right, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2, 3, 5))
+        width, count, start, i, j = args[1], args[4], args[6], args[7], args[8]
+        places = [
+            builder.add(start, builder.add(builder.mul(builder.add(i, ir.Constant(_INT, r)), width), j))
+            for r in range(LANES)
+        ]
+
+        def step(k: Any, sums: list[Any]) -> list[Any]:
+            of_left = builder.mul(builder.load(builder.gep(left, [k])), width)
+            of_right = builder.mul(builder.load(builder.gep(right, [k])), width)
+            line = _load_line(builder, table, builder.add(of_right, j))
+            at = builder.add(of_left, i)
+            factors = [
+                builder.load(builder.gep(table, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in range(LANES)
+            ]
+            return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
+
+        begin = [_load_line(builder, out, place) for place in places]
+        for place, line in zip(places, _accumulate(builder, begin, count, step), strict=True):
+            _store_line(builder, out, place, line)
+        return context.get_dummy_value()
+
+    int64 = types.int64
+    return types.none(table, int64, left, right, int64, out, int64, int64, int64), generate
+
+
+@intrinsic
+def transpose_8(typing_context: Any, source: Any, start: Any, stride: Any, out: Any, place: Any) -> Any:
+    """``out[8 (place + c) + r] = source[start + r stride + c]`` for r, c < 8: eight rows become eight lines."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 3))
+        start, stride, place = args[1], args[2], args[4]
+        rows = [
+            _load_line(builder, source, builder.add(start, builder.mul(stride, ir.Constant(_INT, r))))
+            for r in range(LANES)
+        ]
+        for c, line in enumerate(_transposed(builder, rows)):
+            _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, c))), line)
+        return context.get_dummy_value()
+
+    return types.none(source, types.int64, types.int64, out, types.int64), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Columns of an 8 x 8 block by three rounds of exchanging halves, quarters and eighths."""
+    for distance in (4, 2, 1):
+        swapped = list(rows)
+        for r in range(LANES):
+            if r & distance:
+                continue
+            low = [c if not c & distance else LANES + (c ^ distance) for c in range(LANES)]
+            high = [(c | distance) if not c & distance else LANES + c for c in range(LANES)]
+            swapped[r] = _shuffle(builder, rows[r], rows[r + distance], low)
+            swapped[r + distance] = _shuffle(builder, rows[r], rows[r + distance], high)
+        rows = swapped
+    return rows
+
+
+def _shuffle(builder: Any, a: Any, b: Any, index: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LANES), index))

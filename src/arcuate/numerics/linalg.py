@@ -1,0 +1,95 @@
+# mypy: disable-error-code=no-untyped-def
+"""Cholesky factors of eight symmetric matrices at once, one per lane."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from arcuate.numerics.lanes import (
+    LANES,
+    eliminate_4x1,
+    eliminate_4x2,
+    eliminate_8x2,
+    eliminate_top_4x2,
+    eliminate_top_8x2,
+    subtract_row,
+)
+
+
+@njit(cache=True)
+def triangle_lines(n):
+    """Lines that :func:`cholesky_solve_lanes` needs for matrices of size ``n``: spare rows for whole tiles."""
+    rows = n + 1 + LANES
+    return rows * (rows + 1) // 2
+
+
+@njit(cache=True)
+def cholesky_solve_lanes(matrix, n, x):
+    """Solve eight systems A x = z; a matrix that is not positive definite gives NaN in its own lane.
+
+    Parameters
+    ----------
+    matrix : (8 triangle_lines(n),) float, overwritten
+        Line i(i+1)/2 + j holds A[i, j] of the eight matrices, j <= i < n; line n(n+1)/2 + k holds z[k]. The rows
+        after it are scratch and must be finite.
+    x : (8 n,) float
+        Receives the solutions, line k holds x[k].
+
+    Notes
+    -----
+    The right-hand side rides along as row n, so that forward substitution is part of the factorisation. Rows are
+    taken eight or four at a time: one chain of additions would be bound by its latency.
+    """
+    inverse = np.empty(LANES)
+    for j in range(0, n - 1, 2):
+        if n - j >= 4:
+            eliminate_top_8x2(matrix, j, j)
+            i = j + 8
+        else:
+            eliminate_top_4x2(matrix, j, j)
+            i = j + 4
+        while i <= n:
+            if n - i >= 4:
+                eliminate_8x2(matrix, i, j)
+                i += 8
+            else:
+                eliminate_4x2(matrix, i, j)
+                i += 4
+        _finish_column(matrix, n, j, inverse)
+        _take_out_column(matrix, n, j)
+        _finish_column(matrix, n, j + 1, inverse)
+    if n % 2:
+        eliminate_4x1(matrix, n - 1, n - 1)
+        _finish_column(matrix, n, n - 1, inverse)
+    last = LANES * (n * (n + 1) // 2)
+    for t in range(LANES * n):
+        x[t] = matrix[last + t]
+    for k in range(n - 1, -1, -1):
+        diagonal = LANES * (k * (k + 1) // 2 + k)
+        for lane in range(LANES):
+            x[LANES * k + lane] *= matrix[diagonal + lane]
+        subtract_row(matrix, k, x)
+
+
+@njit(cache=True)
+def _finish_column(matrix, n, j, inverse):
+    """Divide column ``j`` by the root of its pivot, whose inverse takes the place of the pivot."""
+    pivot = LANES * (j * (j + 1) // 2 + j)
+    for lane in range(LANES):
+        inverse[lane] = 1.0 / np.sqrt(matrix[pivot + lane])
+        matrix[pivot + lane] = inverse[lane]
+    for row in range(j + 1, n + 1):
+        place = LANES * (row * (row + 1) // 2 + j)
+        for lane in range(LANES):
+            matrix[place + lane] *= inverse[lane]
+
+
+@njit(cache=True)
+def _take_out_column(matrix, n, j):
+    """A[i, j+1] -= A[i, j] A[j+1, j] for the rows i > j."""
+    pivot = LANES * ((j + 1) * (j + 2) // 2 + j)
+    for row in range(j + 1, n + 1):
+        place = LANES * (row * (row + 1) // 2 + j)
+        for lane in range(LANES):
+            matrix[place + LANES + lane] -= matrix[place + lane] * matrix[pivot + lane]
