@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from arcuate.cache import Cache, CacheWarning, cacheable, fingerprint
-from arcuate.cache.volumes import is_in_use
+from arcuate.cache.volumes import exclusive
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
@@ -269,10 +269,12 @@ def test_an_entry_is_in_use_as_long_as_its_volume_lives(folder):
     array = np.zeros((100, 100, 60, 10), np.float32, order="F")
     found = returned_by_cache(lambda: InMemoryVolumeResource(array), folder)
     (entry,) = (folder / ".arcuate" / "entries").glob("*/*/entry.json")
-    assert is_in_use(entry)
+    with exclusive(entry) as is_free:
+        assert not is_free
     del found
     gc.collect()
-    assert not is_in_use(entry)
+    with exclusive(entry) as is_free:
+        assert is_free
 
 
 def test_a_step_that_fails_keeps_nothing_and_says_what_it_says(volume, folder):

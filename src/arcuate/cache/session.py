@@ -198,6 +198,8 @@ class Cache:
         except CorruptEntryError as error:
             _warn(f"the kept result of {key.step.label} is damaged ({error}); it is computed again.")
             return None, f"the entry was damaged: {error}"
+        except FileNotFoundError:  # gc took it away just now
+            return None, "no entry"
         except Exception as error:  # a class that changed, a file that went away: whatever it is, computing helps
             _warn(f"the kept result of {key.step.label} cannot be used ({error}); it is computed again.")
             return None, f"the entry could not be used: {error}"
@@ -248,7 +250,7 @@ class Cache:
                 "step_version": step.version,
                 "arcuate_version": __version__,
                 "key": key.text,
-                "computed": datetime.now(UTC).isoformat(timespec="seconds"),
+                "computed": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "seconds": round(seconds, 3),
                 "cause": cause,
                 "scalars": key.scalars,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,25 +202,25 @@ def open_shared(path: Path) -> int | None:
     return descriptor
 
 
-def is_in_use(path: Path) -> bool:
-    """Whether some process holds a shared lock on ``path``."""
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Whether ``path`` is ours alone: no process holds a shared lock on it, nor can take one until the block ends."""
+    descriptor = None
+    is_free = True
     try:
         import fcntl
-    except ImportError:
-        return False
-    try:
+
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except OSError:
-        return False
+        is_free = False
+    except (ImportError, OSError):  # no such locks here: nothing is known to be in use
+        pass
+    try:
+        yield is_free
     finally:
-        os.close(descriptor)
-    return False
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def in_memory(volume: VolumeResource) -> InMemoryVolumeResource:

@@ -1,0 +1,207 @@
+"""What a cache holds, why a step was computed, and what may go."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from arcuate.cache.store import CorruptEntryError, Entry, Store, read_entry
+from arcuate.cache.volumes import exclusive
+from arcuate.errors import InputError
+
+_FORGET_DAYS = 90.0  # memory of files that nobody asked for in so long is dropped, whatever else is kept
+_PART_NAMES = {"array": "voxels", "header": "header entries"}
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a clean-up removed, or would remove."""
+
+    entries: tuple[Entry, ...]
+    n_damaged: int
+    n_in_use: int  # entries that should have gone and are being used
+    n_leftovers: int  # of killed processes
+    freed: int  # bytes
+    kept: int  # bytes
+
+
+def open_store(folder: Path) -> Store:
+    """The store in ``folder``, which may also be the output folder of ``arcuate run``.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    for place in (folder, folder / ".arcuate-cache", folder / "cache"):
+        if (place / ".arcuate").is_dir():
+            return Store(place)
+    raise InputError(
+        f"found no cache in {folder}; expected the folder given to Cache() or to --cache, or the output folder "
+        "of `arcuate run`. Name it with --cache."
+    )
+
+
+def list_entries(store: Store) -> list[Entry]:
+    """All entries, by step, the latest computed first."""
+    entries = sorted(store.entries(), key=lambda entry: entry.record["computed"], reverse=True)
+    return sorted(entries, key=lambda entry: entry.record["label"])
+
+
+def explain(store: Store, step: str) -> list[str]:
+    """Lines that say why a step was computed the last time: what was new against the most similar earlier result.
+
+    Raises
+    ------
+    InputError
+        The cache holds no result of the step.
+    """
+    every = list_entries(store)
+    entries = [e for e in every if step in (e.record["label"], e.record["name"], e.record["step"])]
+    if not entries:
+        known = ", ".join(dict.fromkeys(entry.record["label"] for entry in every)) or "none"
+        raise InputError(f"found no result of the step {step!r} in {store.folder}; it holds results of: {known}.")
+    entries.sort(key=lambda entry: entry.record["computed"])
+    *earlier, latest = entries
+    record = latest.record
+    lines = [
+        f"{record['label']} was last computed {record['computed'][:19].replace('T', ' ')} UTC, "
+        f"in {record['seconds']:g} s (key {record['key'][:12]})"
+    ]
+    if record["cause"] == "forced":
+        return [*lines, "because it was forced"]
+    if record["cause"] != "no entry":
+        return [*lines, f"because {record['cause']}"]
+    if not earlier:
+        return [*lines, "because there was no result of it before"]
+    changes = [(list(differences(entry.record, record)), entry) for entry in reversed(earlier)]
+    fewest, nearest = min(changes, key=lambda change: len(change[0]))
+    when = nearest.record["computed"][:19].replace("T", " ")
+    return [*lines, f"because, compared with the result of {when} UTC (key {nearest.record['key'][:12]}):"] + [
+        f"  {line}" for line in fewest
+    ]
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """One line for everything in which two calls of a step differ."""
+    if before["step"] != after["step"]:
+        yield f"the step was {before['step']} and is {after['step']}"
+    if before["step_version"] != after["step_version"]:
+        yield f"step version: {before['step_version']} -> {after['step_version']}"
+    old, new = before["arguments"], after["arguments"]
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old:
+            yield f"{name}: was not given, now {_shown(after, name)}"
+        elif name not in new:
+            yield f"{name}: was {_shown(before, name)}, now not given"
+        elif name in before["scalars"] or name in after["scalars"]:
+            if old[name] != new[name]:
+                yield f"{name}: {_shown(before, name)} -> {_shown(after, name)}"
+        else:
+            yield from (f"{path} changed" for path in _changed_parts(old[name], new[name], name))
+
+
+def clean_up(
+    store: Store, *, keep_days: float | None = None, max_size: float | None = None, is_dry: bool = False
+) -> Removal:
+    """Remove entries not used for ``keep_days``, then the longest unused until ``max_size`` bytes are left.
+
+    Damaged entries and what killed processes left go in any case; entries in use stay.
+    """
+    now = time.time()
+    leftovers = 0 if is_dry else store.clean_staging()
+    entries, damaged = _sound_and_damaged(store)
+    by_use = sorted(entries, key=lambda entry: entry.used_at)
+    total = sum(entry.size for entry in by_use)
+    removed: list[Entry] = []
+    in_use = 0
+    for entry in by_use:
+        is_old = keep_days is not None and entry.used_at < now - keep_days * _DAY
+        is_too_much = max_size is not None and total > max_size
+        if not is_old and not is_too_much:
+            continue
+        if is_dry or _remove(store, entry):
+            removed.append(entry)
+            total -= entry.size
+        else:
+            in_use += 1
+    if not is_dry:
+        for folder in damaged:
+            store.remove(folder)
+        _forget(store, now - _DAY * (_FORGET_DAYS if keep_days is None else keep_days))
+    freed = sum(entry.size for entry in removed)
+    return Removal(tuple(removed), len(damaged), in_use, leftovers, freed, total)
+
+
+def _sound_and_damaged(store: Store) -> tuple[list[Entry], list[Path]]:
+    sound, damaged = [], []
+    for folder in (store.root / "entries").glob("*/*"):
+        try:
+            entry = read_entry(folder)
+        except CorruptEntryError:
+            damaged.append(folder)
+            continue
+        if entry is not None:
+            sound.append(entry)
+    return sound, damaged
+
+
+def _remove(store: Store, entry: Entry) -> bool:
+    key = entry.record["key"]
+    try:
+        with store.lock(key, timeout=0), exclusive(entry.folder / "entry.json") as is_ours:
+            if not is_ours:
+                return False
+            store.remove(entry.folder)
+    except (Timeout, OSError):
+        return False
+    sidecar = store.folder / f"{entry.record['name']}.params.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        if json.loads(sidecar.read_text(encoding="utf-8"))["key"] == key:
+            for shown in entry.record["flat"]:  # a hard link would keep the space
+                (store.folder / shown).unlink(missing_ok=True)
+            sidecar.unlink()
+    return True
+
+
+def _forget(store: Store, before: float) -> None:
+    """Drop the memory of files, and locks, that nobody used since ``before``."""
+    for path in (store.root / "files").glob("*/*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+    held = {entry.record["key"][:40] for entry in store.entries()}
+    for path in (store.root / "locks").glob("*.lock"):
+        with contextlib.suppress(OSError, Timeout):
+            if path.stem not in held and path.stat().st_mtime < before:
+                with store.lock(path.stem, timeout=0):
+                    path.unlink(missing_ok=True)
+
+
+def _shown(record: dict[str, Any], name: str) -> str:
+    if name in record["scalars"]:
+        return repr(record["scalars"][name])
+    print_ = record["arguments"][name]
+    return f"content {(print_ if isinstance(print_, str) else print_['digest'])[:12]}"
+
+
+def _changed_parts(old: Any, new: Any, path: str) -> Iterable[str]:
+    if (old if isinstance(old, str) else old["digest"]) == (new if isinstance(new, str) else new["digest"]):
+        return
+    if isinstance(old, str) or isinstance(new, str) or old["parts"].keys() != new["parts"].keys():
+        yield path
+        return
+    parts = [
+        line
+        for name, part in old["parts"].items()
+        for line in _changed_parts(part, new["parts"][name], f"{path}.{_PART_NAMES.get(name, name)}")
+    ]
+    yield from parts or [path]
