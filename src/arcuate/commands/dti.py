@@ -9,13 +9,6 @@ import click
 from arcuate.commands.options import ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
 from arcuate.dti import Dti
 
-_UNITS = {"fa": "1", "md": "mm^2/s", "ad": "mm^2/s", "rd": "mm^2/s", "evals": "mm^2/s", "diffusivity": "mm^2/s"}
-_ORDER = {
-    "evals": "largest first",
-    "evecs": "v1x v1y v1z v2x v2y v2z v3x v3y v3z",
-    "diffusivity": "xx xy xz yy yz zz",
-}
-
 
 @click.command()
 @scan_options
@@ -46,17 +39,14 @@ def dti(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight:
 
     Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
-    from arcuate.study.bids import SCANNER_FRAME, input_facts, write_map
+    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.maps import tensor_maps
 
     tensors = Dti.estimate_dti(
         scan.read(), read_mask(mask), b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative
     )
-    inputs = scan.inputs | ({"mask": mask} if mask else {})
-    facts = {**tensors.parameters, "Inputs": input_facts(inputs)}
-    for name, volume in tensors.get_maps().items():
-        own = {"Units": _UNITS[name]} if name in _UNITS else {}
-        if name in _ORDER:
-            own |= {"Order": _ORDER[name]} | ({} if name == "evals" else {"ReferenceFrame": SCANNER_FRAME})
-        write_map(volume, out / f"{name}.nii.gz", {**own, **facts})
+    facts = {**tensors.parameters, "Inputs": input_facts(scan.inputs | ({"mask": mask} if mask else {}))}
+    for image in tensor_maps(tensors):
+        write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
     click.echo(f"{out}: tensors from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import arcuate
-from arcuate.io import NiftiVolumeResource, write_text_atomically
+from arcuate.io import NiftiVolumeResource, atomic_path, write_text_atomically
 from arcuate.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
@@ -103,8 +105,19 @@ def sidecar_of(image: Path) -> Path:
 
 
 def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> VolumeResource:
-    """Write an image and its JSON sidecar, each whole or not at all; the volume backed by the file."""
-    saved = NiftiVolumeResource.save(volume, path)
+    """Write an image and its JSON sidecar, each whole or not at all; the volume backed by the file.
+
+    What is there already with the same bytes is left as it is, so that a run that only confirms its results does not
+    touch them.
+    """
+    stored: Path | None = getattr(volume, "stored_file", None)
+    if stored is not None and path.name.endswith(".nii.gz"):
+        if not (path.is_file() and filecmp.cmp(stored, path, shallow=False)):
+            with atomic_path(path) as temporary:
+                shutil.copyfile(stored, temporary)
+        saved = NiftiVolumeResource(path)
+    else:
+        saved = NiftiVolumeResource.save(volume, path)
     write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": arcuate.__version__}]})
     return saved
 
@@ -112,6 +125,8 @@ def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> Volu
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, default=_as_json, ensure_ascii=False) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
     write_text_atomically(path, text)
 
 

@@ -1,0 +1,66 @@
+"""``arcuate run``: the main job, from a scan to every map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+
+if TYPE_CHECKING:
+    from arcuate.study.stages import Stage
+
+
+class StageLines:
+    """Listener that prints a line per stage, with a spinner while it runs if a person is watching."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("") if console.is_terminal else None
+
+    def begin(self, stage: Stage) -> None:
+        if self._status is not None:
+            self._status.update(f"{stage.name} ...")
+            self._status.start()
+
+    def end(self, stage: Stage) -> None:
+        if self._status is not None:
+            self._status.stop()
+        if stage.skipped is not None:
+            self._console.print(f"{stage.name:10} left out: {stage.skipped}", highlight=False, markup=False)
+            return
+        facts = "  ".join(f"{key} {value}" for key, value in stage.facts.items())
+        self._console.print(f"{stage.name:10} {stage.seconds:7.2f} s  {facts}", highlight=False, markup=False)
+
+
+@click.command()
+@scan_options
+@mask_option
+@out_option("Folder of the derivatives; made if it is not there.")
+@click.option("--steps", help="Some of mask,dti; default: all that the scan allows.")
+@click.option("--mask-method", default="auto", show_default=True, help="auto, hdbet or otsu.")
+@click.option("--cache", "cache_folder", type=PATH, help="Folder of kept results; default: OUT/.arcuate-cache.")
+def run(
+    scan: ScanFiles, mask: Path | None, out: Path, steps: str | None, mask_method: str, cache_folder: Path | None
+) -> None:
+    """The whole pipeline on DWI: mask, tensor maps, and what follows from them.
+
+    Stopped at any moment and started again, it goes on where it was.
+    """
+    from arcuate.cache import Cache
+    from arcuate.study.bids import Derivatives
+    from arcuate.study.pipeline import Settings, run_subject
+
+    names = Derivatives.of_scan(out, scan.dwi)
+    settings = Settings(
+        steps=tuple(step.strip() for step in steps.split(",") if step.strip()) if steps else (),
+        mask_method=mask_method,
+    )
+    inputs = scan.inputs | ({"mask": mask} if mask else {})
+    lines = StageLines(Console(stderr=True))
+    with Cache(cache_folder or out / ".arcuate-cache"):
+        run_subject(scan.read(), names, inputs=inputs, mask=read_mask(mask), settings=settings, listener=lines)
+    click.echo(f"{names.folder}")

@@ -1,0 +1,41 @@
+"""What is written of each step's result: its volumes, what they are called, and what their sidecars say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from arcuate.study.bids import SCANNER_FRAME
+
+if TYPE_CHECKING:
+    from arcuate.dti import Dti
+    from arcuate.resource import VolumeResource
+
+_DIFFUSIVITY = "mm^2/s"
+
+
+@dataclass(frozen=True)
+class Map:
+    """One image to write.
+
+    Parameters
+    ----------
+    param : BIDS label of the parameter, also the file name of the single commands
+    volume : the image
+    facts : what its sidecar says beyond what all images of the step say
+    """
+
+    param: str
+    volume: VolumeResource
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def tensor_maps(dti: Dti) -> list[Map]:
+    """fa md ad rd evals evecs diffusivity."""
+    own: dict[str, dict[str, Any]] = {
+        "fa": {"Units": "1"},
+        "evals": {"Units": _DIFFUSIVITY, "Order": "largest first"},
+        "evecs": {"Order": "v1x v1y v1z v2x v2y v2z v3x v3y v3z", "ReferenceFrame": SCANNER_FRAME},
+        "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
+    }
+    return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
