@@ -78,10 +78,10 @@ class FslBvecResource(VectorResource):
         n_rows, n_columns = len(rows), lengths.pop()
         if n_rows != 3 and n_columns != 3:
             hint = ""
-            if n_columns == 4:
-                hint = " This looks like an MRtrix3 gradient table (x y z b): give it as --grad."
-            elif n_rows == 1 or n_columns == 1:
+            if n_rows == 1 or n_columns == 1:
                 hint = " This looks like a b-value file."
+            elif n_columns == 4:
+                hint = " This looks like an MRtrix3 gradient table (x y z b): give it as --grad."
             raise InputError(
                 f"{self.path} has {n_rows} rows of {n_columns} numbers; expected three rows or three columns.{hint}"
             )

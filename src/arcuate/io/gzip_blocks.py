@@ -142,10 +142,13 @@ def read_gzip(path: Path, start: int, n_bytes: int, sink: Sink) -> None:
     """
     with path.open("rb") as file:
         index = read_index(file)
-        if index is None:
-            _read_stream(file, start, n_bytes, sink)
-        else:
-            _read_blocks(file, index, range(start, start + n_bytes), sink)
+        if index is not None:
+            try:
+                _read_blocks(file, index, range(start, start + n_bytes), sink)
+                return
+            except CorruptFileError:
+                pass  # the index itself may be what is wrong
+        _read_stream(file, start, n_bytes, sink)
 
 
 def read_plain(path: Path, start: int, n_bytes: int, sink: Sink) -> None:
@@ -170,16 +173,18 @@ def read_head(path: Path, n_bytes: int) -> bytes:
         file.seek(0)
         if start != MAGIC:
             return file.read(n_bytes)
-        stream = isal_zlib.decompressobj(31)
-        out = b""
-        while len(out) < n_bytes and not stream.eof:
-            data = file.read(1 << 16)
-            if not data:
+        out, data = b"", b""
+        while len(out) < n_bytes:
+            data = data or file.read(1 << 16)
+            if not data.rstrip(b"\0"):  # the end, or zeros that fill a tape block
                 break
-            try:
-                out += stream.decompress(data, n_bytes - len(out))
-            except _IsalError as error:
-                raise CorruptFileError(str(error)) from error
+            stream = isal_zlib.decompressobj(31)
+            while data and not stream.eof and len(out) < n_bytes:
+                try:
+                    out += stream.decompress(data, n_bytes - len(out))
+                except _IsalError as error:
+                    raise CorruptFileError(str(error)) from error
+                data = stream.unused_data if stream.eof else file.read(1 << 16)
         return out
 
 
@@ -195,8 +200,10 @@ def _read_blocks(file: BinaryIO, index: BlockIndex, wanted: range, sink: Sink) -
     def read(block: int) -> tuple[int, int]:
         where = index.offsets[block]
         data = _decompress(_read_at(file, where, index.offsets[block + 1] - where))
-        first = index.start_of(block)
+        first, following = index.start_of(block), index.start_of(block + 1)
         low, high = max(wanted.start, first), min(wanted.stop, first + len(data))
+        if first + len(data) > following or high < min(wanted.stop, following):
+            raise CorruptFileError("the compressed stream ends early")
         if low < high:
             sink(low - wanted.start, memoryview(data)[low - first : high - first])
         return isal_zlib.crc32(data), len(data)
@@ -276,7 +283,7 @@ def _chain(first: memoryview, rest: Iterator[memoryview]) -> Iterator[memoryview
 def _ordered(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """As ``pool.map``, with few items taken ahead of the results, so that memory stays small."""
     ahead: deque[Future[_R]] = deque()
-    limit = 2 * n_threads() + 2
+    limit = 4 * n_threads()
     try:
         for item in items:
             ahead.append(pool.submit(function, item))

@@ -1,0 +1,180 @@
+"""Saving and loading a diffusion image, side by side with nibabel.
+
+usage: python benchmarks/bench_io.py [--small] [--write] [--repeats N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import isal
+import nibabel as nib
+import numpy as np
+
+import arcuate
+from arcuate.io import NiftiVolumeResource
+from arcuate.io.gzip_blocks import n_threads
+from arcuate.resource import InMemoryVolumeResource
+
+RESULTS = Path(__file__).parent / "results"
+SHAPE = (128, 128, 60, 193)
+SMALL = (64, 64, 30, 49)
+AFFINE = np.diag([-2.0, 2, 2, 1])
+
+PEAK = """
+import re
+from pathlib import Path
+import nibabel as nib
+import numpy as np
+from arcuate.io import NiftiVolumeResource
+
+v = NiftiVolumeResource({path!r})
+m = v.load() if {is_loaded} else v.shape
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
+a = {work}
+print((peak() - before) * 1024)
+"""
+
+
+def make_image(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """A head with Rician noise (SNR 30 at b=0) in a background of zeros, as masked and corrected scans have it."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape[:3]], indexing="ij"))
+    inside = (grid**2 * np.array([1.6, 1.25, 1.3])[:, None, None, None]).sum(0) < 1
+    proton = 900 * (1 + 0.2 * np.sin(9 * grid[0]) * np.cos(7 * grid[1]) + 0.1 * grid[2])
+    decay = 1 + 0.5 * np.sin(5 * grid[0] + 3 * grid[2])
+    image = np.zeros(shape, dtype=np.float32, order="F")
+    for i in range(shape[3]):
+        b = 0.0 if i == 0 else [1.0, 2.0, 3.5][i % 3]
+        signal = proton * np.exp(-b * 0.7 * decay * rng.uniform(0.7, 1.3))
+        noisy = np.hypot(signal + rng.normal(0, 30, signal.shape), rng.normal(0, 30, signal.shape))
+        image[..., i] = np.where(inside, noisy, 0)
+    return image
+
+
+def alternate(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """Median seconds of both and the median of their ratios, run in turns so that other load hits both."""
+    times: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        pair = []
+        for run in (ours, theirs):
+            start = time.perf_counter()
+            run()
+            pair.append(time.perf_counter() - start)
+        times.append((pair[0], pair[1]))
+    return (
+        statistics.median(t[0] for t in times),
+        statistics.median(t[1] for t in times),
+        statistics.median(t[1] / t[0] for t in times),
+    )
+
+
+def peak_of(work: str, path: Path, *, is_loaded: bool) -> int:
+    """Bytes by which ``work`` raises the peak memory of a fresh process."""
+    code = PEAK.format(work=work, path=str(path), is_loaded=is_loaded)
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def compare_saving(image: np.ndarray, ours: Path, theirs: Path, repeats: int) -> list[str]:
+    """Rows on seconds and size."""
+    rows = []
+    for name, array in {"file order": image, "volumes fastest": np.ascontiguousarray(image)}.items():
+        volume = InMemoryVolumeResource(array, AFFINE)
+
+        def save(volume: InMemoryVolumeResource = volume) -> object:
+            return NiftiVolumeResource.save(volume, ours)
+
+        def save_by_nibabel(array: np.ndarray = array) -> None:
+            nib.save(nib.Nifti1Image(array, AFFINE), theirs)
+
+        a, b, ratio = alternate(save, save_by_nibabel, max(1, repeats // 2))
+        rows.append(f"| save .nii.gz, {name} | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
+    mine, peers = ours.stat().st_size, theirs.stat().st_size
+    return [*rows, f"| size of the file | {mine / 1e6:.1f} MB | {peers / 1e6:.1f} MB | {mine / peers:.3f} of it |"]
+
+
+def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[str]:
+    """Rows on seconds, for both kinds of file."""
+    rows = []
+    for name, path in {"written by arcuate": ours, "written by nibabel": theirs}.items():
+
+        def load(path: Path = path) -> object:
+            return NiftiVolumeResource(path).get_array()
+
+        def load_by_nibabel(path: Path = path) -> object:
+            return np.asanyarray(nib.load(path).dataobj, dtype=np.float32)
+
+        a, b, ratio = alternate(load, load_by_nibabel, repeats)
+        rows.append(f"| load .nii.gz {name}, float32 | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
+    a, b, ratio = alternate(
+        lambda: NiftiVolumeResource(theirs).get_array(), lambda: nib.load(theirs).get_fdata(), max(1, repeats // 2)
+    )
+    rows.append(f"| the same, against `get_fdata` | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
+    a, b, ratio = alternate(
+        lambda: NiftiVolumeResource(ours).get_volume(-1),
+        lambda: np.asanyarray(nib.load(ours).dataobj[..., -1]),
+        repeats,
+    )
+    return [*rows, f"| the last volume alone | {a * 1e3:.0f} ms | {b * 1e3:.0f} ms | {ratio:.0f} x faster |"]
+
+
+def compare_memory(size: int, ours: Path, theirs: Path) -> list[str]:
+    """Rows on peak memory, in images of ``size`` bytes."""
+    works = {
+        "loading": ("v.get_array()", f"np.asanyarray(nib.load({str(theirs)!r}).dataobj, dtype=np.float32)"),
+        "saving, on top of the image": (
+            f"NiftiVolumeResource.save(m, {str(ours)!r})",
+            f"nib.save(nib.Nifti1Image(m.array, np.eye(4)), {str(theirs)!r})",
+        ),
+    }
+    rows = []
+    for name, (work, peers_work) in works.items():
+        is_loaded = name != "loading"
+        mine = peak_of(work, theirs, is_loaded=is_loaded) / size
+        peers = peak_of(peers_work, theirs, is_loaded=is_loaded) / size
+        rows.append(f"| peak memory of {name} | {mine:.2f} images | {peers:.2f} images | |")
+    return rows
+
+
+def main() -> None:
+    """Print the table; with ``--write`` keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="24 MB instead of 759 MB")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/io.md")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    shape = SMALL if options.small else SHAPE
+    image = make_image(shape)
+    size = image.nbytes
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder, "ours.nii.gz"), Path(folder, "theirs.nii.gz")
+        rows = ["| what | arcuate | nibabel | ratio |", "|---|---|---|---|"]
+        rows += compare_saving(image, ours, theirs, options.repeats)
+        del image
+        rows += compare_loading(ours, theirs, options.repeats)
+        if Path("/proc/self/status").exists():  # Linux alone tells the peak of one process
+            rows += compare_memory(size, ours, theirs)
+    text = (
+        f"## Scans in and out: {' x '.join(map(str, shape))}, float32, {size / 1e6:.0f} MB\n\n"
+        + "\n".join(rows)
+        + "\n\n"
+        f"arcuate {arcuate.__version__}, isal {isal.__version__}, nibabel {nib.__version__}, numpy {np.__version__}, "
+        f"Python {platform.python_version()}; {platform.machine()}, {n_threads()} threads; medians.\n"
+    )
+    print(text)
+    if options.write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "io.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

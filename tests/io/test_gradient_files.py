@@ -1,0 +1,321 @@
+"""b-values, b-vectors and gradient tables in every layout met in the wild."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from arcuate.errors import InputError
+from arcuate.gradients import GradientTable
+from arcuate.io import (
+    FslBvalResource,
+    FslBvecResource,
+    NiftiVolumeResource,
+    find_gradients,
+    read_mrtrix_table,
+    write_mrtrix_table,
+)
+from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
+
+BVALS = np.array([0.0, 1000, 1000.5, 2e3])
+BVECS = np.array([[0, 0, 0], [1, 0, 0], [-0.6, 0.8, 0], [0.5773502691896258, 0.5773502691896258, -0.5773502691896258]])
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+BVAL_TEXTS = {
+    "row": "0 1000 1000.5 2000\n",
+    "row without line end": "0 1000 1000.5 2000",
+    "column": "0\n1000\n1000.5\n2000\n",
+    "exponents": "0.000e+00 1.0E+03 1.0005e3 2E3\n",
+    "tabs": "0\t1000\t1000.5\t2000\n",
+    "trailing blanks": "0 1000 1000.5 2000   \t \n",
+    "leading blanks": "   0  1000   1000.5 2000\n",
+    "blank lines": "\n\n0 1000 1000.5 2000\n\n  \n",
+    "Windows row": "0 1000 1000.5 2000\r\n",
+    "Windows column": "0\r\n1000\r\n1000.5\r\n2000\r\n",
+    "old Mac column": "0\r1000\r1000.5\r2000\r",
+    "commas": "0,1000,1000.5,2000\n",
+    "commas and blanks": "0, 1000, 1000.5, 2000,\n",
+    "semicolons": "0;1000;1000.5;2000\n",
+    "byte order mark": "\ufeff0 1000 1000.5 2000\n",
+    "comment": "# b-values of the scan\n0 1000 1000.5 2000\n",
+    "plus signs": "+0 +1000 +1000.5 +2000.\n",
+    "no-break spaces": "0\u00a01000\u00a01000.5\u00a02000\n",
+}
+
+
+@pytest.mark.parametrize("text", BVAL_TEXTS.values(), ids=BVAL_TEXTS.keys())
+def test_b_values_are_read_in_this_layout(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bval").write_bytes(text.encode())
+    found = FslBvalResource(tmp_path / "x.bval").get()
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, BVALS)
+
+
+def _text(rows: np.ndarray, separator: str = " ", end: str = "\n", form: str = "{!r}") -> str:
+    return "".join(separator.join(form.format(float(v)) for v in row) + end for row in rows)
+
+
+BVEC_TEXTS = {
+    "three rows": _text(BVECS.T),
+    "one vector per row": _text(BVECS),
+    "exponents": _text(BVECS.T, form="{:.17e}"),
+    "tabs, Windows": _text(BVECS.T, "\t", "\r\n"),
+    "trailing blanks": _text(BVECS.T, end="  \n") + "\n \n",
+    "rows, trailing tabs, Windows": _text(BVECS, end="\t\r\n"),
+    "commas": _text(BVECS, ","),
+    "byte order mark": "\ufeff" + _text(BVECS.T),
+    "several blanks": _text(BVECS.T, "    "),
+    "no last line end": _text(BVECS.T).rstrip(),
+}
+
+
+@pytest.mark.parametrize("text", BVEC_TEXTS.values(), ids=BVEC_TEXTS.keys())
+def test_b_vectors_are_read_in_this_layout(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bvec").write_bytes(text.encode())
+    found = FslBvecResource(tmp_path / "x.bvec").get()
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, BVECS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_what_windows_editors_write_is_read(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bvec").write_bytes(_text(BVECS.T, end="\r\n").encode(encoding))
+    np.testing.assert_array_equal(FslBvecResource(tmp_path / "x.bvec").get(), BVECS)
+
+
+def test_b_vectors_that_are_not_numbers_come_as_the_file_has_them(tmp_path: Path) -> None:
+    (tmp_path / "x.bvec").write_text("nan NaN 1 0\nNAN -nan 0 1\nnan nan 0 0\n")
+    found = FslBvecResource(tmp_path / "x.bvec").get()
+    np.testing.assert_array_equal(found, [[np.nan] * 3, [np.nan] * 3, [1, 0, 0], [0, 1, 0]])
+
+
+def test_three_rows_of_three_are_fsl_columns_unless_only_the_rows_are_unit_vectors(tmp_path: Path) -> None:
+    vectors = np.array([[0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    for i, rows in enumerate([vectors, vectors.T]):
+        (tmp_path / f"{i}.bvec").write_text(_text(rows))
+        np.testing.assert_array_equal(FslBvecResource(tmp_path / f"{i}.bvec").get(), vectors)
+    turned = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])  # unit both ways: FSL's layout decides
+    (tmp_path / "both.bvec").write_text(_text(turned))
+    np.testing.assert_array_equal(FslBvecResource(tmp_path / "both.bvec").get(), turned.T)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 60])
+def test_a_file_of_n_vectors_is_read_in_both_layouts(n: int, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(n).normal(size=(n, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for name, rows in {"rows": vectors, "columns": vectors.T}.items():
+        (tmp_path / name).write_text(_text(rows))
+        np.testing.assert_array_equal(FslBvecResource(tmp_path / name).get(), vectors)
+
+
+REFUSED_BVALS = {
+    "empty": ("", "holds no numbers"),
+    "blank": (" \n\t\r\n", "holds no numbers"),
+    "words": ("0 1000 abc\n", "line 1.*'abc'.*numbers only"),
+    "two rows": ("0 1000\n1000 2000\n", "2 rows of 2 numbers.*one row or one column"),
+    "b-vectors": (_text(BVECS.T), "looks like a b-vector file"),
+    "brackets": ("[0, 1000]", r"'\[0'"),
+    "hexadecimal": ("0x10 1000", "'0x10'"),
+    "underscore": ("1_000 0", "'1_000'"),
+    "decimal commas": ("0,0 1000,5 2000,0\n", "commas may be decimal points"),
+    "half a number": ("0 1000 2e\n", "'2e'"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED_BVALS.values(), ids=REFUSED_BVALS.keys())
+def test_b_values_that_make_no_sense_are_refused_in_a_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bval").write_bytes(text.encode())
+    with pytest.raises(InputError, match=message):
+        FslBvalResource(tmp_path / "x.bval").get()
+
+
+REFUSED_BVECS = {
+    "b-values": ("0 1000 1000 2000\n", "looks like a b-value file"),
+    "MRtrix table": (_text(np.column_stack([BVECS, BVALS])[[0, 1, 2, 3, 3]]), "MRtrix3 gradient table.*--grad"),
+    "ragged": ("0 1 0\n0 0 1 0\n1 0 0\n", "unequal length"),
+    "two rows": ("0 1 0 0\n0 0 1 0\n", "2 rows of 4"),
+    "empty": ("\n", "holds no numbers"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED_BVECS.values(), ids=REFUSED_BVECS.keys())
+def test_b_vectors_that_make_no_sense_are_refused_in_a_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bvec").write_bytes(text.encode())
+    with pytest.raises(InputError, match=message):
+        FslBvecResource(tmp_path / "x.bvec").get()
+
+
+@pytest.mark.parametrize("reader", [FslBvalResource, FslBvecResource])
+def test_a_missing_file_or_a_folder_is_refused_and_only_when_read(
+    reader: type[FslBvalResource | FslBvecResource], tmp_path: Path
+) -> None:
+    absent = reader(tmp_path / "absent")
+    with pytest.raises(InputError, match="does not exist"):
+        absent.get()
+    with pytest.raises(InputError, match="cannot read"):
+        reader(tmp_path).load()
+
+
+@same_folder
+@given(content=st.binary(max_size=200))
+@example(content=b"\xff\xfe0\x00 ")
+@example(content=b"\xfe\xff")
+@example(content=b"\x1f\x8b\x08\x00")
+@example(content=b"1e999")
+@example(content=b"\xef\xbb\xbf")
+def test_any_bytes_are_read_or_refused_but_never_crash(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    for read in (FslBvalResource(path).get, FslBvecResource(path).get, lambda: read_mrtrix_table(path)):
+        try:
+            found = read()
+        except InputError:
+            continue
+        assert found.dtype == np.float64
+        assert found.size > 0
+
+
+@same_folder
+@given(content=st.text(alphabet="0123456789.eE+-nai \t\r\n,;#x", max_size=120))
+def test_any_mixture_of_numbers_and_separators_is_read_or_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "any"
+    path.write_text(content, newline="")
+    for read in (FslBvalResource(path).get, FslBvecResource(path).get, lambda: read_mrtrix_table(path)):
+        try:
+            found = read()
+        except InputError:
+            continue
+        assert found.ndim == 1 or found.shape[1] in (3, 4)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@same_folder
+@given(values=st.lists(finite, min_size=1, max_size=30), data=st.data())
+def test_b_values_come_back_to_the_last_bit(values: list[float], data: st.DataObject, tmp_path: Path) -> None:
+    saved = FslBvalResource.save(InMemoryBvalResource(np.array(values)), tmp_path / "x.bval")
+    np.testing.assert_array_equal(saved.get(), values)
+    separator = data.draw(st.sampled_from([" ", "  ", "\t", ", ", "\n", "\r\n", " \r\n", ";"]))
+    (tmp_path / "y.bval").write_text(separator.join(repr(v) for v in values), newline="")
+    np.testing.assert_array_equal(FslBvalResource(tmp_path / "y.bval").get(), values)
+
+
+@same_folder
+@given(rows=st.lists(st.tuples(finite, finite, finite), min_size=4, max_size=20))
+def test_b_vectors_come_back_to_the_last_bit(rows: list[tuple[float, float, float]], tmp_path: Path) -> None:
+    saved = FslBvecResource.save(InMemoryBvecResource(np.array(rows)), tmp_path / "x.bvec")
+    np.testing.assert_array_equal(saved.get(), rows)
+    np.testing.assert_array_equal(saved.load().get(), rows)
+    assert len((tmp_path / "x.bvec").read_text().splitlines()) == 3
+
+
+def test_whole_b_values_are_written_without_decimals(tmp_path: Path) -> None:
+    FslBvalResource.save(BVALS, tmp_path / "x.bval")
+    assert (tmp_path / "x.bval").read_bytes() == b"0 1000 1000.5 2000\n"
+
+
+def test_saving_vectors_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\(3, 4\).*\(n, 3\)"):
+        FslBvecResource.save(BVECS.T, tmp_path / "x.bvec")
+    with pytest.raises(InputError, match=r"expected \(n,\)"):
+        FslBvalResource.save(BVALS[None], tmp_path / "x.bval")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- MRtrix3's tables
+
+
+def test_an_mrtrix_table_written_by_us_is_what_mrtrix_reads(tmp_path: Path, mrtrix: Path) -> None:
+    affine = np.diag([2.0, 2, 2, 1])
+    table = GradientTable.from_fsl(BVALS, BVECS, affine)
+    write_mrtrix_table(table, tmp_path / "x.b")
+    volume = InMemoryVolumeResource(np.zeros((2, 3, 4, 4), np.float32), affine)
+    NiftiVolumeResource.save(volume, tmp_path / "x.nii")
+    command = [mrtrix / "mrinfo", "-quiet", "-bvalue_scaling", "false", tmp_path / "x.nii", "-grad", tmp_path / "x.b"]
+    text = subprocess.run([*command, "-dwgrad"], capture_output=True, text=True, check=True).stdout
+    np.testing.assert_allclose(np.loadtxt(text.splitlines()), table.to_mrtrix(), atol=1e-12)
+    subprocess.run([*command, "-export_grad_mrtrix", tmp_path / "y.b"], check=True)
+    assert (tmp_path / "y.b").read_text().startswith("#")
+    np.testing.assert_allclose(read_mrtrix_table(tmp_path / "y.b"), table.to_mrtrix(), atol=1e-6)
+
+
+def test_fsl_vectors_given_as_an_mrtrix_table_are_recognised(tmp_path: Path) -> None:
+    (tmp_path / "x.b").write_text(_text(np.vstack([BVECS, BVECS]).T))
+    with pytest.raises(InputError, match=r"expected four: x y z b.*--bvec"):
+        read_mrtrix_table(tmp_path / "x.b")
+
+
+# --- files beside the image
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, :3] @= np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    volume = InMemoryVolumeResource(np.ones((2, 3, 4, 4), np.float32), affine)
+    NiftiVolumeResource.save(volume, tmp_path / "sub-01_dwi.nii.gz")
+    return tmp_path / "sub-01_dwi.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("bval", "bvec"),
+    [("sub-01_dwi.bval", "sub-01_dwi.bvec"), ("sub-01_dwi.bvals", "sub-01_dwi.bvecs"), ("bvals", "bvecs")],
+)
+def test_gradient_files_are_found_beside_the_image(bval: str, bvec: str, scan: Path) -> None:
+    FslBvalResource.save(BVALS, scan.with_name(bval))
+    FslBvecResource.save(BVECS, scan.with_name(bvec))
+    volume, bvals, bvecs = find_gradients(scan)
+    assert volume.shape == (2, 3, 4, 4)
+    np.testing.assert_array_equal(bvals.get(), BVALS)
+    np.testing.assert_array_equal(bvecs.get(), BVECS)
+
+
+def test_an_mrtrix_table_gives_the_same_directions_as_the_pair_it_stands_for(scan: Path) -> None:
+    affine = NiftiVolumeResource(scan).get_affine()
+    table = GradientTable.from_fsl(BVALS, BVECS, affine)
+    write_mrtrix_table(table, scan.with_name("sub-01_dwi.b"))
+    for grad in (None, scan.with_name("sub-01_dwi.b")):
+        _, bvals, bvecs = find_gradients(scan, grad=grad)
+        np.testing.assert_array_equal(bvals.load().get(), BVALS)
+        np.testing.assert_allclose(bvecs.load().get(), BVECS, atol=1e-12)
+
+
+def test_the_files_of_this_image_win_over_those_of_the_folder(scan: Path) -> None:
+    FslBvalResource.save(BVALS + 1, scan.with_name("bvals"))
+    FslBvecResource.save(BVECS, scan.with_name("bvecs"))
+    FslBvalResource.save(BVALS, scan.with_name("sub-01_dwi.bval"))
+    FslBvecResource.save(BVECS, scan.with_name("sub-01_dwi.bvec"))
+    np.testing.assert_array_equal(find_gradients(scan)[1].get(), BVALS)
+
+
+def test_files_given_win_over_those_found(scan: Path, tmp_path: Path) -> None:
+    FslBvalResource.save(BVALS, scan.with_name("sub-01_dwi.bval"))
+    FslBvecResource.save(BVECS, scan.with_name("sub-01_dwi.bvec"))
+    FslBvalResource.save(BVALS * 2, tmp_path / "other.txt")
+    _, bvals, bvecs = find_gradients(scan, bval=tmp_path / "other.txt")
+    np.testing.assert_array_equal(bvals.get(), BVALS * 2)
+    np.testing.assert_array_equal(bvecs.get(), BVECS)
+
+
+def test_missing_files_are_named_with_the_option_that_gives_them(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no b-values .*sub-01_dwi\.bval, .*bvals.*sub-01_dwi\.b\..*--bval"):
+        find_gradients(scan)
+    FslBvalResource.save(BVALS, scan.with_name("sub-01_dwi.bval"))
+    with pytest.raises(InputError, match=r"no b-vectors .*sub-01_dwi\.bvec.*--bvec"):
+        find_gradients(scan)
+    with pytest.raises(InputError, match=r"nowhere.*--bvec.*does not exist"):
+        find_gradients(scan, bvec=tmp_path / "nowhere")
+    with pytest.raises(InputError, match="does not exist"):
+        find_gradients(tmp_path / "absent.nii.gz")
+
+
+def test_a_table_and_a_pair_at_once_are_refused(scan: Path) -> None:
+    FslBvalResource.save(BVALS, scan.with_name("x.bval"))
+    with pytest.raises(InputError, match="both --grad and --bval"):
+        find_gradients(scan, bval=scan.with_name("x.bval"), grad=scan.with_name("x.bval"))
