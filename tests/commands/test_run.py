@@ -1,0 +1,220 @@
+"""``arcuate run``: what it writes, that it resumes, and what it says about scans it cannot use."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcuate.dwi import Dwi
+from arcuate.io import NiftiVolumeResource
+from arcuate.resource import InMemoryVolumeResource
+
+TENSOR = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
+STEPS = ("--steps", "mask,dti")
+
+
+def _images(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.nii.gz")) if p.is_file()}
+
+
+def test_writes_bids_derivatives_with_sidecars(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    outcome = arcuate("run", scan, "--out", tmp_path / "out", *STEPS)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "out" / "sub-ball" / "dwi"
+    assert (tmp_path / "out" / "dataset_description.json").is_file()
+    assert (folder / "sub-ball_desc-brain_mask.nii.gz").is_file()
+    for param in TENSOR:
+        image = folder / f"sub-ball_model-tensor_param-{param}_dwimap.nii.gz"
+        facts = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+        assert NiftiVolumeResource(image).shape[:3] == (30, 34, 28)
+        assert len(facts["Inputs"]["dwi"]["SHA256"]) == 64
+        assert facts["GeneratedBy"][0]["Name"] == "arcuate"
+        assert sum(facts["VoxelsByStatus"].values()) > 5000
+    fa = NiftiVolumeResource(folder / "sub-ball_model-tensor_param-fa_dwimap.nii.gz").get_array()
+    assert fa[15, 17, 14] == pytest.approx(0.80, abs=0.03)
+    assert set(json.loads((folder / "sub-ball_timings.json").read_text())) == {"mask", "dti"}
+
+
+def test_geometry_of_the_scan_survives(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    arcuate("run", scan, "--out", tmp_path / "out", *STEPS)
+    fa = NiftiVolumeResource(tmp_path / "out/sub-ball/dwi/sub-ball_model-tensor_param-fa_dwimap.nii.gz")
+    np.testing.assert_array_equal(fa.get_affine(), NiftiVolumeResource(scan).get_affine())
+
+
+def test_a_second_run_repeats_nothing_and_leaves_the_same_bytes(
+    arcuate: Callable, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arcuate("run", scan, "--out", tmp_path / "out", *STEPS)
+    before = _images(tmp_path / "out")
+    monkeypatch.setattr("arcuate.dti.prepare_tensor", lambda *_, **__: pytest.fail("the tensor was fitted again"))
+    monkeypatch.setattr("arcuate.masks.otsu_mask", lambda *_, **__: pytest.fail("the mask was made again"))
+    assert arcuate("run", scan, "--out", tmp_path / "out", *STEPS).code == 0
+    assert _images(tmp_path / "out") == before
+
+
+def test_names_that_are_not_bids_keep_their_stem(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    for suffix in (".nii.gz", ".bval", ".bvec"):
+        shutil.copy(str(scan).replace(".nii.gz", suffix), tmp_path / f"Patient 7{suffix}")
+    arcuate("run", tmp_path / "Patient 7.nii.gz", "--out", tmp_path / "out", *STEPS)
+    assert (tmp_path / "out" / "Patient 7" / "dwi" / "Patient 7_desc-brain_mask.nii.gz").is_file()
+
+
+def test_a_mask_of_ones_own_is_used(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    inside = np.zeros((30, 34, 28), np.uint8)
+    inside[14:16, 16:18, 13:15] = 1
+    mask = tmp_path / "mask.nii.gz"
+    NiftiVolumeResource.save(InMemoryVolumeResource(inside, NiftiVolumeResource(scan).get_affine()), mask)
+    arcuate("run", scan, "--mask", mask, "--out", tmp_path / "out", *STEPS)
+    fa = NiftiVolumeResource(tmp_path / "out/sub-ball/dwi/sub-ball_model-tensor_param-fa_dwimap.nii.gz")
+    np.testing.assert_array_equal(fa.get_array() > 0, inside > 0)
+
+
+def _three_d(scan: Path) -> list[object]:
+    volume = NiftiVolumeResource(scan)
+    NiftiVolumeResource.save(InMemoryVolumeResource(volume.get_array()[..., 0], volume.get_affine()), scan)
+    return []
+
+
+def _one_bvec_short(scan: Path) -> list[object]:
+    path = scan.with_name("sub-ball_dwi.bvec")
+    np.savetxt(path, np.loadtxt(path)[:, :-1])
+    return []
+
+
+def _zero_bvec(scan: Path) -> list[object]:
+    path = scan.with_name("sub-ball_dwi.bvec")
+    bvecs = np.loadtxt(path)
+    bvecs[:, 5] = 0
+    np.savetxt(path, bvecs)
+    return []
+
+
+def _no_b0(scan: Path) -> list[object]:
+    path = scan.with_name("sub-ball_dwi.bval")
+    np.savetxt(path, np.where(np.loadtxt(path) == 0, 1000, np.loadtxt(path))[None])
+    bvec = scan.with_name("sub-ball_dwi.bvec")
+    bvecs = np.loadtxt(bvec)
+    bvecs[:, 0] = [1, 0, 0]
+    np.savetxt(bvec, bvecs)
+    return []
+
+
+def _mask_of_other_shape(scan: Path) -> list[object]:
+    path = scan.with_name("mask.nii.gz")
+    NiftiVolumeResource.save(InMemoryVolumeResource(np.ones((30, 34, 27), np.uint8)), path)
+    return ["--mask", path]
+
+
+def _empty_mask(scan: Path) -> list[object]:
+    path = scan.with_name("mask.nii.gz")
+    affine = NiftiVolumeResource(scan).get_affine()
+    NiftiVolumeResource.save(InMemoryVolumeResource(np.zeros((30, 34, 28), np.uint8), affine), path)
+    return ["--mask", path]
+
+
+def _truncated(scan: Path) -> list[object]:
+    scan.write_bytes(scan.read_bytes()[: scan.stat().st_size // 2])
+    return []
+
+
+def _truncated_by_another_tool(scan: Path) -> list[object]:
+    plain = gzip.compress(gzip.decompress(scan.read_bytes()), 1)
+    scan.write_bytes(plain[: len(plain) // 2])
+    return []
+
+
+def _no_bvals(scan: Path) -> list[object]:
+    scan.with_name("sub-ball_dwi.bval").unlink()
+    return []
+
+
+def _same_directions(scan: Path) -> list[object]:
+    path = scan.with_name("sub-ball_dwi.bvec")
+    bvecs = np.loadtxt(path)
+    bvecs[:, 1:] = np.array([[1.0], [0], [0]])
+    np.savetxt(path, bvecs)
+    return []
+
+
+BAD = {
+    _three_d: "3-D",
+    _one_bvec_short: "12 b-vectors",
+    _zero_bvec: "b-vector of volume 5 is zero",
+    _no_b0: "no b=0 volume",
+    _mask_of_other_shape: r"(30, 34, 27)",
+    _empty_mask: "empty",
+    _truncated: "",
+    _truncated_by_another_tool: "",
+    _no_bvals: "no b-values",
+    _same_directions: "distinct directions",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda f: f.__name__.strip("_"))
+def test_a_scan_that_cannot_be_used_is_one_sentence_and_leaves_nothing_half_written(
+    arcuate: Callable, scan: Path, tmp_path: Path, spoil: Callable
+) -> None:
+    extra = spoil(scan)
+    outcome = arcuate("run", scan, "--out", tmp_path / "out", *STEPS, *extra)
+    errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert outcome.code == 2
+    assert len(errors) == 1
+    assert BAD[spoil] in errors[0]
+    assert "Traceback" not in outcome.err
+    left = [p.name for p in (tmp_path / "out").rglob("*") if ".tmp" in p.name] if (tmp_path / "out").exists() else []
+    assert left == []
+
+
+def test_a_scan_with_b2000_alone_is_fitted_and_says_so(
+    arcuate: Callable, make_head: Callable[..., Dwi], tmp_path: Path
+) -> None:
+    make_head(bvals=(2000.0,)).save(tmp_path, basename="sub-b2000_dwi")
+    outcome = arcuate("run", tmp_path / "sub-b2000_dwi.nii.gz", "--out", tmp_path / "out", *STEPS)
+    assert outcome.code == 0, outcome.err
+    assert "warning: " in outcome.err
+    assert "2000" in outcome.err
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_sentence(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("here")
+    outcome = arcuate("run", scan, "--out", blocker / "out", *STEPS)
+    assert outcome.code == 2
+    assert outcome.err.count("error: ") == 1
+    assert blocker.read_text() == "here"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_output_folder_is_one_sentence(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    assert arcuate("run", scan, "--out", folder, *STEPS).code == 2
+
+
+def test_unknown_steps_name_the_known_ones(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    outcome = arcuate("run", scan, "--out", tmp_path / "out", "--steps", "mask,spaghetti")
+    assert outcome.code == 2
+    assert "spaghetti" in outcome.err
+    assert "dti" in outcome.err
+
+
+def test_nan_and_negative_voxels_have_their_own_status(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    volume = NiftiVolumeResource(scan)
+    array = volume.get_array()
+    array[15, 17, 14, 3], array[10, 12, 14, 4] = np.nan, -5.0
+    NiftiVolumeResource.save(InMemoryVolumeResource(array, volume.get_affine()), scan)
+    arcuate("run", scan, "--out", tmp_path / "out", *STEPS)
+    image = tmp_path / "out/sub-ball/dwi/sub-ball_model-tensor_param-fa_dwimap.nii.gz"
+    facts = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+    fa = NiftiVolumeResource(image).get_array()
+    assert facts["VoxelsByStatus"]["not_finite"] == 1
+    assert facts["VoxelsByStatus"]["floored"] >= 1
+    assert fa[15, 17, 14] == 0
+    assert fa[15, 18, 14] > 0.7

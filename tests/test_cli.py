@@ -1,0 +1,60 @@
+"""The command line itself: help, versions, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from arcuate import cli
+
+
+def _arcuate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "arcuate", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_version_and_help() -> None:
+    assert _arcuate("--version").stdout.startswith("arcuate 0.")
+    shown = _arcuate("--help").stdout
+    for command in ("run", "mask", "dti", "info"):
+        assert f"  {command} " in shown
+
+
+@pytest.mark.parametrize("name", cli.app.list_commands(click.Context(cli.app)))
+def test_every_command_has_help_that_says_what_it_does(name: str) -> None:
+    outcome = _arcuate(name, "--help")
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(outcome.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("mask",), ("mask", "no.nii", "--out", "x.nii"), ("mask", "--wrong")]
+)
+def test_the_users_mistake_is_exit_2_without_a_traceback(arguments: tuple[str, ...]) -> None:
+    outcome = _arcuate(*arguments)
+    assert outcome.returncode == 2
+    assert "Traceback" not in outcome.stderr
+
+
+def test_our_bug_is_exit_1_with_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import arcuate.cli as c, arcuate.masks as m\n"
+        "c.app.commands  # the group\n"
+        "c.app.main = lambda *a, **k: 1 / 0\n"
+        "c.main([])"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert "ZeroDivisionError" in outcome.stderr
+
+
+def test_importing_arcuate_is_quick_enough_to_not_be_noticed() -> None:
+    """No time limit in a test: what costs time is what is loaded, so that is what is checked."""
+    code = "import sys, arcuate; print(len(sys.modules))"
+    start = time.perf_counter()
+    loaded = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    print(f"import arcuate: {time.perf_counter() - start:.2f} s with the interpreter, {loaded} modules")
+    assert loaded < 1500
