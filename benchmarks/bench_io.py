@@ -1,30 +1,23 @@
 """Saving and loading a diffusion image, side by side with nibabel.
 
-usage: python benchmarks/bench_io.py [--small] [--write] [--repeats N]
+usage: python -m benchmarks.bench_io [--small] [--write] [--repeats N]
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import isal
 import nibabel as nib
 import numpy as np
 
-import arcuate
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.gzip_blocks import n_threads
 from arcuate.resource import InMemoryVolumeResource
+from benchmarks.side_by_side import alternate, arguments, show, table
 
-RESULTS = Path(__file__).parent / "results"
 SHAPE = (128, 128, 60, 193)
 SMALL = (64, 64, 30, 49)
 AFFINE = np.diag([-2.0, 2, 2, 1])
@@ -61,30 +54,13 @@ def make_image(shape: tuple[int, int, int, int]) -> np.ndarray:
     return image
 
 
-def alternate(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of both and the median of their ratios, run in turns so that other load hits both."""
-    times: list[tuple[float, float]] = []
-    for _ in range(repeats):
-        pair = []
-        for run in (ours, theirs):
-            start = time.perf_counter()
-            run()
-            pair.append(time.perf_counter() - start)
-        times.append((pair[0], pair[1]))
-    return (
-        statistics.median(t[0] for t in times),
-        statistics.median(t[1] for t in times),
-        statistics.median(t[1] / t[0] for t in times),
-    )
-
-
 def peak_of(work: str, path: Path, *, is_loaded: bool) -> int:
     """Bytes by which ``work`` raises the peak memory of a fresh process."""
     code = PEAK.format(work=work, path=str(path), is_loaded=is_loaded)
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def compare_saving(image: np.ndarray, ours: Path, theirs: Path, repeats: int) -> list[str]:
+def compare_saving(image: np.ndarray, ours: Path, theirs: Path, repeats: int) -> list[list[str]]:
     """Rows on seconds and size."""
     rows = []
     for name, array in {"file order": image, "volumes fastest": np.ascontiguousarray(image)}.items():
@@ -96,13 +72,15 @@ def compare_saving(image: np.ndarray, ours: Path, theirs: Path, repeats: int) ->
         def save_by_nibabel(array: np.ndarray = array) -> None:
             nib.save(nib.Nifti1Image(array, AFFINE), theirs)
 
-        a, b, ratio = alternate(save, save_by_nibabel, max(1, repeats // 2))
-        rows.append(f"| save .nii.gz, {name} | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
+        pair = alternate(save, save_by_nibabel, max(1, repeats // 2))
+        rows.append(
+            [f"save .nii.gz, {name}", f"{pair.ours:.2f} s", f"{pair.theirs:.2f} s", f"{pair.ratio:.1f} x faster"]
+        )
     mine, peers = ours.stat().st_size, theirs.stat().st_size
-    return [*rows, f"| size of the file | {mine / 1e6:.1f} MB | {peers / 1e6:.1f} MB | {mine / peers:.3f} of it |"]
+    return [*rows, ["size of the file", f"{mine / 1e6:.1f} MB", f"{peers / 1e6:.1f} MB", f"{mine / peers:.3f} of it"]]
 
 
-def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[str]:
+def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[list[str]]:
     """Rows on seconds, for both kinds of file."""
     rows = []
     for name, path in {"written by arcuate": ours, "written by nibabel": theirs}.items():
@@ -113,21 +91,38 @@ def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[str]:
         def load_by_nibabel(path: Path = path) -> object:
             return np.asanyarray(nib.load(path).dataobj, dtype=np.float32)
 
-        a, b, ratio = alternate(load, load_by_nibabel, repeats)
-        rows.append(f"| load .nii.gz {name}, float32 | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
-    a, b, ratio = alternate(
+        pair = alternate(load, load_by_nibabel, repeats)
+        rows.append(
+            [
+                f"load .nii.gz {name}, float32",
+                f"{pair.ours:.2f} s",
+                f"{pair.theirs:.2f} s",
+                f"{pair.ratio:.1f} x faster",
+            ]
+        )
+    pair = alternate(
         lambda: NiftiVolumeResource(theirs).get_array(), lambda: nib.load(theirs).get_fdata(), max(1, repeats // 2)
     )
-    rows.append(f"| the same, against `get_fdata` | {a:.2f} s | {b:.2f} s | {ratio:.1f} x faster |")
-    a, b, ratio = alternate(
+    rows.append(
+        ["the same, against `get_fdata`", f"{pair.ours:.2f} s", f"{pair.theirs:.2f} s", f"{pair.ratio:.1f} x faster"]
+    )
+    pair = alternate(
         lambda: NiftiVolumeResource(ours).get_volume(-1),
         lambda: np.asanyarray(nib.load(ours).dataobj[..., -1]),
         repeats,
     )
-    return [*rows, f"| the last volume alone | {a * 1e3:.0f} ms | {b * 1e3:.0f} ms | {ratio:.0f} x faster |"]
+    return [
+        *rows,
+        [
+            "the last volume alone",
+            f"{pair.ours * 1e3:.0f} ms",
+            f"{pair.theirs * 1e3:.0f} ms",
+            f"{pair.ratio:.0f} x faster",
+        ],
+    ]
 
 
-def compare_memory(size: int, ours: Path, theirs: Path) -> list[str]:
+def compare_memory(size: int, ours: Path, theirs: Path) -> list[list[str]]:
     """Rows on peak memory, in images of ``size`` bytes."""
     works = {
         "loading": ("v.get_array()", f"np.asanyarray(nib.load({str(theirs)!r}).dataobj, dtype=np.float32)"),
@@ -141,39 +136,26 @@ def compare_memory(size: int, ours: Path, theirs: Path) -> list[str]:
         is_loaded = name != "loading"
         mine = peak_of(work, theirs, is_loaded=is_loaded) / size
         peers = peak_of(peers_work, theirs, is_loaded=is_loaded) / size
-        rows.append(f"| peak memory of {name} | {mine:.2f} images | {peers:.2f} images | |")
+        rows.append([f"peak memory of {name}", f"{mine:.2f} images", f"{peers:.2f} images", ""])
     return rows
 
 
 def main() -> None:
     """Print the table; with ``--write`` keep it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="24 MB instead of 759 MB")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/io.md")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     shape = SMALL if options.small else SHAPE
     image = make_image(shape)
     size = image.nbytes
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = Path(folder, "ours.nii.gz"), Path(folder, "theirs.nii.gz")
-        rows = ["| what | arcuate | nibabel | ratio |", "|---|---|---|---|"]
-        rows += compare_saving(image, ours, theirs, options.repeats)
+        rows = compare_saving(image, ours, theirs, options.repeats)
         del image
         rows += compare_loading(ours, theirs, options.repeats)
         if Path("/proc/self/status").exists():  # Linux alone tells the peak of one process
             rows += compare_memory(size, ours, theirs)
-    text = (
-        f"## Scans in and out: {' x '.join(map(str, shape))}, float32, {size / 1e6:.0f} MB\n\n"
-        + "\n".join(rows)
-        + "\n\n"
-        f"arcuate {arcuate.__version__}, isal {isal.__version__}, nibabel {nib.__version__}, numpy {np.__version__}, "
-        f"Python {platform.python_version()}; {platform.machine()}, {n_threads()} threads; medians.\n"
-    )
-    print(text)
-    if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "io.md").write_text(text, encoding="utf-8")
+    title = f"Scans in and out: {' x '.join(map(str, shape))}, float32, {size / 1e6:.0f} MB"
+    note = f"gzip on {n_threads()} threads; medians of runs in turns."
+    show("io", table(title, ("what", "arcuate", "nibabel", "ratio"), rows, note), write=options.write)
 
 
 if __name__ == "__main__":
