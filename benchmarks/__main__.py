@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.side_by_side import arguments
+
 
 def main() -> None:
     """Run those named (``io tensor``), or all; options are passed on."""
-    options = [a for a in sys.argv[1:] if a.startswith("-")]
-    named = [a for a in sys.argv[1:] if not a.startswith("-")]
+    parser = arguments(__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    given = parser.parse_args()
+    named = given.names
+    options = [f"--repeats={given.repeats}", *(f"--{o}" for o in ("write", "small") if getattr(given, o))]
     found = sorted(p.stem for p in Path(__file__).parent.glob("bench_*.py"))
     chosen = [f"bench_{name}" for name in named] or found
     unknown = sorted(set(chosen) - set(found))

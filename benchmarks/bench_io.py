@@ -73,9 +73,7 @@ def compare_saving(image: np.ndarray, ours: Path, theirs: Path, repeats: int) ->
             nib.save(nib.Nifti1Image(array, AFFINE), theirs)
 
         pair = alternate(save, save_by_nibabel, max(1, repeats // 2))
-        rows.append(
-            [f"save .nii.gz, {name}", f"{pair.ours:.2f} s", f"{pair.theirs:.2f} s", f"{pair.ratio:.1f} x faster"]
-        )
+        rows.append(pair.row(f"save .nii.gz, {name}"))
     mine, peers = ours.stat().st_size, theirs.stat().st_size
     return [*rows, ["size of the file", f"{mine / 1e6:.1f} MB", f"{peers / 1e6:.1f} MB", f"{mine / peers:.3f} of it"]]
 
@@ -92,20 +90,11 @@ def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[list[str]]:
             return np.asanyarray(nib.load(path).dataobj, dtype=np.float32)
 
         pair = alternate(load, load_by_nibabel, repeats)
-        rows.append(
-            [
-                f"load .nii.gz {name}, float32",
-                f"{pair.ours:.2f} s",
-                f"{pair.theirs:.2f} s",
-                f"{pair.ratio:.1f} x faster",
-            ]
-        )
+        rows.append(pair.row(f"load .nii.gz {name}, float32"))
     pair = alternate(
         lambda: NiftiVolumeResource(theirs).get_array(), lambda: nib.load(theirs).get_fdata(), max(1, repeats // 2)
     )
-    rows.append(
-        ["the same, against `get_fdata`", f"{pair.ours:.2f} s", f"{pair.theirs:.2f} s", f"{pair.ratio:.1f} x faster"]
-    )
+    rows.append(pair.row("the same, against `get_fdata`"))
     pair = alternate(
         lambda: NiftiVolumeResource(ours).get_volume(-1),
         lambda: np.asanyarray(nib.load(ours).dataobj[..., -1]),
@@ -113,12 +102,7 @@ def compare_loading(ours: Path, theirs: Path, repeats: int) -> list[list[str]]:
     )
     return [
         *rows,
-        [
-            "the last volume alone",
-            f"{pair.ours * 1e3:.0f} ms",
-            f"{pair.theirs * 1e3:.0f} ms",
-            f"{pair.ratio:.0f} x faster",
-        ],
+        pair.row("the last volume alone"),
     ]
 
 
