@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from arcuate.cache import Cache, CacheWarning, cacheable, fingerprint
-from arcuate.cache.volumes import exclusive
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
+from arcuate.io.locks import exclusive
 from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
 
 
@@ -256,7 +256,12 @@ def test_a_large_kept_volume_is_read_only_when_it_is_asked_for(folder, tmp_path,
         assert found.get_affine().shape == (4, 4)
         assert fingerprint(found) == fingerprint(InMemoryVolumeResource(array))
     saved = NiftiVolumeResource.save(InMemoryVolumeResource(array), tmp_path / "x.nii.gz").path
-    assert found.stored_file.read_bytes() == saved.read_bytes()
+    copied = NiftiVolumeResource.save(found, tmp_path / "y.nii.gz")
+    assert copied.path.read_bytes() == saved.read_bytes() == found.stored_file.read_bytes()
+    moved = InMemoryVolumeResource(array, np.diag([2.0, 2.0, 2.0, 1.0]))
+    object.__setattr__(found, "affine", moved.affine)
+    assert found.stored_file is None
+    object.__setattr__(found, "affine", np.eye(4))
     again = pickle.loads(pickle.dumps(found))
     assert_same_volume(again, found)
     assert found.get_array() is found.get_array()

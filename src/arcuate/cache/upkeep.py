@@ -13,8 +13,8 @@ from typing import Any
 from filelock import Timeout
 
 from arcuate.cache.store import CorruptEntryError, Entry, Store, read_entry
-from arcuate.cache.volumes import exclusive
 from arcuate.errors import InputError
+from arcuate.io.locks import exclusive
 
 _FORGET_DAYS = 90.0  # memory of files that nobody asked for in so long is dropped, whatever else is kept
 _PART_NAMES = {"array": "voxels", "header": "header entries"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from isal import isal_zlib
 
 from arcuate.cache.digests import note_digest
 from arcuate.errors import InputError
-from arcuate.io import NiftiVolumeResource
+from arcuate.io import NiftiVolumeResource, locks
 from arcuate.resource import InMemoryVolumeResource, VolumeResource
 
 _EAGER = 16 << 20  # bytes; smaller volumes are read when the entry is found
@@ -125,15 +124,17 @@ class CachedVolume(InMemoryVolumeResource):
 
     @property
     def stored_file(self) -> Path | None:
-        """The ``.nii.gz`` of the entry that holds exactly this volume, as long as it was not read; else None.
+        """The ``.nii.gz`` of the entry, as long as the volume was not read and has its frame; else None.
 
-        Copying it gives the same bytes as saving the volume.
+        It holds the bytes that saving the volume would give.
         """
-        if self._source is None or self._array is not None:  # type: ignore[attr-defined]
+        known = self.known_fingerprint()
+        if known is None:
             return None
         stored, files = self._source  # type: ignore[attr-defined]
         path: Path = files.folder / stored.file
-        return path if stored.file.endswith(".nii.gz") and path.exists() else None
+        is_whole = stored.file.endswith(".nii.gz") and known == stored.digests and path.exists()
+        return path if is_whole else None
 
     def known_fingerprint(self) -> dict[str, str] | None:
         """Digests of the voxels, as long as nobody could have changed them, and of the frame as it is now."""
@@ -158,7 +159,7 @@ class EntryFiles:
         self.folder = folder
         self._checksums = checksums
         self._states = {name: _state(folder / name) for name in checksums}
-        self._lease = open_shared(folder / "entry.json")
+        self._lease = locks.hold(folder / "entry.json")
 
     def check(self, name: str) -> None:
         """Make sure that a file is still the one that was verified when the entry was found."""
@@ -185,42 +186,6 @@ def checksum(path: Path) -> dict[str, int]:
             crc = isal_zlib.crc32(piece, crc)
             size += len(piece)
     return {"size": size, "crc32": crc}
-
-
-def open_shared(path: Path) -> int | None:
-    """A descriptor with a shared lock on ``path``, or None where the system or file system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    return descriptor
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[bool]:
-    """Whether ``path`` is ours alone: no process holds a shared lock on it, nor can take one until the block ends."""
-    descriptor = None
-    is_free = True
-    try:
-        import fcntl
-
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        is_free = False
-    except (ImportError, OSError):  # no such locks here: nothing is known to be in use
-        pass
-    try:
-        yield is_free
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def in_memory(volume: VolumeResource) -> InMemoryVolumeResource:

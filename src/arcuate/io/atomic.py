@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from arcuate.errors import InputError
+from arcuate.io import locks
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.tmp")
 
 
 @contextmanager
@@ -32,8 +37,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             # not tempfile.mkstemp: its files are private to the user, whatever the umask says
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            yield temporary
-            temporary.replace(path)
+            held = locks.hold(temporary)
+            try:
+                yield temporary
+                temporary.replace(path)
+            finally:
+                if held is not None:
+                    os.close(held)
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(
@@ -48,3 +58,16 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 with Unix line ends, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Remove temporary files of :func:`atomic_path` in ``folder`` whose process was killed; how many there were."""
+    removed = 0
+    for path in folder.glob(".*.tmp"):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        with contextlib.suppress(OSError), locks.exclusive(path) as is_free:
+            if is_free:
+                path.unlink()
+                removed += 1
+    return removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class NiftiVolumeResource(VolumeResource):
         path = Path(path)
         if not path.name.lower().endswith((".nii", ".nii.gz")):
             raise InputError(f"cannot save an image as {path.name!r}; expected a name that ends in .nii.gz or .nii.")
+        stored: Path | None = getattr(volume, "stored_file", None)  # of a cached volume: the same bytes, made before
+        if stored is not None and path.name.lower().endswith(".nii.gz"):
+            with atomic_path(path) as temporary:
+                shutil.copyfile(stored, temporary)
+            return NiftiVolumeResource(path)
         array = np.asarray(volume.get_array())
         dtype = _dtype_on_disk(array, path)
         header = geometry.make_header(array.shape, dtype, np.asarray(volume.get_affine()), volume.get_metadata())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, input_facts, write_json, write_map
 from arcuate.study.maps import Map, tensor_maps
 from arcuate.study.stages import Listener, Stage, StageLog
@@ -106,6 +107,8 @@ def run_subject(
     """
     settings = settings or Settings()
     run = SubjectResult(names, StageLog(listener), scan)
+    for folder in (names.out, names.folder):
+        remove_abandoned(folder)
     names.write_dataset_description()
     writer = _Writer(names, inputs)
 

@@ -1,0 +1,46 @@
+"""Locks on files that end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: no such locks, nothing is ever known to be in use
+    fcntl = None  # type: ignore[assignment]
+
+
+def hold(path: Path) -> int | None:
+    """Mark ``path`` as in use: a descriptor to close when it is not any more; None where there are no such locks."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return descriptor
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Whether ``path`` is ours alone: nobody holds it, nor can until the block ends."""
+    descriptor = None
+    is_free = True
+    if fcntl is not None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError:  # a file system without locks
+            pass
+    try:
+        yield is_free
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
