@@ -182,6 +182,22 @@ def prepare_tensor(
     return volumes, TensorModel(design, n_reweight=n_reweight, min_diffusivity=floor)
 
 
+def solve_weighted(
+    design: np.ndarray, logs: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (n_vox, n_coef) of log signals (n_vox, n_meas) for given weights, and the leverages (n_vox, n_meas).
+
+    For weights of one's own and for diagnostics; :class:`TensorModel` is a hundred times as fast. Minimises
+    Σᵢ wᵢ (logᵢ - xᵢᵀ c)², wᵢ = 1 without ``weights``; the leverage of i is the weight that log i has in its own fit.
+    """
+    roots = np.ones((1, len(design))) if weights is None else np.sqrt(weights)
+    inverse = np.linalg.pinv(design * roots[:, :, None]) * roots[:, None, :]
+    leverages = np.einsum("ij,vji->vi", design, inverse)
+    return np.einsum("vji,vi->vj", np.broadcast_to(inverse, (len(logs), *inverse.shape[1:])), logs), np.broadcast_to(
+        leverages, logs.shape
+    )
+
+
 def tensor_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(n, 7): rows that give log S from (xx, xy, xz, yy, yz, zz, log S0); b in s/mm², unit directions (n, 3)."""
     x, y, z = np.asarray(directions).T

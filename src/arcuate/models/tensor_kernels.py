@@ -62,9 +62,10 @@ def _fit_group(signals, first, matrices, n_reweight, settings, results):  # type
 
 @njit(cache=True, error_model="numpy")
 def _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status):  # type: ignore[no-untyped-def]
-    """Logarithms of floored signals, each voxel divided by its largest; lanes that cannot be fitted get log 1.
+    """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
-    Signals below ``absolute`` are raised to it; if that is 0, those at or below NOTHING of the largest to FLOOR of it.
+    Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
+    raised to FLOOR of it, and the largest is the scale.
     """
     n_vox, n_meas = signals.shape
     absolute = settings[1]
@@ -83,7 +84,7 @@ def _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status): 
             flaw[lane] += value * 0.0  # stays 0 unless a value is NaN or infinite
     least, floor, n_floored = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
     for lane in range(LANES):
-        scale[lane] = max(largest[lane], absolute)
+        scale[lane] = largest[lane] if absolute == 0.0 else 1.0
         status[lane] = _FITTED
         if flaw[lane] != 0.0:
             status[lane] = _NOT_FINITE
@@ -91,8 +92,8 @@ def _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status): 
             status[lane] = _NO_SIGNAL
         if status[lane] != _FITTED:
             scale[lane] = 1.0
-        least[lane] = absolute / scale[lane] if absolute > 0.0 else NOTHING
-        floor[lane] = absolute / scale[lane] if absolute > 0.0 else FLOOR
+        least[lane] = absolute if absolute > 0.0 else NOTHING
+        floor[lane] = absolute if absolute > 0.0 else FLOOR
     for i in range(n_meas):
         for lane in range(LANES):
             value = logs[i * LANES + lane] / scale[lane]
