@@ -1,0 +1,176 @@
+"""``arcuate run`` stopped at any moment and started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcuate.dwi import Dwi
+from arcuate.gradients import GradientTable
+
+SECONDS = "timings.json"  # the one file that says how long things took
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ball of crossing fibres in air: two shells of 32 directions, two b=0."""
+    rng = np.random.default_rng(5)
+    directions = rng.normal(size=(32, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    table = np.concatenate([np.zeros((2, 3)), directions, directions[::-1]])
+    bvals = np.repeat([0.0, 1000.0, 2500.0], [2, 32, 32])
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (26, 28, 22)], indexing="ij")
+    inside = x**2 + y**2 + z**2 < 0.75
+
+    def fibre(axis: np.ndarray) -> np.ndarray:
+        return np.exp(-bvals * (0.2e-3 + 1.5e-3 * (axis @ table.T) ** 2))
+
+    axes = np.stack([np.cos(3 * z), np.sin(3 * z), np.zeros_like(z)], axis=-1)
+    other = np.array([0.0, 0.0, 1.0])
+    signal_ = np.where((x > 0)[..., None], fibre(axes), 0.5 * fibre(axes) + 0.5 * fibre(other))
+    signal_ = np.where((np.abs(y) < 0.2)[..., None], np.exp(-bvals * 2.5e-3), signal_)
+    noise = rng.normal(scale=25, size=(2, *signal_.shape))
+    image = np.hypot(np.where(inside[..., None], 1000 * signal_, 0) + noise[0], noise[1])
+    affine = np.array([[-5.0, 0, 0, 60], [0, 5, 0, -60], [0, 0, 5, -50], [0, 0, 0, 1]])
+    folder = tmp_path_factory.mktemp("scan")
+    Dwi.from_arrays(np.asfortranarray(image.astype(np.float32)), affine, GradientTable(bvals, table)).save(
+        folder, basename="sub-ball_dwi"
+    )
+    return folder / "sub-ball_dwi.nii.gz"
+
+
+def start(scan: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+
+
+def digests(out: Path) -> dict[str, str]:
+    """SHA-256 of every file of a run, hidden ones too, but for the cache and the file of timings."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and ".arcuate-cache" not in path.parts and not path.name.endswith(SECONDS)
+    }
+
+
+def finished_steps(cache: Path) -> dict[str, str]:
+    """When each result in a cache was computed, by its key."""
+    records = [json.loads(path.read_text()) for path in cache.glob(".arcuate/entries/*/*/entry.json")]
+    return {record["key"]: record["computed"] for record in records}
+
+
+def strays(out: Path) -> list[Path]:
+    """Files that no finished or stopped run may leave."""
+    staging = list((out / ".arcuate-cache" / ".arcuate" / "staging").glob("*"))
+    return staging + [path for path in out.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
+    """The files of a run that nobody disturbed, and how long one takes that has its kernels compiled."""
+    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    finish(start(scan, first))
+    begin = time.perf_counter()
+    finish(start(scan, second))
+    seconds = time.perf_counter() - begin
+    expected = digests(first)
+    assert len(expected) > 10
+    assert digests(second) == expected  # two runs give the same bytes to begin with
+    return expected, seconds
+
+
+def stop_and_resume(scan: Path, out: Path, sign: int, after: float) -> int:
+    """Stop a run after some seconds, then run it to its end; exit status of the first."""
+    process = start(scan, out)
+    time.sleep(after)
+    process.send_signal(sign)
+    _, error = process.communicate()
+    assert sign == signal.SIGKILL or not strays(out), error
+    if sign != signal.SIGKILL and process.returncode not in (0, -signal.SIGINT):
+        assert process.returncode == 130, error
+        assert "Traceback" not in error
+    cache = out / ".arcuate-cache"
+    before = finished_steps(cache)
+    finish(start(scan, out))
+    after_all = finished_steps(cache)
+    assert {key: after_all[key] for key in before} == before  # no finished step was repeated
+    assert not strays(out)
+    return process.returncode
+
+
+@pytest.mark.parametrize("n_kills", [4, pytest.param(30, marks=pytest.mark.long)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, scan, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    rng = np.random.default_rng(n_kills)
+    killed = 0
+    for i in range(n_kills):
+        out = tmp_path / str(i)
+        killed += stop_and_resume(scan, out, signal.SIGKILL, rng.uniform(0.1, 1.0) * seconds) == -signal.SIGKILL
+        assert digests(out) == expected
+    assert killed
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(scan, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    for share in (0.3, 0.5, 0.7):
+        process = start(scan, tmp_path)
+        time.sleep(share * seconds)
+        process.kill()
+        process.communicate()
+    finish(start(scan, tmp_path))
+    assert digests(tmp_path) == expected
+    assert not strays(tmp_path)
+
+
+@pytest.mark.parametrize("n_stops", [3, pytest.param(15, marks=pytest.mark.long)])
+def test_ctrl_c_ends_a_run_cleanly_and_it_goes_on_where_it_was(n_stops, scan, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    rng = np.random.default_rng(n_stops)
+    codes = []
+    for i in range(n_stops):
+        out = tmp_path / str(i)
+        codes.append(stop_and_resume(scan, out, signal.SIGINT, rng.uniform(0.4, 0.9) * seconds))
+        assert digests(out) == expected
+    assert 130 in codes
+
+
+def test_a_finished_run_computes_nothing_again(scan, undisturbed, tmp_path):
+    expected, _ = undisturbed
+    cache = tmp_path / "kept"
+    finish(start(scan, tmp_path / "a", "--cache", str(cache)))
+    before = finished_steps(cache)
+    finish(start(scan, tmp_path / "b", "--cache", str(cache)))
+    assert finished_steps(cache) == before
+    assert digests(tmp_path / "a") == digests(tmp_path / "b") == expected
+
+
+def test_two_runs_at_once_may_share_a_cache(scan, undisturbed, tmp_path):
+    expected, _ = undisturbed
+    cache = tmp_path / "kept"
+    runs = [start(scan, tmp_path / name, "--cache", str(cache)) for name in "ab"]
+    for run in runs:
+        finish(run)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b") == expected
+
+
+def test_a_cache_that_cannot_be_written_stops_no_run(scan, undisturbed, tmp_path):
+    expected, _ = undisturbed
+    if os.getuid() == 0:
+        pytest.skip("root may write everywhere")
+    (cache := tmp_path / "kept").mkdir(mode=0o555)
+    finish(start(scan, tmp_path / "out", "--cache", str(cache)))
+    assert digests(tmp_path / "out") == expected
