@@ -237,3 +237,33 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 def _shuffle(builder: Any, a: Any, b: Any, index: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LANES), index))
+
+
+@intrinsic
+def mark_maxima(
+    typing_context: Any, lines: Any, neighbours: Any, n_neighbours: Any, n_lines: Any, floor: Any, marks: Any
+) -> Any:
+    """Bit ``lane`` of ``marks[d]``: line d is above ``floor`` and not below any of its neighbours in that lane.
+
+    ``neighbours`` is flat, ``n_neighbours`` int64 line numbers for each line; ``floor`` is one line; ``marks`` uint8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lines, neighbours, floor, marks = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 1, 4, 5))
+        n_neighbours, n_lines = args[2], args[3]
+        least = _load_line(builder, floor, ir.Constant(_INT, 0))
+        with cgutils.for_range(builder, n_lines, intp=_INT) as loop:
+            line = _load_line(builder, lines, _times_lanes(builder, loop.index))
+            begin = builder.mul(loop.index, n_neighbours)
+
+            def step(k: Any, highest: list[Any]) -> list[Any]:
+                at = builder.load(builder.gep(neighbours, [builder.add(begin, k)]))
+                other = _load_line(builder, lines, _times_lanes(builder, at))
+                return [builder.select(builder.fcmp_ordered(">", other, highest[0]), other, highest[0])]
+
+            (highest,) = _accumulate(builder, [least], n_neighbours, step)
+            is_maximum = builder.and_(builder.fcmp_ordered(">=", line, highest), builder.fcmp_ordered(">", line, least))
+            builder.store(builder.bitcast(is_maximum, ir.IntType(8)), builder.gep(marks, [loop.index]))
+        return context.get_dummy_value()
+
+    return types.none(lines, neighbours, types.int64, types.int64, floor, marks), generate

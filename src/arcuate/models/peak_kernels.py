@@ -1,0 +1,278 @@
+# mypy: disable-error-code=no-untyped-def
+"""Kernels that find peaks: on the sphere by Newton's method, and on a grid by comparing neighbours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from arcuate.models.status import Status
+from arcuate.numerics.lanes import LANES, mark_maxima, multiply_panel
+from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, to_polynomial
+
+_CHUNK = 64
+_MOST = 64  # maxima kept per voxel before refinement
+_STEP = 0.2  # rad, largest step of the refinement
+_CLOSE = 1e-4  # rad; after a Newton step this small the error is of the order of its square
+_GAIN = 1.5  # a refined peak is at most this much above the vertex it started from
+_FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), int(Status.NOT_FINITE)
+
+
+@njit(cache=True, parallel=True)
+def find_peaks_of_voxels(
+    coefs, panels, vertices, neighbours, table, threshold, cosine, least, directions, values, status
+):
+    n_vox, n_coef = coefs.shape
+    for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
+        n_seeds, n_near = neighbours.shape
+        n_panels = (n_seeds + LANES - 1) // LANES
+        lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
+        marks, floor, near = np.zeros(n_seeds, np.uint8), np.zeros(LANES), neighbours.reshape(-1)
+        series = np.zeros((table.shape[0], 2, table.shape[1]))
+        row, found, height = np.zeros(n_coef), np.zeros((_MOST, 3)), np.zeros(_MOST)
+        seeds, counts = np.zeros((LANES, _MOST), np.int64), np.zeros(LANES, np.int64)
+        for start in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox), LANES):
+            count = min(LANES, n_vox - start)
+            for lane in range(count):
+                status[start + lane] = _load(coefs[start + lane], lane, lines)
+            for panel in range(n_panels):
+                multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
+            _set_floors(amplitude, n_seeds, 0.5 * threshold, least, floor)
+            mark_maxima(amplitude, near, n_near, n_seeds, floor, marks)
+            _collect(marks, count, seeds, counts)
+            for lane in range(count):
+                v = start + lane
+                if status[v] == _NOT_FINITE:
+                    continue
+                if counts[lane] == 0:
+                    status[v] = _NO_SIGNAL
+                    continue
+                for k in range(n_coef):
+                    row[k] = lines[LANES * k + lane]
+                to_polynomial(row, table, series)
+                n_found = _refine_all(
+                    series, amplitude, lane, seeds[lane, : counts[lane]], vertices, cosine, values.shape[1], found,
+                    height,
+                )  # fmt: skip
+                n_kept = _keep(found, height, n_found, threshold, cosine, least, directions[v], values[v])
+                status[v] = _FITTED if n_kept > 0 else _NO_SIGNAL
+
+
+@njit(cache=True)
+def _load(row, lane, lines):
+    """Copy one voxel into its lane, zeros if it is not finite."""
+    for k in range(len(row)):
+        lines[LANES * k + lane] = row[k]
+    for k in range(len(row)):
+        if not np.isfinite(row[k]):
+            for j in range(len(row)):
+                lines[LANES * j + lane] = 0.0
+            return _NOT_FINITE
+    return _FITTED
+
+
+@njit(cache=True)
+def _set_floors(amplitude, n_seeds, threshold, least, floor):
+    """Amplitude above which a maximum on the grid may still make a peak that counts."""
+    highest = np.zeros(LANES)
+    for d in range(n_seeds):
+        for lane in range(LANES):
+            highest[lane] = max(highest[lane], amplitude[LANES * d + lane])
+    for lane in range(LANES):
+        floor[lane] = max(threshold * highest[lane], least / _GAIN, 1e-12 * highest[lane])
+
+
+@njit(cache=True)
+def _collect(marks, count, seeds, counts):
+    """Marked vertices of each lane."""
+    counts[:] = 0
+    for d in range(len(marks)):
+        if marks[d] != 0:
+            for lane in range(count):
+                if (marks[d] >> lane) & 1 and counts[lane] < _MOST:
+                    seeds[lane, counts[lane]] = d
+                    counts[lane] += 1
+
+
+@njit(cache=True)
+def _refine_all(series, amplitude, lane, seeds, vertices, cosine, n_peaks, found, height):
+    """Refine the seeds, strongest first, until the rest cannot make one of the strongest peaks."""
+    for i in range(1, len(seeds)):  # insertion sort: a handful
+        seed, j = seeds[i], i
+        while j > 0 and amplitude[LANES * seeds[j - 1] + lane] < amplitude[LANES * seed + lane]:
+            seeds[j] = seeds[j - 1]
+            j -= 1
+        seeds[j] = seed
+    n_found, space = 0, np.empty(10)
+    for i in range(len(seeds)):
+        if n_found >= n_peaks and _GAIN * amplitude[LANES * seeds[i] + lane] < _weakest_needed(
+            found, height, n_found, cosine, n_peaks
+        ):
+            break
+        vertex = vertices[seeds[i]]
+        height[n_found] = _climb(series, vertex[0], vertex[1], vertex[2], space, found[n_found])
+        if height[n_found] > -np.inf:
+            n_found += 1
+    return n_found
+
+
+@njit(cache=True)
+def _weakest_needed(found, height, n_found, cosine, n_peaks):
+    """Height of the weakest of ``n_peaks`` separate peaks, -inf while there are fewer."""
+    kept, lowest = 0, np.inf
+    for i in range(n_found):
+        is_separate = True
+        for j in range(n_found):
+            if height[j] > height[i] or (height[j] == height[i] and j < i):
+                alike = found[i, 0] * found[j, 0] + found[i, 1] * found[j, 1] + found[i, 2] * found[j, 2]
+                is_separate = is_separate and abs(alike) <= cosine
+        if is_separate:
+            kept += 1
+            lowest = min(lowest, height[i])
+    return lowest if kept >= n_peaks else -np.inf
+
+
+@njit(cache=True)
+def _climb(series, x, y, z, space, place):
+    """Move to the maximum near (x, y, z); its height is returned, ``place`` receives the direction."""
+    evaluate(series, x, y, z, space)
+    is_cap = False
+    for _ in range(40):
+        height = space[0]
+        inward = x * space[1] + y * space[2] + z * space[3]
+        e, f = tangents(x, y, z)
+        ge = e[0] * space[1] + e[1] * space[2] + e[2] * space[3]
+        gf = f[0] * space[1] + f[1] * space[2] + f[2] * space[3]
+        ee, ef, ff = tangent_hessian(space, e, f, inward)
+        u, v, is_cap = _newton_step(ee, ef, ff, ge, gf)
+        length = math.sqrt(u * u + v * v)
+        if length > _STEP:
+            u, v = u * _STEP / length, v * _STEP / length
+        for _ in range(6):
+            a, b, c = x + u * e[0] + v * f[0], y + u * e[1] + v * f[1], z + u * e[2] + v * f[2]
+            norm = 1.0 / math.sqrt(a * a + b * b + c * c)
+            evaluate(series, a * norm, b * norm, c * norm, space)
+            if space[0] >= height or length < _CLOSE:
+                break
+            u, v = 0.5 * u, 0.5 * v
+        x, y, z = a * norm, b * norm, c * norm
+        if length < _CLOSE:
+            break
+    place[0], place[1], place[2] = x, y, z
+    return space[0] if is_cap else -np.inf
+
+
+@njit(cache=True)
+def _newton_step(ee, ef, ff, ge, gf):
+    """Step to the top of the local parabola; where that is no cap, uphill along its axes by |curvature|."""
+    middle, spread = 0.5 * (ee + ff), math.sqrt(0.25 * (ee - ff) ** 2 + ef * ef)
+    low, high = middle - spread, middle + spread
+    if high < 1e-3 * low:
+        determinant = ee * ff - ef * ef
+        return -(ff * ge - ef * gf) / determinant, -(ee * gf - ef * ge) / determinant, True
+    a, b = (ef, high - ee) if abs(high - ee) > abs(high - ff) else (high - ff, ef)  # axis of the higher curvature
+    norm = math.sqrt(a * a + b * b)
+    a, b = (a / norm, b / norm) if norm > 0.0 else (1.0, 0.0)
+    steepest = max(abs(low), abs(high), 1e-300)
+    along = (a * ge + b * gf) / max(abs(high), 1e-3 * steepest)
+    across = (a * gf - b * ge) / max(abs(low), 1e-3 * steepest)
+    return a * along - b * across, b * along + a * across, high < 0.0
+
+
+@njit(cache=True)
+def _keep(found, height, n_found, threshold, cosine, least, directions, values):
+    """Write the separate peaks, strongest first; how many."""
+    if n_found == 0:
+        return 0
+    order = np.argsort(-height[:n_found])
+    limit = threshold * height[order[0]]
+    count = 0
+    for i in order:
+        if height[i] < limit or not height[i] > least or count == len(values):
+            break
+        is_separate = True
+        for j in range(count):
+            alike = found[i, 0] * directions[j, 0] + found[i, 1] * directions[j, 1] + found[i, 2] * directions[j, 2]
+            is_separate = is_separate and abs(alike) <= cosine
+        if is_separate:
+            sign = -1.0 if found[i, 2] < 0.0 else 1.0
+            for axis in range(3):
+                directions[count, axis] = sign * found[i, axis]
+            values[count] = height[i]
+            count += 1
+    return count
+
+
+@njit(cache=True, parallel=True)
+def find_grid_peaks(amplitudes, vertices, edges, threshold, cosine, is_symmetric, indices, values, lowest, highest):
+    for chunk in prange((amplitudes.shape[0] + _CHUNK - 1) // _CHUNK):
+        rank, peaks = np.zeros(len(vertices), np.int8), np.zeros(len(vertices), np.int64)
+        height = np.zeros(len(vertices))
+        for v in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, amplitudes.shape[0])):
+            count = _grid_maxima(amplitudes[v], edges, rank, peaks, height)
+            lowest[v] = np.min(amplitudes[v])
+            if count > 1:
+                count = _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, max(lowest[v], 0.0))
+            if count > 0:
+                highest[v] = height[0]
+            for i in range(min(count, indices.shape[1])):
+                indices[v, i] = peaks[i]
+                values[v, i] = height[i]
+
+
+@njit(cache=True)
+def _grid_maxima(row, edges, rank, peaks, height):
+    """Vertices above at least one neighbour and below none, highest first; how many.
+
+    As in DIPY, each maximum below zero stands at the end as vertex 0 with the height 0.
+    """
+    rank[:] = 0
+    for t in range(len(edges)):
+        a, b = edges[t, 0], edges[t, 1]
+        if row[a] < row[b]:
+            rank[a], rank[b] = -1, rank[b] | 1
+        elif row[a] > row[b]:
+            rank[a], rank[b] = rank[a] | 1, -1
+        elif np.isnan(row[a]) or np.isnan(row[b]):
+            return 0
+    count, n_negative = 0, 0
+    for d in range(len(row)):
+        if rank[d] > 0 and row[d] < 0.0:
+            n_negative += 1
+        elif rank[d] > 0:
+            j = count
+            while j > 0 and height[j - 1] < row[d]:
+                peaks[j], height[j] = peaks[j - 1], height[j - 1]
+                j -= 1
+            peaks[j], height[j] = d, row[d]
+            count += 1
+    for j in range(count, count + n_negative):
+        peaks[j], height[j] = 0, 0.0
+    return count + n_negative
+
+
+@njit(cache=True)
+def _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, floor):
+    """Drop the peaks that are too small or too near a stronger one; how many stay."""
+    limit = threshold * (height[0] - floor)
+    n_high = 1
+    while n_high < count and height[n_high] - floor >= limit:
+        n_high += 1
+    kept = 0
+    for i in range(n_high):
+        is_separate = True
+        for j in range(kept):
+            alike = 0.0
+            for axis in range(3):
+                alike += vertices[peaks[i], axis] * vertices[peaks[j], axis]
+            if is_symmetric:
+                alike = abs(alike)
+            if alike > cosine:
+                is_separate = False
+                break
+        if is_separate:
+            peaks[kept], height[kept] = peaks[i], height[i]
+            kept += 1
+    return kept
