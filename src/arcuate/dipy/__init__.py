@@ -6,8 +6,26 @@ accepted, and results can be handed to DIPY's tracking. DIPY itself is not neede
 
 from __future__ import annotations
 
+from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
+from arcuate.dipy.harmonics import convert_sh_from_legacy, sf_to_sh, sh_to_sf, sh_to_sf_matrix
 from arcuate.dipy.images import load_nifti, load_nifti_data, save_nifti
+from arcuate.dipy.peaks import (
+    PeaksAndMetrics,
+    gfa,
+    peak_directions,
+    peaks_from_model,
+    reshape_peaks_for_visualization,
+)
+from arcuate.dipy.responses import (
+    auto_response_ssst,
+    fa_trace_to_lambdas,
+    mask_for_response_ssst,
+    recursive_response,
+    response_from_mask_ssst,
+)
+from arcuate.dipy.simulations import multi_tensor, multi_tensor_odf, single_tensor, single_tensor_odf
+from arcuate.dipy.spheres import HemiSphere, Sphere, get_default_sphere, get_small_sphere, get_sphere
 from arcuate.dipy.tensor import (
     TensorFit,
     TensorModel,
@@ -27,26 +45,61 @@ from arcuate.dipy.tensor import (
 )
 
 __all__ = [
+    "AxSymShResponse",
+    "ConstrainedSphericalDeconvModel",
     "GradientTable",
+    "HemiSphere",
+    "PeaksAndMetrics",
+    "SphHarmFit",
+    "Sphere",
     "TensorFit",
     "TensorModel",
+    "auto_response_ssst",
     "axial_diffusivity",
     "color_fa",
+    "convert_sh_from_legacy",
     "decompose_tensor",
+    "default_sphere",
+    "fa_trace_to_lambdas",
     "fractional_anisotropy",
     "geodesic_anisotropy",
+    "get_sphere",
+    "gfa",
     "gradient_table",
     "gradient_table_from_bvals_bvecs",
     "linearity",
     "load_nifti",
     "load_nifti_data",
     "lower_triangular",
+    "mask_for_response_ssst",
     "mean_diffusivity",
     "mode",
+    "multi_tensor",
+    "multi_tensor_odf",
+    "peak_directions",
+    "peaks_from_model",
     "planarity",
     "radial_diffusivity",
     "read_bvals_bvecs",
+    "recursive_response",
+    "reshape_peaks_for_visualization",
+    "response_from_mask_ssst",
     "save_nifti",
+    "sf_to_sh",
+    "sh_to_sf",
+    "sh_to_sf_matrix",
+    "single_tensor",
+    "single_tensor_odf",
+    "small_sphere",
     "sphericity",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``default_sphere`` and ``small_sphere``, made when they are first asked for."""
+    if name == "default_sphere":
+        return get_default_sphere()
+    if name == "small_sphere":
+        return get_small_sphere()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,7 +42,7 @@ def sh_to_sf_matrix(
     return_inv: bool = True,
     smooth: float = 0,
 ) -> Any:
-    """``B`` (n_coef, n_vertices) with ``sf = sh @ B``, and with ``return_inv`` also ``invB`` with ``sh = sf @ invB``."""
+    """``B`` (n_coef, n_vertices), ``sf = sh @ B``; with ``return_inv`` also ``invB``, ``sh = sf @ invB``."""
     if full_basis:
         raise InputError("arcuate has even harmonics only; for full_basis=True use DIPY's sh_to_sf_matrix.")
     matrix = basis_matrix(vertices_of(sphere), sh_order_max, basis_type, legacy)

@@ -11,6 +11,7 @@ import numpy as np
 from arcuate.dipy.harmonics import sh_to_sf_matrix
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.models.peaks import GridPeaks, find_peaks_on_grid
+from arcuate.numerics.sampling import sample
 
 _BLOCK = 5_000  # voxels whose amplitudes are held together
 
@@ -144,7 +145,10 @@ def peaks_from_model(
     n_vertices = len(sphere.vertices)
     out = _Collected(inside, npeaks, invB if return_sh else None, n_vertices if return_odf else None, gfa_thr)
     rows = data[inside]
-    settings = {"relative_peak_threshold": relative_peak_threshold, "min_separation_angle": min_separation_angle}
+    settings: dict[str, Any] = {
+        "relative_peak_threshold": relative_peak_threshold,
+        "min_separation_angle": min_separation_angle,
+    }
     for start in range(0, len(rows), _BLOCK):
         place = slice(start, min(start + _BLOCK, len(rows)))
         odf = _odf_of(model, rows[place], sphere)
@@ -169,8 +173,8 @@ class _Collected:
         self.highest = -np.inf
 
     def add(self, place: slice, odf: np.ndarray, found: GridPeaks, vertices: np.ndarray) -> None:
-        if self.coefs is not None:
-            self.coefs[place] = odf @ self.inverse
+        if self.coefs is not None and self.inverse is not None:
+            self.coefs[place] = sample(odf, self.inverse.T)
         if self.odf is not None:
             self.odf[place] = odf
         self.gfa[place] = gfa(odf)
@@ -210,7 +214,7 @@ class _Collected:
 def _odf_of(model: Any, rows: np.ndarray, sphere: Any) -> np.ndarray:
     """(n_vox, n_vertices) ODFs of rows (n_vox, g); voxel by voxel where the model cannot take them together."""
     if hasattr(model, "fit_rows"):
-        return model.fit_rows(rows)[0] @ model.sampling_matrix(sphere).T
+        return sample(model.fit_rows(rows)[0], model.sampling_matrix(sphere))
     return np.array([np.asarray(model.fit(row).odf(sphere=sphere), dtype=np.float64) for row in rows])
 
 

@@ -7,12 +7,13 @@ import warnings
 from typing import Any
 
 import numpy as np
-from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
 
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
+from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
 from arcuate.errors import InputError
 from arcuate.models.recursive import calibrate
+from arcuate.numerics.sampling import sample
 
 
 def auto_response_ssst(
@@ -113,7 +114,7 @@ def recursive_response(
                 warnings.simplefilter("ignore", UserWarning)  # the first round has said it all
                 given = AxSymShResponse(1.0, response)
                 model = ConstrainedSphericalDeconvModel(gtab, given, sh_order_max=sh_order_max)
-        return model.fit_rows(signals)[0] @ model.sampling_matrix(sphere).T
+        return sample(model.fit_rows(signals)[0], model.sampling_matrix(sphere))
 
     zonal, is_single = calibrate(
         rows,

@@ -14,6 +14,7 @@ from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.csd_kernels import fit_voxels
 from arcuate.models.response import Response, check_response
 from arcuate.numerics.lanes import LANES
+from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_hemisphere, unique_directions
 
@@ -100,8 +101,8 @@ class CsdSystem:
                 "small term added; lower lmax, or check the b-vectors and the response."
             ) from error
         return (
-            _as_panels(self.forward.T),
-            _as_panels(self.penalty),
+            as_panels(self.forward.T),
+            as_panels(self.penalty),
             np.ascontiguousarray(table).ravel(),
             bare.ravel(),
             full.ravel(),
@@ -283,10 +284,3 @@ def _warn_of_degree(shell: Shell, count: int, lmax: int, *, is_given: bool) -> N
 
 def _padded(n: int) -> int:
     return -(-n // LANES) * LANES
-
-
-def _as_panels(matrix: np.ndarray) -> np.ndarray:
-    """Rows in panels of eight, each panel column by column; flat, zero rows at the end."""
-    rows = np.zeros((_padded(len(matrix)), matrix.shape[1]))
-    rows[: len(matrix)] = matrix
-    return np.ascontiguousarray(rows.reshape(-1, LANES, matrix.shape[1]).transpose(0, 2, 1)).ravel()

@@ -9,7 +9,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.models.peak_kernels import find_grid_peaks, find_peaks_of_voxels
-from arcuate.numerics.lanes import LANES
+from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sh_polynomial import polynomial_table
 from arcuate.numerics.sphere import get_hemisphere
@@ -147,9 +147,7 @@ def _seeds(lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Panels of the harmonics on the seeds, the seeds, and the neighbours of each, itself where it has fewer."""
     sphere = get_hemisphere(SEED_SPHERE)
     n_seeds = len(sphere.vertices)
-    matrix = np.zeros((-(-n_seeds // LANES) * LANES, (lmax + 1) * (lmax + 2) // 2))
-    matrix[:n_seeds] = sh_matrix(sphere.vertices, lmax)
-    panels = np.ascontiguousarray(matrix.reshape(-1, LANES, matrix.shape[1]).transpose(0, 2, 1)).ravel()
+    panels = as_panels(sh_matrix(sphere.vertices, lmax))
     lists: list[list[int]] = [[] for _ in range(n_seeds)]
     for a, b in sphere.edges.tolist():
         if a != b:

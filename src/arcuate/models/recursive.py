@@ -56,6 +56,7 @@ def calibrate(
     Tax, Jeurissen, Vos, Viergever, Leemans 2014, NeuroImage 86:67.
     """
     kept = np.arange(len(signals))
+    fits = _zonal_fits(directions, vertices, lmax)
     before, zonal = np.ones(lmax // 2 + 1), None
     for _ in range(n_rounds):
         first = np.concatenate(
@@ -68,7 +69,8 @@ def calibrate(
         kept, first = kept[first >= 0], first[first >= 0]
         if len(kept) == 0:
             break
-        zonal = _mean_fit(signals, kept, first, where_dwi, directions, vertices, lmax)
+        sums = _sum_per_vertex(signals[kept][:, where_dwi], first, len(vertices))
+        zonal = np.einsum("vld,vd->l", fits, sums) / len(kept)
         change = np.abs((before - zonal) / before)
         if np.all(change < convergence):
             break
@@ -88,19 +90,17 @@ def _single_peaks(amplitudes: np.ndarray, vertices: np.ndarray, edges: np.ndarra
     return np.where(is_single, peaks.indices[:, 0], -1).astype(np.int64)
 
 
-def _mean_fit(
-    signals: np.ndarray,
-    kept: np.ndarray,
-    first: np.ndarray,
-    where_dwi: np.ndarray,
-    directions: np.ndarray,
-    vertices: np.ndarray,
-    lmax: int,
-) -> np.ndarray:
-    """Mean of the zonal least squares fits of the kept voxels, each about its peak."""
-    total = np.zeros(lmax // 2 + 1)
-    for vertex in np.unique(first):
-        summed = signals[kept[first == vertex]][:, where_dwi].sum(axis=0, dtype=np.float64)
-        basis = zonal_harmonics(directions @ vertices[vertex], lmax).T
-        total += np.linalg.lstsq(basis, summed, rcond=-1)[0]
-    return total / len(kept)
+def _zonal_fits(directions: np.ndarray, vertices: np.ndarray, lmax: int) -> np.ndarray:
+    """(n_vertices, lmax/2 + 1, n_dir) zonal least squares fits about each vertex."""
+    cosines = vertices @ directions.T
+    basis = zonal_harmonics(cosines.ravel(), lmax).reshape(-1, *cosines.shape)
+    return np.linalg.pinv(np.moveaxis(basis, 0, -1))
+
+
+def _sum_per_vertex(signals: np.ndarray, first: np.ndarray, n_vertices: int) -> np.ndarray:
+    """(n_vertices, n_dir) sums of the signals (n, n_dir) whose peak is that vertex."""
+    order = np.argsort(first, kind="stable")
+    found, starts = np.unique(first[order], return_index=True)
+    sums = np.zeros((n_vertices, signals.shape[1]))
+    sums[found] = np.add.reduceat(signals[order].astype(np.float64, copy=False), starts, axis=0)
+    return sums

@@ -1,0 +1,48 @@
+# mypy: disable-error-code=no-untyped-def
+"""Products of many short rows with one small matrix: all threads share the rows, none waits inside BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from arcuate.numerics.lanes import LANES, multiply_panel, transpose_8
+
+
+def as_panels(matrix: np.ndarray) -> np.ndarray:
+    """Rows of (n, k) in panels of eight, each panel column by column; flat, zero rows at the end."""
+    rows = np.zeros((-(-len(matrix) // LANES) * LANES, matrix.shape[1]))
+    rows[: len(matrix)] = matrix
+    return np.ascontiguousarray(rows.reshape(-1, LANES, matrix.shape[1]).transpose(0, 2, 1)).ravel()
+
+
+def sample(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``coefs @ matrix.T``: (n_vox, n_coef) and (n, n_coef) give (n_vox, n) float64, the same bits on any machine load.
+
+    A row does not depend on the others, nor on the number of threads.
+    """
+    coefs = np.ascontiguousarray(coefs, dtype=np.float64)
+    n = len(matrix)
+    padded = np.empty((len(coefs), -(-n // LANES) * LANES))
+    _sample_voxels(coefs, as_panels(matrix), padded)
+    return padded if padded.shape[1] == n else np.ascontiguousarray(padded[:, :n])
+
+
+@njit(cache=True, parallel=True)
+def _sample_voxels(coefs, panels, out):
+    n_vox, n_coef = coefs.shape
+    n_panels = out.shape[1] // LANES
+    for chunk in prange((n_vox + 63) // 64):
+        lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES)
+        turned = np.zeros(LANES * LANES)
+        for start in range(chunk * 64, min((chunk + 1) * 64, n_vox), LANES):
+            count = min(LANES, n_vox - start)
+            for lane in range(count):
+                for k in range(n_coef):
+                    lines[LANES * k + lane] = coefs[start + lane, k]
+            for panel in range(n_panels):
+                multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, 0)
+                transpose_8(amplitude, 0, LANES, turned, 0)
+                for lane in range(count):
+                    for r in range(LANES):
+                        out[start + lane, panel * LANES + r] = turned[LANES * lane + r]
