@@ -1,0 +1,319 @@
+"""What a scan is, and what looks wrong with it, before any time is spent on it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage, stats
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import GradientTable, image_to_scanner
+from arcuate.masks import otsu_mask, voxel_size
+from arcuate.models.status import Status
+from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes, tensor_design
+from arcuate.study.coherence import Coherence, fibre_coherence
+
+if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
+    from arcuate.resource import VolumeResource
+
+SAME_DIRECTION = np.cos(np.radians(2.0))  # closer lines count as one direction
+HOLE = 1.75  # a gap in the directions this many times that of an even set is reported
+BALANCE = 0.5  # a ratio of the extents of the directions below it is reported
+OUTLIER = 6.0  # robust standard deviations
+DROP = 0.15  # and at least this share of the signal
+EVEN_HOLE = 2.2  # the largest hole among n even lines is about 2.2 / sqrt(n) rad (1.6 to 2.3 on scanners' sets)
+RIM = 5.0  # mm of the brain's rim where fibres are not looked at
+
+
+@dataclass(frozen=True)
+class ShellFacts:
+    """One shell: what its directions cover."""
+
+    b: float  # mean, s/mm²
+    n_volumes: int
+    n_directions: int  # distinct lines
+    largest_hole: float  # degrees from the emptiest line to the nearest direction
+    balance: float  # smallest over largest eigenvalue of the mean of g gᵀ; 1 is even
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A volume, or one of its slices, whose mean signal is far from that of its shell."""
+
+    volume: int
+    slice: int | None
+    change: float  # relative to the shell's median
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """Facts of a scan and the doubts that they raise."""
+
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, float, float]  # mm
+    orientation: str  # where the axes of the array point, such as LAS
+    obliquity: float  # degrees between the axes of the image and those of the scanner
+    determinant_sign: int
+    n_b0: int
+    shells: tuple[ShellFacts, ...]
+    snr_b0: float | None = None
+    snr_from: str | None = None  # what the noise was taken from
+    n_masked: int | None = None
+    n_not_finite: int | None = None
+    n_negative: int | None = None
+    outliers: tuple[Outlier, ...] = ()
+    coherence: Coherence | None = None
+    doubts: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain numbers, strings, lists and dicts."""
+        facts = asdict(self)
+        if self.coherence is not None:
+            facts["coherence"] |= {"best": self.coherence.best, "is_decided": self.coherence.is_decided}
+        return facts
+
+
+def inspect_scan(dwi: Dwi, mask: VolumeResource | None = None, *, header_only: bool = False) -> ScanReport:
+    """Report on a scan.
+
+    Parameters
+    ----------
+    dwi : the scan
+    mask : brain; by default Otsu's on the mean of the b=0 volumes (of the lowest shell without any)
+    header_only : leave out what needs the voxels
+
+    Raises
+    ------
+    InputError
+        The scan cannot be read, or its gradients do not fit it.
+    """
+    doubts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        gradients = dwi.gradients
+        shells = _describe_shells(gradients, doubts)
+        facts = _describe_geometry(dwi) | {"n_b0": int(gradients.is_b0.sum()), "shells": shells}
+        if facts["n_b0"] == 0:
+            doubts.append("there is no b=0 volume: most models need one (or raise --b0-threshold)")
+        if not header_only:
+            facts |= _describe_voxels(dwi, gradients, mask, doubts)
+    doubts = list(dict.fromkeys([*(str(w.message) for w in caught if w.category is InputWarning), *doubts]))
+    return ScanReport(**facts, doubts=tuple(doubts))
+
+
+def _describe_geometry(dwi: Dwi) -> dict[str, Any]:
+    from nibabel.orientations import aff2axcodes
+
+    affine = dwi.volume.get_affine()
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return {
+        "shape": tuple(dwi.volume.shape),
+        "voxel_size": tuple(round(size, 4) for size in voxel_size(affine)),
+        "orientation": "".join(aff2axcodes(affine)),
+        "obliquity": float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), -1, 1)))),
+        "determinant_sign": int(np.sign(np.linalg.det(affine[:3, :3]))),
+    }
+
+
+def _describe_shells(gradients: GradientTable, doubts: list[str]) -> tuple[ShellFacts, ...]:
+    try:
+        shells = gradients.shells
+    except InputError as error:
+        doubts.append(str(error))
+        return ()
+    found = tuple(describe_directions(gradients.directions[s.indices], s.b) for s in shells)
+    for shell in found:
+        name = f"b={shell.b:.0f}"
+        if shell.n_directions < 6:
+            doubts.append(f"{name} has {shell.n_directions} distinct directions; a tensor needs 6")
+        elif shell.balance < BALANCE:
+            doubts.append(f"the directions of {name} lie to one side of space (balance {shell.balance:.2f}; even is 1)")
+        elif np.radians(shell.largest_hole) > HOLE * EVEN_HOLE / np.sqrt(shell.n_directions):
+            doubts.append(f"the directions of {name} leave a hole of {shell.largest_hole:.0f} degrees")
+    if not found:
+        doubts.append("there is no weighted volume: every b-value is at or below the b=0 threshold")
+    return found
+
+
+def describe_directions(directions: np.ndarray, b: float) -> ShellFacts:
+    """Coverage of unit vectors (n, 3), a vector and its opposite taken as one."""
+    distinct: list[np.ndarray] = []
+    for g in directions:
+        if not any(abs(g @ other) > SAME_DIRECTION for other in distinct):
+            distinct.append(g)
+    lines = np.array(distinct)
+    nearest = np.abs(_even_points(2000) @ lines.T).max(axis=1)
+    extents = np.linalg.eigvalsh(lines.T @ lines / len(lines))
+    return ShellFacts(
+        b=float(b),
+        n_volumes=len(directions),
+        n_directions=len(lines),
+        largest_hole=float(np.degrees(np.arccos(np.clip(nearest.min(), 0, 1)))),
+        balance=float(max(0.0, extents[0]) / extents[2]),
+    )
+
+
+def _even_points(n: int) -> np.ndarray:
+    """(n, 3): a spiral over the half sphere."""
+    z = (np.arange(n) + 0.5) / n
+    turn = np.pi * (1 + np.sqrt(5)) * np.arange(n)
+    r = np.sqrt(1 - z * z)
+    return np.column_stack([r * np.cos(turn), r * np.sin(turn), z])
+
+
+def _describe_voxels(
+    dwi: Dwi, gradients: GradientTable, mask: VolumeResource | None, doubts: list[str]
+) -> dict[str, Any]:
+    array = dwi.volume.get_array()
+    affine = dwi.volume.get_affine()
+    inside = _inside(array, gradients, affine, mask)
+    if not inside.any():
+        raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
+    bad, negative = _count_bad(array, inside)
+    if bad:
+        doubts.append(f"{bad} values in the brain are not finite")
+    if negative > 0.001 * int(inside.sum()) * array.shape[3]:
+        doubts.append(f"{negative} values in the brain are negative: was the scan interpolated or rescaled?")
+    outliers = find_outliers(array, inside, gradients)
+    if outliers:
+        odd = sorted({o.volume for o in outliers})
+        listed = ", ".join(map(str, odd[:8])) + (" ..." if len(odd) > 8 else "")
+        doubts.append(f"signal drops or jumps in volumes {listed} ({len(odd)}, counted from 0); was eddy run?")
+    snr, source = estimate_snr(array, inside, gradients), "differences of b=0 volumes"
+    coherence = None
+    try:
+        volumes = np.asarray(select_volumes(gradients))
+    except InputError as error:
+        doubts.append(f"no tensor, so no check of the b-vectors: {error}")
+    else:
+        rows = np.stack([array[..., i][inside] for i in volumes], axis=1)
+        fit = fit_tensor(rows, gradients.subset(volumes))
+        coherence = _coherence_of(fit, inside, affine, doubts)
+        if snr is None:
+            snr, source = _snr_of_residuals(rows, fit, gradients.subset(volumes)), "residuals of the tensor"
+    if snr is not None and snr < 10:
+        doubts.append(f"the SNR on b=0 is {snr:.1f}; below 10 fits are biased (denoise first)")
+    return {
+        "snr_b0": snr,
+        "snr_from": None if snr is None else source,
+        "n_masked": int(inside.sum()),
+        "n_not_finite": bad,
+        "n_negative": negative,
+        "outliers": outliers,
+        "coherence": coherence,
+    }
+
+
+def _inside(array: np.ndarray, gradients: GradientTable, affine: np.ndarray, mask: VolumeResource | None) -> np.ndarray:
+    if mask is not None:
+        given = np.asarray(mask.get_array())
+        if given.shape != array.shape[:3]:
+            raise InputError(
+                f"found a mask of shape {given.shape} for a scan of shape {array.shape}; expected its grid."
+            )
+        return given > 0
+    index = np.flatnonzero(gradients.bvals <= max(gradients.b0_threshold, gradients.bvals.min()))
+    mean = np.zeros(array.shape[:3])
+    for i in index:
+        mean += np.nan_to_num(array[..., i])
+    return otsu_mask(mean / len(index), voxel_size(affine))
+
+
+def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
+    bad = negative = 0
+    for i in range(array.shape[3]):
+        values = array[..., i][inside]
+        bad += int(np.count_nonzero(~np.isfinite(values)))
+        negative += int(np.count_nonzero(values < 0))
+    return bad, negative
+
+
+def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> float | None:
+    """Median signal over noise of one b=0 volume, from the differences between b=0 volumes; None with one.
+
+    The noise is that of the median voxel, so that drifts and pulsation in part of the brain count little.
+    """
+    index = np.flatnonzero(gradients.is_b0)
+    if len(index) < 2:
+        return None
+    rows = np.stack([array[..., i][inside] for i in index], axis=1).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows * (np.median(rows) / np.maximum(np.median(rows, axis=0), 1e-30))  # volumes may drift in scale
+    n = len(index)
+    noise = np.sqrt(np.median(rows.var(axis=1, ddof=1)) / (stats.chi2.ppf(0.5, n - 1) / (n - 1)))
+    return float(np.median(rows.mean(axis=1)) / noise) if noise > 0 else None
+
+
+def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> tuple[Outlier, ...]:
+    """Volumes and slices whose mean signal in the brain is far from the other volumes of their shell."""
+    try:
+        groups = [shell.indices for shell in gradients.shells]
+    except InputError:
+        groups = []
+    groups.append(np.flatnonzero(gradients.is_b0))
+    found: list[Outlier] = []
+    sizes = inside.sum(axis=(0, 1))
+    slices = np.flatnonzero(sizes >= max(20, 0.25 * sizes.max()))
+    for group in groups:
+        if len(group) < 5:
+            continue
+        sums = np.array([np.nansum(array[..., i] * inside, axis=(0, 1), dtype=np.float64) for i in group])
+        whole = sums.sum(axis=1)
+        far = _is_far(whole[:, None])[:, 0]
+        found += [Outlier(int(group[i]), None, _change(whole, int(i))) for i in np.flatnonzero(far)]
+        # against the rest of its own volume, so that a volume that is off as a whole is named once
+        share = sums[:, slices] / np.where(whole > 0, whole, 1)[:, None]
+        for i, k in zip(*np.nonzero(_is_far(share)), strict=True):
+            found.append(Outlier(int(group[i]), int(slices[k]), _change(share[:, k], int(i))))
+    return tuple(sorted(found, key=lambda o: (o.volume, -1 if o.slice is None else o.slice)))
+
+
+def _is_far(values: np.ndarray) -> np.ndarray:
+    """Which of the values (n, k) are far from the median of their column."""
+    middle = np.median(values, axis=0)
+    spread = 1.4826 * np.median(np.abs(values - middle), axis=0)
+    away = np.abs(values - middle)
+    return (away > OUTLIER * spread) & (away > DROP * np.abs(middle))
+
+
+def _change(values: np.ndarray, i: int) -> float:
+    middle = float(np.median(values))
+    return float(values[i] / middle - 1) if middle else 0.0
+
+
+def _snr_of_residuals(rows: np.ndarray, fit: TensorFit, gradients: GradientTable) -> float | None:
+    """Median S0 over the noise that a tensor leaves unexplained; a little low where a tensor is too simple."""
+    freedom = rows.shape[1] - 7
+    ok = (fit.status == Status.FITTED) & (fit.s0 > 0)
+    if freedom < 3 or not ok.any():
+        return None
+    coefs = np.column_stack([fit.tensors[ok], np.log(fit.s0[ok])])
+    residuals = rows[ok] - np.exp(coefs @ tensor_design(gradients.bvals, gradients.directions).T)
+    variance = (residuals**2).sum(axis=1) / freedom
+    noise = np.sqrt(np.median(variance) / (stats.chi2.ppf(0.5, freedom) / freedom))
+    return float(np.median(fit.s0[ok]) / noise) if noise > 0 else None
+
+
+def _coherence_of(fit: TensorFit, inside: np.ndarray, affine: np.ndarray, doubts: list[str]) -> Coherence:
+    sizes = voxel_size(affine)
+    n_rim = round(RIM / min(sizes[:2]))
+    # the rim of the brain is full of false anisotropy; not eroded along z, where a slab has few slices
+    core = ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=n_rim) if n_rim else inside
+    fa = np.zeros(inside.shape)
+    fa[inside] = fit.fa
+    fa[~core] = 0
+    directions = np.zeros((*inside.shape, 3))
+    directions[inside] = fit.evecs[:, 0] @ image_to_scanner(affine)
+    if np.linalg.det(affine[:3, :3]) > 0:  # the file's x runs against the array's: so that names are those of the file
+        fa, directions = fa[::-1], directions[::-1]
+    coherence = fibre_coherence(directions, fa, sizes)
+    if coherence.is_suspect:
+        doubts.append(
+            f"fibres are {100 * (coherence.ratio - 1):.0f} % more coherent with the b-vectors written as "
+            f"'{coherence.best}' (instead of 'x y z'): check how they were converted"
+        )
+    return coherence
