@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from arcuate.errors import InputError
+
 
 class VolumeResource(ABC):
     """An image: an array, the affine to scanner mm, and header entries."""
@@ -49,6 +51,14 @@ class InMemoryVolumeResource(VolumeResource):
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array))
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4):
+            raise InputError(f"found an affine of shape {affine.shape}; expected (4, 4), voxel indices to scanner mm.")
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
     def load(self) -> InMemoryVolumeResource:
         return self
 
@@ -56,10 +66,10 @@ class InMemoryVolumeResource(VolumeResource):
         return self.array
 
     def get_affine(self) -> np.ndarray:
-        return self.affine
+        return self.affine.copy()
 
     def get_metadata(self) -> dict[str, Any]:
-        return self.metadata
+        return dict(self.metadata)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,6 +94,9 @@ class InMemoryBvalResource(VectorResource):
 
     array: np.ndarray
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
+
     def load(self) -> InMemoryBvalResource:
         return self
 
@@ -96,6 +109,9 @@ class InMemoryBvecResource(VectorResource):
     """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
 
     array: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
 
     def load(self) -> InMemoryBvecResource:
         return self
