@@ -99,7 +99,7 @@ def fibre_coherence(directions: np.ndarray, fa: np.ndarray, voxel_size: tuple[fl
         v, w = directions[here][both], directions[there][both]
         weight = fa[here][both] * fa[there][both]
         n_pairs += len(weight)
-        step = np.array(offset) * voxel_size
+        step = np.array(offset) * np.asarray(voxel_size, dtype=np.float64)
         step /= np.linalg.norm(step)
         for name, matrix in matrices.items():
             turned = matrix.T @ step  # (M v)·d = v·(Mᵀd)
