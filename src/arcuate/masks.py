@@ -62,7 +62,7 @@ def extract_brain(dwi: Dwi, *, method: str = "auto") -> VolumeResource:
         No b = 0 volume, an unknown method, or nothing that stands out from the background.
     """
     # "auto" is resolved before the cached step: what is installed decides the result, so it belongs in the key
-    inside = brain_mask(dwi.compute_mean_b0(), method=resolve_method(method))
+    inside = brain_mask(dwi, method=resolve_method(method))
     warn_if_no_brain(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
     return inside
 
@@ -75,8 +75,9 @@ def resolve_method(method: str) -> str:
 
 
 @cacheable(version=1)
-def brain_mask(mean_b0: VolumeResource, *, method: str) -> VolumeResource:
-    """Brain mask (x, y, z) uint8 of a mean b = 0 image, by one method."""
+def brain_mask(dwi: Dwi, *, method: str) -> VolumeResource:
+    """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one method."""
+    mean_b0 = dwi.compute_mean_b0()
     affine = mean_b0.get_affine()
     inside = otsu_mask(mean_b0.get_array(), voxel_size(affine))
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())

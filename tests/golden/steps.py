@@ -184,7 +184,8 @@ def _brain(context: Context) -> Any:
     rng = np.random.default_rng(7)
     head = np.where(away < 1, 800 + 300 * away, 0.0) + np.abs(rng.normal(scale=20, size=shape))
     affine = np.diag([5.0, 5.0, 5.0, 1.0])
-    return brain_mask(InMemoryVolumeResource(np.asfortranarray(head.astype(np.float32)), affine), method="otsu")
+    scan = Dwi.from_arrays(head[..., None].astype(np.float32), affine, GradientTable(np.zeros(1), np.zeros((1, 3))))
+    return brain_mask(scan, method="otsu")
 
 
 STEPS: dict[str, Run] = {"brain_mask": _brain, "Dti.estimate_dti": _dti}

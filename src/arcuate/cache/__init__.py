@@ -32,7 +32,7 @@ the step. Facts are what JSON and this list can hold.
 
 from __future__ import annotations
 
-from arcuate.cache.fingerprint import UnknownValueError, fingerprint
+from arcuate.cache.fingerprints import UnknownValueError, fingerprint
 from arcuate.cache.session import Cache, CacheWarning, StepCall
 from arcuate.cache.step import cacheable
 

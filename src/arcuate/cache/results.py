@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.cache.fingerprint import Fingerprinter, UnknownValueError, volume_digests
+from arcuate.cache.fingerprints import Fingerprinter, UnknownValueError, volume_digests
 from arcuate.cache.volumes import CachedVolume, EntryFiles, StoredVolume, in_memory, write_volume
 from arcuate.resource import VectorResource, VolumeResource
 

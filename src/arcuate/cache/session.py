@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from arcuate import __version__
 from arcuate.cache.files import FileMemory
-from arcuate.cache.fingerprint import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
+from arcuate.cache.fingerprints import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
 from arcuate.cache.step import Runner, Step, activate, deactivate, known_names, step_of
 from arcuate.cache.store import CorruptEntryError, Entry, Store

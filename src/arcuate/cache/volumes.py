@@ -138,7 +138,7 @@ class CachedVolume(InMemoryVolumeResource):
 
     def known_fingerprint(self) -> dict[str, str] | None:
         """Digests of the voxels, as long as nobody could have changed them, and of the frame as it is now."""
-        from arcuate.cache.fingerprint import frame_digests
+        from arcuate.cache.fingerprints import frame_digests
 
         if self._source is None or self._array is not None:  # type: ignore[attr-defined]
             return None
