@@ -119,8 +119,9 @@ def make_csd_system(
     tau: float = 0.1,
     penalty_weight: float = 1.0,
     max_iterations: int = 50,
+    constraint_directions: np.ndarray | None = None,
 ) -> CsdSystem:
-    """System in our basis, with the 181 constraint directions of DIPY's ``symmetric362`` half sphere.
+    """System in our basis; by default with the 181 constraint directions of DIPY's ``symmetric362`` half sphere.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ def make_csd_system(
     degree, _ = degrees_and_orders(lmax)
     rotational = zonal_to_rotational(zonal)[degree // 2]
     forward = sh_matrix(directions, lmax) * rotational
-    penalty = sh_matrix(get_hemisphere("symmetric362").vertices, lmax)
+    if constraint_directions is None:
+        constraint_directions = get_hemisphere("symmetric362").vertices
+    penalty = sh_matrix(constraint_directions, lmax)
     penalty *= scale_of_penalty(rotational[0], forward.shape[1], len(penalty), penalty_weight)
     return CsdSystem(forward, penalty, tau, max_iterations)
 
@@ -203,7 +206,8 @@ def find_shell_of(response: Response, gradients: GradientTable, *, shell: float 
 
 
 def choose_lmax(response: Response, gradients: GradientTable, shell: Shell, lmax: int | None = None) -> int:
-    """Degree of the FOD: ``lmax`` where given, else 8, less where directions or response carry less."""
+    """Degree of the FOD: ``lmax`` where given (here or to the response), else 8, less where directions carry less."""
+    lmax = response.made_from.get("lmax") if lmax is None else lmax
     if lmax is not None:
         _check_lmax(lmax)
         if lmax > response.lmax:

@@ -135,7 +135,9 @@ class Response:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Response:
-        """Response from :meth:`to_dict`."""
+        """Response from :meth:`to_dict`, or from the sidecar of an image of FODs, which holds it."""
+        if isinstance(content, dict) and "tissues" not in content:
+            content = content.get("Response", content)
         try:
             tables = content["tissues"]
             bvals = [math.nan if b is None else float(b) for b in content["bvals"]]

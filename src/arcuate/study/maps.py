@@ -39,3 +39,28 @@ def tensor_maps(dti: Dti) -> list[Map]:
         "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
     }
     return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
+
+
+def fod_facts() -> dict[str, Any]:
+    """What the sidecar of an image of FODs says of its form."""
+    return {
+        "OrientationEncoding": {
+            "Type": "spherical harmonics",
+            "Basis": "MRtrix3: real, even, orthonormal, order l(l+1)/2+m",
+            "ReferenceFrame": SCANNER_FRAME,
+        }
+    }
+
+
+def peak_facts(n_peaks: int, relative_peak_threshold: float, min_separation_angle: float) -> dict[str, Any]:
+    """What the sidecar of an image of peaks says of its form and of how they were chosen."""
+    return {
+        "OrientationEncoding": {
+            "Type": "3-vectors",
+            "Order": "x y z per peak, strongest first; length is the amplitude, 0 where absent",
+            "ReferenceFrame": SCANNER_FRAME,
+        },
+        "NPeaks": n_peaks,
+        "RelativePeakThreshold": relative_peak_threshold,
+        "MinSeparationAngle": min_separation_angle,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,13 @@ from arcuate.study.maps import Map, tensor_maps
 from arcuate.study.stages import Listener, Stage, StageLog
 
 if TYPE_CHECKING:
+    from arcuate.csd import Fods
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
+    from arcuate.models.response import Response
     from arcuate.resource import VolumeResource
 
-STEPS = ("mask", "dti")
+STEPS = ("mask", "dti", "response", "fod", "peaks")
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,14 @@ class Settings:
     ----------
     steps : names from ``STEPS``; empty for all that the scan and the machine allow
     mask_method : see :func:`arcuate.masks.extract_brain`
+    response_algorithm : see :func:`arcuate.csd.estimate_response_function`
+    n_peaks : peaks written per voxel
     """
 
     steps: tuple[str, ...] = ()
     mask_method: str = "auto"
+    response_algorithm: str = "auto"
+    n_peaks: int = 3
 
     def __post_init__(self) -> None:
         unknown = [step for step in self.steps if step not in STEPS]
@@ -60,6 +67,9 @@ class SubjectResult:
     denoised: Dwi | None = None
     mask: VolumeResource | None = None
     dti: Dti | None = None
+    response: Response | None = None
+    fods: Fods | None = None
+    peaks: tuple[VolumeResource, VolumeResource] | None = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # sidecar facts by step
 
 
@@ -128,6 +138,11 @@ def run_subject(
     else:
         stage("mask", _mask)
     stage("dti", _dti)
+    stage("response", _response)
+    if run.response is not None:
+        stage("fod", _fod)
+    if run.fods is not None:
+        stage("peaks", _peaks)
     write_json(names.path("timings.json"), {s.name: round(s.seconds, 3) for s in run.log.stages})
     return run
 
@@ -154,3 +169,54 @@ def _dti(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) ->
     run.dti = dti
     run.facts["dti"] = dti.parameters
     now.facts = {"voxels": dti.parameters["VoxelsByStatus"]}
+
+
+def _response(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    from arcuate.csd import estimate_response_function
+    from arcuate.io.responses import write_response
+
+    response = estimate_response_function(run.denoised or run.scan, run.mask, settings.response_algorithm)
+    stem = f"{run.names.prefix}_model-{_csd_model(response)}_label-{{tissue}}_response"
+    write_response(response, run.names.folder, stem)
+    run.response = response
+    run.facts["response"] = response.to_dict()
+    now.facts = {"algorithm": response.algorithm, "tissues": ", ".join(response.tissues)}
+
+
+def _fod(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    from arcuate.csd import estimate_fods
+    from arcuate.study.maps import fod_facts
+
+    assert run.response is not None
+    fods = estimate_fods(run.denoised or run.scan, run.mask, run.response)
+    model = _csd_model(run.response)
+    for tissue, volume in fods.volumes.items():
+        label = None if run.response.is_single_shell else tissue
+        path = writer.names.dwimap(model, "fod", label)
+        write_map(volume, path, {**fod_facts(), **fods.parameters, **writer.common})
+    run.fods = fods
+    run.facts["fod"] = fods.parameters
+    now.facts = {"voxels": fods.parameters["VoxelsByStatus"]}
+
+
+def _peaks(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    from arcuate.csd import combine_csd_peaks_to_vector_volume, find_fod_peaks
+    from arcuate.study.maps import peak_facts
+
+    assert run.response is not None
+    assert run.fods is not None
+    white = run.fods.volumes[run.response.tissues[0]]
+    directions, values = find_fod_peaks(white, run.mask, n_peaks=settings.n_peaks)
+    defaults = inspect.signature(inspect.unwrap(find_fod_peaks)).parameters
+    chosen = (float(defaults[name].default) for name in ("relative_peak_threshold", "min_separation_angle"))
+    facts = peak_facts(settings.n_peaks, *chosen)
+    path = writer.names.dwimap(_csd_model(run.response), "peaks")
+    write_map(combine_csd_peaks_to_vector_volume(directions, values), path, {**facts, **writer.common})
+    run.peaks = directions, values
+    run.facts["peaks"] = facts
+    now.facts = {"voxels": int(np.sum(np.asarray(values.get_array())[..., 0] > 0))}
+
+
+def _csd_model(response: Response) -> str:
+    """BIDS label of the model that a response decides."""
+    return "csd" if response.is_single_shell else "msmtcsd"

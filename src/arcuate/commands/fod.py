@@ -1,0 +1,53 @@
+"""``arcuate fod``: fibre orientation distributions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+
+
+@click.command()
+@scan_options
+@mask_option
+@out_option("Folder for one image per response, named by its stem.")
+@click.option(
+    "--response", "responses", type=PATH, multiple=True, required=True, help="Of `arcuate response` or MRtrix3."
+)
+@click.option("--shell", type=float, help="s/mm²; the shell of a response that does not say it.")
+@click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")
+@click.option("--directions", type=PATH, help="Text file of directions where the FOD is held non-negative.")
+def fod(
+    scan: ScanFiles,
+    mask: Path | None,
+    out: Path,
+    responses: tuple[Path, ...],
+    shell: float | None,
+    lmax: int | None,
+    directions: Path | None,
+) -> None:
+    """Fibre orientation distributions of DWI by (multi-tissue) constrained spherical deconvolution.
+
+    Images hold spherical harmonics in MRtrix3's basis, in the scanner's frame: mrview shows them as they are.
+    """
+    from arcuate.csd import estimate_fods
+    from arcuate.io.responses import read_directions, read_response
+    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.maps import fod_facts
+
+    fods = estimate_fods(
+        scan.read(),
+        read_mask(mask),
+        read_response(responses),
+        shell=shell,
+        lmax=lmax,
+        constraint_directions=None if directions is None else read_directions(directions),
+    )
+    files = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
+    facts = {**fod_facts(), **fods.parameters, "Inputs": input_facts(files)}
+    for tissue, volume in fods.volumes.items():
+        write_map(volume, out / f"{tissue}.nii.gz", facts)
+    counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in fods.parameters["VoxelsByStatus"].items())
+    click.echo(f"{out}: FODs of {', '.join(fods.volumes)}; voxels: {counts}")

@@ -1,0 +1,37 @@
+"""``arcuate response``: the response function of a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.csd import ALGORITHMS, estimate_response_function
+
+
+@click.command()
+@scan_options
+@mask_option
+@out_option("Folder for <tissue>.txt (MRtrix3's form) and <tissue>.json.")
+@click.option(
+    "--algorithm",
+    type=click.Choice(ALGORITHMS),
+    default=default_of(estimate_response_function, "algorithm"),
+    show_default=True,
+    help="auto is tournier on one shell, dhollander (three tissues) on two or more.",
+)
+@click.option("--shell", type=float, help="s/mm²; for algorithms of one shell. Default: the highest that suffices.")
+@click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what the directions carry.")
+def response(
+    scan: ScanFiles, mask: Path | None, out: Path, algorithm: str, shell: float | None, lmax: int | None
+) -> None:
+    """Response function of DWI, which decides how FODs are made from it."""
+    from arcuate.io.responses import write_response
+    from arcuate.study.bids import input_facts
+
+    found = estimate_response_function(scan.read(), read_mask(mask), algorithm, shell=shell, lmax=lmax)
+    found = found.with_origin(inputs=input_facts(scan.inputs | ({"mask": mask} if mask else {})))
+    write_response(found, out)
+    shells = ", ".join(f"{b:.0f}" for b in found.shells)
+    click.echo(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.lmax}")
