@@ -147,8 +147,11 @@ def test_results_for_several_arguments_stay_side_by_side(volume, folder):
 def test_a_step_called_by_a_step_is_kept_too(volume, folder):
     with Cache(folder):
         scale_twice(volume)
+        shown = sorted(path.name for path in folder.glob("*.*") if path.name != ".arcuate")
+        assert shown == ["scale_twice.nii.gz", "scale_twice.params.json"]  # what was called, not what that called
         scale(volume)
     assert CALLS == [-1, 2.0, 2.0]
+    assert (folder / "scale.params.json").exists()
 
 
 def test_the_innermost_of_two_caches_is_used(volume, tmp_path):

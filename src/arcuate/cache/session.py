@@ -7,7 +7,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,9 @@ from arcuate.resource import VolumeResource
 
 class CacheWarning(InputWarning):
     """A result was computed that could not be kept, or that had been kept and was damaged."""
+
+
+_WITHIN: ContextVar[bool] = ContextVar("arcuate_within_a_step", default=False)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Cache:
 
     A result is taken from the folder when the step, its version, and the content of every argument (defaults written
     out) are the same, wherever the files lie and whenever they were written. Threads, device, progress bars and
-    verbosity do not count. Results for several arguments stay side by side; the flat files show the latest.
+    verbosity do not count. Results for several arguments stay side by side; the flat files show the latest call of
+    each step, those that other steps made left out.
 
     Parameters
     ----------
@@ -205,7 +209,7 @@ class Cache:
             return None, f"the entry could not be used: {error}"
         self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
         with contextlib.suppress(OSError):
-            self._store.show(entry, key.sidecar())
+            self._show(entry, key)
         return (result,), ""
 
     def _compute(self, key: _Key, bound: Any, cause: str) -> Any:
@@ -217,7 +221,11 @@ class Cache:
             return self._compute_only(step, bound.args, bound.kwargs)
         bound.arguments.update(loaded)
         start = time.perf_counter()
-        result = step.function(*bound.args, **bound.kwargs)
+        outer = _WITHIN.set(True)
+        try:
+            result = step.function(*bound.args, **bound.kwargs)
+        finally:
+            _WITHIN.reset(outer)
         seconds = time.perf_counter() - start
         self._note(key, was_cached=False, seconds=seconds)
         try:
@@ -225,8 +233,7 @@ class Cache:
             if changed:
                 _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
                 return result
-            entry = self._keep(key, result, seconds, cause)
-            self._store.show(entry, key.sidecar())
+            self._show(self._keep(key, result, seconds, cause), key)
         except (UnknownResultError, UnknownValueError) as error:
             self._latest[step.identity] = None
             _warn(f"the result of {step.label} was not kept: {error}.")
@@ -260,6 +267,10 @@ class Cache:
                 "result": node,
             }
             return self._store.publish(folder, record)
+
+    def _show(self, entry: Entry, key: _Key) -> None:
+        if not _WITHIN.get():  # flat files are for what the user called, not for what a step called in turn
+            self._store.show(entry, key.sidecar())
 
     def _changed(self, key: _Key, arguments: Mapping[str, Any]) -> str | None:
         """Name of an argument in memory that is not what it was before the step ran."""
