@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ class StageLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status = console.status("") if console.is_terminal else None
+        self._has_said_compiling = False
+        _tell_when_compiling(self._compiling)
 
     def begin(self, stage: Stage) -> None:
         if self._status is not None:
@@ -34,6 +37,24 @@ class StageLines:
             return
         facts = "  ".join(f"{key} {value}" for key, value in stage.facts.items())
         self._console.print(f"{stage.name:10} {stage.seconds:7.2f} s  {facts}", highlight=False, markup=False)
+
+    def _compiling(self) -> None:
+        if not self._has_said_compiling:
+            self._has_said_compiling = True
+            self._console.print("compiling kernels; the next run has them ready", highlight=False)
+
+
+def _tell_when_compiling(tell: Callable[[], None]) -> None:
+    """Call ``tell`` whenever numba compiles a kernel instead of loading it."""
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        def on_start(self, _: object) -> None:
+            tell()
+
+        def on_end(self, _: object) -> None: ...
+
+    event.register("numba:compile", Listener())
 
 
 @click.command()
