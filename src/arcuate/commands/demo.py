@@ -89,7 +89,7 @@ def summary(run: SubjectResult, errors: list[Error]) -> Table:
         if stage.skipped is not None:
             table.add_row(stage.name, "-", "left out", stage.skipped)
             continue
-        own = [e for e in errors if e.stage == stage.name] or [None]
+        own: list[Error | None] = [e for e in errors if e.stage == stage.name] or [None]
         for i, error in enumerate(own):
             seconds = f"{stage.seconds:.2f}" if i == 0 else ""
             what = (error.what, str(error)) if error is not None else ("", "")
