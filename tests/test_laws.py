@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from arcuate.gradients import GradientTable
+from arcuate.models.patch2self import fit_patch2self
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor
 
@@ -80,7 +81,27 @@ def tensor() -> Subject:
     )
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"tensor": cache(tensor)}
+def patch2self() -> Subject:
+    rng = np.random.default_rng(3)
+    gradients = _table(rng, (0, 4), (1000, 20))
+    clean = rng.gamma(2, 50, (3000, 4)) @ rng.uniform(0.2, 1, (4, 24))
+
+    def fit(signals: np.ndarray, table: GradientTable) -> Fields:
+        result = fit_patch2self(signals, table.is_b0)
+        return {"denoised": result.denoised, "sigma": result.sigma, "status": result.status}
+
+    return Subject(
+        gradients=gradients,
+        signals=clean + rng.normal(scale=5, size=clean.shape),
+        fit=fit,
+        scaling=("denoised", "sigma"),
+        order_tolerance=1e-6,
+        scale_tolerance=1e-6,
+        is_per_voxel=False,
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {"tensor": cache(tensor), "patch2self": cache(patch2self)}
 
 
 @pytest.fixture(params=SUBJECTS)

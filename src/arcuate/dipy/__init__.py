@@ -7,6 +7,7 @@ accepted, and results can be handed to DIPY's tracking. DIPY itself is not neede
 from __future__ import annotations
 
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
+from arcuate.dipy.denoise import patch2self
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
 from arcuate.dipy.harmonics import convert_sh_from_legacy, sf_to_sh, sh_to_sf, sh_to_sf_matrix
 from arcuate.dipy.images import load_nifti, load_nifti_data, save_nifti
@@ -76,6 +77,7 @@ __all__ = [
     "mode",
     "multi_tensor",
     "multi_tensor_odf",
+    "patch2self",
     "peak_directions",
     "peaks_from_model",
     "planarity",
