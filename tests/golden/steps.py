@@ -188,4 +188,13 @@ def _brain(context: Context) -> Any:
     return brain_mask(scan, method="otsu")
 
 
-STEPS: dict[str, Run] = {"brain_mask": _brain, "Dti.estimate_dti": _dti}
+def _denoising(context: Context) -> Any:
+    from arcuate.denoise import run_denoising
+
+    return [
+        run_denoising(context.scan, clip=False),
+        run_denoising(context.scan, method="mppca", extent=3, rician=True),
+    ]
+
+
+STEPS: dict[str, Run] = {"brain_mask": _brain, "Dti.estimate_dti": _dti, "run_denoising": _denoising}

@@ -1,0 +1,107 @@
+"""``arcuate denoise``: a scan with less noise, and a map of the noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.denoise import METHODS, run_denoising
+
+
+class Extent(click.ParamType):
+    """One odd number of voxels, or three: 5 or 5,5,3."""
+
+    name = "extent"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int, int]:
+        try:
+            numbers = [int(part) for part in str(value).split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            return numbers[0]
+        if len(numbers) != 3:
+            self.fail(f"found {value!r}; expected one odd number or three, as 5 or 5,5,3.", param, ctx)
+        return numbers[0], numbers[1], numbers[2]
+
+
+@click.command()
+@scan_options
+@mask_option
+@out_option("Scan to write, .nii.gz or .nii; .bval, .bvec and .json go beside it.")
+@click.option("--noise", type=PATH, help="Noise map to write (standard deviation, unit of the signal).")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default=default_of(run_denoising, "method"),
+    show_default=True,
+    help="patch2self: each volume from the others; mppca: Marchenko-Pastur PCA of patches.",
+)
+@click.option(
+    "--model",
+    type=click.Choice(["ols", "ridge"]),
+    default=default_of(run_denoising, "model"),
+    show_default=True,
+    help="Regression of patch2self.",
+)
+@click.option(
+    "--alpha",
+    type=float,
+    default=default_of(run_denoising, "alpha"),
+    show_default=True,
+    help="Weight of the ridge penalty.",
+)
+@click.option("--keep-b0", is_flag=True, help="patch2self passes the b=0 volumes through.")
+@click.option("--extent", type=Extent(), help="Patch of mppca, 5 or 5,5,3. Default: a cube with one voxel per volume.")
+@click.option(
+    "--estimator",
+    type=click.Choice(["exp1", "exp2"], case_sensitive=False),
+    default=default_of(run_denoising, "estimator"),
+    show_default=True,
+    help="Noise estimator of mppca: exp1 (Veraart 2016) or exp2 (Cordero-Grande 2019).",
+)
+@click.option("--rician", is_flag=True, help="Remove the bias of magnitude data, given the noise map.")
+@click.option("--no-clip", is_flag=True, help="Keep negative signals.")
+def denoise(
+    scan: ScanFiles,
+    mask: Path | None,
+    out: Path,
+    noise: Path | None,
+    keep_b0: bool,
+    no_clip: bool,
+    **options: object,
+) -> None:
+    """Denoise DWI; best before any step that interpolates.
+
+    The .json beside the result counts the voxels that were clipped or lie above b=0, and says per shell how much of
+    what was removed looks like the brain (near 0: it was noise).
+    """
+    from arcuate.denoise import residual_facts, shell_residuals
+    from arcuate.io import FslBvalResource, FslBvecResource
+    from arcuate.study.bids import input_facts, write_map
+
+    before = scan.read().load()
+    inside = read_mask(mask)
+    result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
+    structures = shell_residuals(before, result.dwi, inside)
+    inputs = input_facts(scan.inputs | ({"mask": mask} if mask else {}))
+    facts = {**result.parameters, "Residual": residual_facts(structures), "Inputs": inputs}
+    write_map(result.dwi.volume, out, facts)
+    stem = out.name.removesuffix(".gz").removesuffix(".nii")
+    FslBvalResource.save(result.dwi.bval, out.with_name(f"{stem}.bval"))
+    FslBvecResource.save(result.dwi.bvec, out.with_name(f"{stem}.bvec"))
+    if noise is not None:
+        write_map(result.noise, noise, {**result.parameters, "Type": "noise level", "Inputs": inputs})
+    click.echo(
+        f"{out}: {result.parameters['Method']}, noise {result.parameters['MedianNoise']:.4g}, "
+        f"{result.parameters['VoxelsClipped']} voxels clipped, {result.parameters['VoxelsAboveB0']} above b=0"
+    )
+    for b, structure in structures.items():
+        click.echo(
+            f"  b={b:.0f}: removed {structure.rms:.4g} (rms); correlation with the anatomy {structure.anatomy:+.3f}, "
+            f"of neighbours {structure.neighbours:+.3f}"
+        )

@@ -1,0 +1,191 @@
+"""The denoising step: scans in, scans out, and what it says about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from arcuate.cache import Cache
+from arcuate.denoise import denoise_dwi, residual_slices, run_denoising, shell_residuals
+from arcuate.dwi import Dwi
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import GradientTable
+from arcuate.models.status import Status
+from arcuate.resource import InMemoryVolumeResource
+
+AFFINE = np.array([[-2.0, 0.1, 0, 5], [0.1, 2, 0, 3], [0, 0, 2.5, 1], [0, 0, 0, 1]])
+
+
+def make_scan(shape=(16, 14, 8), n_b0=3, *, sigma=20.0, seed=0, rician=False):
+    """Fibres of many directions and two shells: (noisy, clean) scans."""
+    rng = np.random.default_rng(seed)
+    bvals = np.repeat([0.0, 1000.0, 2500.0], [n_b0, 20, 20])
+    directions = rng.normal(size=(len(bvals), 3))
+    directions = np.where(bvals[:, None] > 0, directions / np.linalg.norm(directions, axis=1, keepdims=True), 0)
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 2, n) for n in shape], indexing="ij"), axis=-1)
+    axes = np.stack([np.sin(grid[..., 0]), np.cos(grid[..., 0]), np.sin(grid[..., 1] * 2)], axis=-1)
+    axes /= np.linalg.norm(axes, axis=-1, keepdims=True)
+    clean = 600 * (1 + 0.4 * np.sin(5 * grid[..., :1]) * np.cos(4 * grid[..., 1:2]))
+    clean = clean * np.exp(-bvals * (0.3e-3 + 1.2e-3 * (axes @ directions.T) ** 2))
+    noise = rng.normal(scale=sigma, size=(2, *clean.shape))
+    noisy = np.hypot(clean + noise[0], noise[1]) if rician else clean + noise[0]
+    table = GradientTable(bvals, directions)
+    return tuple(Dwi.from_arrays(np.asfortranarray(a.astype(np.float32)), AFFINE, table) for a in (noisy, clean))
+
+
+def rmse(a, b):
+    return float(np.sqrt(((a.volume.get_array() - b.volume.get_array()) ** 2).mean()))
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+def test_the_error_falls_and_the_rest_of_the_scan_is_carried_over(method):
+    noisy, clean = make_scan()
+    before = noisy.volume.get_array().copy()
+    denoised = noisy.denoise(method=method)
+    assert rmse(denoised, clean) < 0.75 * rmse(noisy, clean)
+    np.testing.assert_array_equal(noisy.volume.get_array(), before)
+    np.testing.assert_array_equal(denoised.volume.get_affine(), AFFINE)
+    np.testing.assert_array_equal(denoised.bval.get(), noisy.bval.get())
+    np.testing.assert_array_equal(denoised.bvec.get(), noisy.bvec.get())
+    assert denoised.volume.get_array().dtype == np.float32
+    assert denoised.volume.get_array().flags.f_contiguous
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+def test_the_noise_map_has_the_level_of_the_noise(method):
+    noisy, _ = make_scan(sigma=20.0)
+    result = run_denoising(noisy, method=method)
+    noise = result.noise.get_array()
+    assert noise.shape == noisy.volume.shape[:3]
+    assert np.sqrt((noise.astype(float) ** 2).mean()) == pytest.approx(20.0, rel=0.15)
+    assert result.parameters["MedianNoise"] == pytest.approx(20.0, rel=0.15)
+
+
+def test_clipping_is_asked_for_and_counted():
+    noisy, _ = make_scan(sigma=150.0)
+    plain, clipped = run_denoising(noisy, clip=False), run_denoising(noisy)
+    raw = plain.dwi.volume.get_array()
+    assert raw.min() < 0
+    np.testing.assert_array_equal(clipped.dwi.volume.get_array(), np.maximum(raw, 0))
+    assert plain.parameters["VoxelsClipped"] == 0
+    assert clipped.parameters["VoxelsClipped"] == int((raw < 0).any(axis=-1).sum())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_voxels_above_b0_are_counted_inside_the_mask(order):
+    noisy, _ = make_scan(sigma=120.0)
+    array = np.array(noisy.volume.get_array(), order=order)
+    noisy = Dwi(InMemoryVolumeResource(array, AFFINE), noisy.bval, noisy.bvec)
+    mask = np.zeros(array.shape[:3], np.uint8)
+    mask[2:9, 3:10] = 1
+    result = run_denoising(noisy, clip=False, mask=InMemoryVolumeResource(mask, AFFINE))
+    found = result.dwi.volume.get_array()
+    above = found[..., 3:].max(axis=-1) > np.maximum(found[..., :3].mean(axis=-1), -np.inf)
+    assert result.parameters["VoxelsAboveB0"] == int((above & (mask > 0)).sum()) > 0
+    assert result.parameters["VoxelsByStatus"] == {"fitted": int(mask.sum())}
+
+
+def test_patch2self_learns_from_every_voxel_whatever_the_mask():
+    noisy, _ = make_scan()
+    mask = np.zeros(noisy.volume.shape[:3], np.uint8)
+    mask[3:8] = 1
+    part = noisy.denoise(mask=InMemoryVolumeResource(mask, AFFINE)).volume.get_array()
+    np.testing.assert_array_equal(part, noisy.denoise().volume.get_array())
+    patches = noisy.denoise(method="mppca", mask=InMemoryVolumeResource(mask, AFFINE)).volume.get_array()
+    assert (patches[mask == 0] == 0).all()
+
+
+def test_removing_the_rician_bias_brings_magnitudes_back_to_the_signal():
+    noisy, clean = make_scan(sigma=60.0, rician=True, n_b0=4)
+    low = clean.volume.get_array() < 60
+    bias = {}
+    for rician in (False, True):
+        found = noisy.denoise(method="mppca", rician=rician).volume.get_array()
+        bias[rician] = float((found - clean.volume.get_array())[low].mean())
+    assert bias[False] > 15
+    assert abs(bias[True]) < 0.5 * bias[False]
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+def test_a_nan_voxel_is_zero_and_has_its_status(method):
+    noisy, _ = make_scan()
+    array = noisy.volume.get_array().copy(order="F")
+    array[4, 5, 6, 7] = np.nan
+    result = run_denoising(Dwi(InMemoryVolumeResource(array, AFFINE), noisy.bval, noisy.bvec), method=method)
+    found = result.dwi.volume.get_array()
+    assert (found[4, 5, 6] == 0).all()
+    assert np.isfinite(found).all()
+    assert result.status.get_array()[4, 5, 6] == Status.NOT_FINITE
+    assert result.parameters["VoxelsByStatus"]["not_finite"] == 1
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+def test_integers_and_slabs_of_two_slices_are_denoised(method):
+    noisy, clean = make_scan((24, 22, 2))
+    whole = np.asfortranarray(np.rint(noisy.volume.get_array()).astype(np.int16))
+    scan = Dwi(InMemoryVolumeResource(whole, AFFINE), noisy.bval, noisy.bvec)
+    assert rmse(scan.denoise(method=method), clean) < rmse(noisy, clean)
+
+
+def test_empty_and_repeated_volumes_are_said():
+    noisy, _ = make_scan()
+    array = noisy.volume.get_array().copy(order="F")
+    array[..., 10], array[..., 12] = array[..., 11], 0
+    with pytest.warns(InputWarning, match="3 of 40 volumes are constant, identical"):
+        found = Dwi(InMemoryVolumeResource(array, AFFINE), noisy.bval, noisy.bvec).denoise().volume.get_array()
+    assert (found[..., 12] == 0).all()
+
+
+def test_one_b0_is_passed_through():
+    noisy, _ = make_scan(n_b0=1)
+    result = run_denoising(noisy)
+    np.testing.assert_array_equal(result.dwi.volume.get_array()[..., 0], noisy.volume.get_array()[..., 0])
+    assert result.parameters["VolumesPassedThrough"] == [0]
+
+
+def test_what_cannot_be_denoised_is_refused_with_a_sentence():
+    noisy, _ = make_scan()
+    with pytest.raises(InputError, match="found the denoising method 'nlmeans'; expected one of patch2self, mppca"):
+        noisy.denoise(method="nlmeans")
+    few = Dwi.from_arrays(noisy.volume.get_array()[..., [0, 5]], AFFINE, noisy.gradients.subset(np.array([0, 5])))
+    with pytest.raises(InputError, match="expected at least 2 weighted"):
+        few.denoise()
+
+
+def test_the_residual_of_a_blur_has_structure_and_that_of_noise_has_none():
+    from scipy.ndimage import gaussian_filter
+
+    noisy, clean = make_scan((32, 30, 10), sigma=15.0)
+    everywhere = InMemoryVolumeResource(np.ones(noisy.volume.shape[:3], np.uint8), AFFINE)
+    blurred = gaussian_filter(clean.volume.get_array(), (3, 3, 0, 0))
+    blurry = Dwi(InMemoryVolumeResource(blurred, AFFINE), noisy.bval, noisy.bvec)
+    true, false = (shell_residuals(noisy, after, everywhere) for after in (clean, blurry))
+    assert sorted(true) == [0.0, 1000.0, 2500.0]
+    for b in true:
+        assert abs(true[b].anatomy) < 0.05
+        assert abs(true[b].neighbours) < 0.05
+        assert true[b].rms == pytest.approx(15.0, rel=0.05)
+    assert false[0.0].neighbours > 0.5
+    assert abs(false[0.0].anatomy) > 0.2
+
+
+def test_slices_for_a_picture_are_one_per_shell():
+    noisy, _ = make_scan()
+    after = denoise_dwi(noisy)
+    slices = residual_slices(noisy, after)
+    assert [s.b for s in slices] == [0.0, 1000.0, 2500.0]
+    for s in slices:
+        np.testing.assert_array_equal(s.original, noisy.volume.get_array()[:, :, 4, s.volume])
+        np.testing.assert_array_equal(s.difference, s.original - after.volume.get_array()[:, :, 4, s.volume])
+    assert residual_slices(noisy, after, axis=0, index=3)[0].original.shape == (14, 8)
+
+
+def test_the_result_is_kept_and_comes_back_from_the_cache(tmp_path):
+    noisy, _ = make_scan()
+    with Cache(tmp_path) as cache:
+        first = run_denoising(noisy, method="mppca", extent=3)
+        assert cache.status([run_denoising])
+        second = run_denoising(noisy, method="mppca", extent=3)
+    np.testing.assert_array_equal(second.dwi.volume.get_array(), first.dwi.volume.get_array())
+    np.testing.assert_array_equal(second.noise.get_array(), first.noise.get_array())
+    assert second.parameters == first.parameters
