@@ -174,6 +174,7 @@ def compute_csd_peaks(
     )
 
 
+@cacheable(version=1, outputs=("fod_peak_dirs", "fod_peak_values"))
 def find_fod_peaks(
     fods: VolumeResource,
     mask: VolumeResource | None = None,
