@@ -124,6 +124,7 @@ def run_denoising(
     )
 
 
+@cacheable(version=1)
 def shell_residuals(before: Dwi, after: Dwi, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
     """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes).
 

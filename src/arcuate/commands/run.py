@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+from arcuate.study.pipeline import STEPS, Settings, run_subject
 
 if TYPE_CHECKING:
     from arcuate.study.stages import Stage
@@ -61,24 +62,34 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
 @scan_options
 @mask_option
 @out_option("Folder of the derivatives; made if it is not there.")
-@click.option("--steps", help="Some of mask,dti; default: all that the scan allows.")
+@click.option("--steps", help=f"Some of {','.join(STEPS)}; default: all that the scan allows.")
+@click.option("--denoise", default="patch2self", show_default=True, help="patch2self, mppca or none.")
 @click.option("--mask-method", default="auto", show_default=True, help="auto, hdbet or otsu.")
+@click.option("--algorithm", default="auto", show_default=True, help="Response: see `arcuate response`.")
 @click.option("--cache", "cache_folder", type=PATH, help="Folder of kept results; default: OUT/.arcuate-cache.")
 def run(
-    scan: ScanFiles, mask: Path | None, out: Path, steps: str | None, mask_method: str, cache_folder: Path | None
+    scan: ScanFiles,
+    mask: Path | None,
+    out: Path,
+    steps: str | None,
+    denoise: str,
+    mask_method: str,
+    algorithm: str,
+    cache_folder: Path | None,
 ) -> None:
-    """The whole pipeline on DWI: mask, tensor maps, and what follows from them.
+    """The whole pipeline on DWI: every map, response, fibre orientations, and a report.
 
     Stopped at any moment and started again, it goes on where it was.
     """
     from arcuate.cache import Cache
     from arcuate.study.bids import Derivatives
-    from arcuate.study.pipeline import Settings, run_subject
 
     names = Derivatives.of_scan(out, scan.dwi)
     settings = Settings(
         steps=tuple(step.strip() for step in steps.split(",") if step.strip()) if steps else (),
+        denoise_method=denoise,
         mask_method=mask_method,
+        response_algorithm=algorithm,
     )
     inputs = scan.inputs | ({"mask": mask} if mask else {})
     lines = StageLines(Console(stderr=True))

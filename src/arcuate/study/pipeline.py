@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from arcuate.models.response import Response
     from arcuate.resource import VolumeResource
 
-STEPS = ("mask", "dti", "response", "fod", "peaks")
+STEPS = ("denoise", "mask", "dti", "response", "fod", "peaks")
+
+DENOISE_METHODS = ("patch2self", "mppca", "none")
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Settings:
     Parameters
     ----------
     steps : names from ``STEPS``; empty for all that the scan and the machine allow
+    denoise_method : see :func:`arcuate.denoise.run_denoising`; "none" for a scan that was denoised before
     mask_method : see :func:`arcuate.masks.extract_brain`
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
     """
 
     steps: tuple[str, ...] = ()
+    denoise_method: str = "patch2self"
     mask_method: str = "auto"
     response_algorithm: str = "auto"
     n_peaks: int = 3
@@ -47,6 +51,9 @@ class Settings:
         unknown = [step for step in self.steps if step not in STEPS]
         if unknown:
             raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.")
+        if self.denoise_method not in DENOISE_METHODS:
+            expected = ", ".join(DENOISE_METHODS)
+            raise InputError(f"found the denoising method {self.denoise_method!r}; expected one of {expected}.")
 
     def wants(self, step: str) -> bool:
         """Whether the run does ``step``."""
@@ -133,6 +140,8 @@ def run_subject(
                 raise
             run.log.skip(step, str(error))
 
+    if settings.denoise_method != "none":
+        stage("denoise", _denoise)
     if mask is not None:
         run.mask = mask
     else:
@@ -145,6 +154,22 @@ def run_subject(
         stage("peaks", _peaks)
     write_json(names.path("timings.json"), {s.name: round(s.seconds, 3) for s in run.log.stages})
     return run
+
+
+def _denoise(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    from arcuate.denoise import residual_facts, run_denoising, shell_residuals
+    from arcuate.io import FslBvalResource, FslBvecResource
+
+    denoising = run_denoising(run.scan, method=cast(Any, settings.denoise_method))
+    residual = residual_facts(shell_residuals(run.scan, denoising.dwi))
+    facts = {**denoising.parameters, "Residual": residual}
+    writer.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts)
+    FslBvalResource.save(denoising.dwi.bval, run.names.path("desc-denoised_dwi.bval"))
+    FslBvecResource.save(denoising.dwi.bvec, run.names.path("desc-denoised_dwi.bvec"))
+    writer.image("desc-noise_dwimap.nii.gz", denoising.noise, {"Type": "noise level", **denoising.parameters})
+    run.denoised = denoising.dwi
+    run.facts["denoise"] = facts
+    now.facts = {"method": facts["Method"], "noise": f"{facts['MedianNoise']:.4g}", "clipped": facts["VoxelsClipped"]}
 
 
 def _mask(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
