@@ -6,6 +6,7 @@ import enum
 import functools
 import gc
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from arcuate.cache import Cache, CacheWarning, cacheable, fingerprint
 from arcuate.dwi import Dwi
+from arcuate.errors import InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.locks import exclusive
@@ -294,3 +296,31 @@ def test_a_step_that_fails_keeps_nothing_and_says_what_it_says(volume, folder):
         assert cache.status([fail]) == {"fail": False}
         with pytest.raises(TypeError, match="unexpected keyword"):
             fail(volume, nonsense=1)
+
+
+def test_warnings_about_the_input_are_given_again_with_the_kept_result(folder):
+    @cacheable(version=1)
+    def inner(x: int) -> int:
+        warnings.warn(f"{x} directions are few", InputWarning, stacklevel=2)
+        return x
+
+    @cacheable(version=1)
+    def outer(x: int) -> int:
+        warnings.warn("numerical trouble", RuntimeWarning, stacklevel=2)
+        return inner(x)
+
+    def told() -> list[tuple[type, str]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert outer(3) == 3
+        return [(w.category, str(w.message)) for w in caught]
+
+    few = (InputWarning, "3 directions are few")
+    assert told() == [(RuntimeWarning, "numerical trouble"), few]
+    with Cache(folder):
+        assert told() == [(RuntimeWarning, "numerical trouble"), few]
+        assert told() == [few]
+    with Cache(folder), pytest.raises(InputWarning, match="are few"):
+        outer(3)  # here every warning is an error, kept result or not
+    with Cache(folder, force=True), pytest.raises(RuntimeWarning, match="trouble"):
+        outer(3)

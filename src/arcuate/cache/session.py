@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -92,9 +93,10 @@ class Cache:
 
     Notes
     -----
-    Several processes and threads may use one folder. A thread that opens no cache itself uses the one that is open in
-    the process, if there is just one. The innermost of nested caches is used. Whatever goes wrong with the folder
-    (full, read-only, damaged), the step is computed, and a :class:`CacheWarning` says why it was not kept.
+    Warnings about the input are given again with a kept result. Several processes and threads may use one folder. A
+    thread that opens no cache itself uses the one that is open in the process, if there is just one. The innermost of
+    nested caches is used. Whatever goes wrong with the folder (full, read-only, damaged), the step is computed, and a
+    :class:`CacheWarning` says why it was not kept.
     """
 
     def __init__(self, folder: str | Path, force: bool | str | Iterable[str] = False) -> None:
@@ -166,12 +168,12 @@ class Cache:
         if not is_forced:
             found, cause = self._look_up(key)
             if found is not None:
-                return found[0]
+                return _said_again(found)
         with self._store.lock(key.text) as is_locked:
             if not is_forced and is_locked:
                 found, later = self._look_up(key)
                 if found is not None:
-                    return found[0]
+                    return _said_again(found)
                 cause = cause if later == "no entry" else later
             return self._compute(key, bound, cause)
 
@@ -191,8 +193,8 @@ class Cache:
                 metadata[f"{name}.volume"] = volume.get_metadata()
         return _Key(step, digest.hexdigest(), scalars, hashes, prints, fingerprinter, metadata)
 
-    def _look_up(self, key: _Key) -> tuple[tuple[Any] | None, str]:
-        """The kept result, in a tuple; or None and why there is none."""
+    def _look_up(self, key: _Key) -> tuple[tuple[Any, list[str]] | None, str]:
+        """The kept result and the warnings that belong to it; or None and why there is none."""
         try:
             entry = self._store.find(*key.place)
             if entry is None:
@@ -210,7 +212,7 @@ class Cache:
         self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
         with contextlib.suppress(OSError):
             self._show(entry, key)
-        return (result,), ""
+        return (result, entry.record.get("warnings", [])), ""
 
     def _compute(self, key: _Key, bound: Any, cause: str) -> Any:
         step = key.step
@@ -223,7 +225,8 @@ class Cache:
         start = time.perf_counter()
         outer = _WITHIN.set(True)
         try:
-            result = step.function(*bound.args, **bound.kwargs)
+            with _heard() as said:
+                result = step.function(*bound.args, **bound.kwargs)
         finally:
             _WITHIN.reset(outer)
         seconds = time.perf_counter() - start
@@ -233,7 +236,7 @@ class Cache:
             if changed:
                 _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
                 return result
-            self._show(self._keep(key, result, seconds, cause), key)
+            self._show(self._keep(key, result, seconds, cause, said), key)
         except (UnknownResultError, UnknownValueError) as error:
             self._latest[step.identity] = None
             _warn(f"the result of {step.label} was not kept: {error}.")
@@ -244,7 +247,7 @@ class Cache:
             )
         return result
 
-    def _keep(self, key: _Key, result: Any, seconds: float, cause: str) -> Entry:
+    def _keep(self, key: _Key, result: Any, seconds: float, cause: str, said: list[str]) -> Entry:
         step = key.step
         digests = {name: digest for name, value in key.metadata.items() if (digest := metadata_digest(value))}
         with self._store.staging(key.text) as folder:
@@ -260,6 +263,7 @@ class Cache:
                 "computed": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "seconds": round(seconds, 3),
                 "cause": cause,
+                "warnings": said,
                 "scalars": key.scalars,
                 "hashes": key.hashes,
                 "arguments": {name: value.to_json() for name, value in key.prints.items()},
@@ -323,6 +327,35 @@ def _as_json(value: Any) -> Any:
     if hasattr(value, "name") and hasattr(value, "value"):  # an enum
         return value.name
     return value.item() if hasattr(value, "item") else value
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """The warnings about the input that the block gives; they are given on as they are.
+
+    Only the main thread listens: Python's way to listen is not made for several threads.
+    """
+    said: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield said
+        return
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield said
+    finally:
+        for one in caught:
+            if issubclass(one.category, InputWarning) and not issubclass(one.category, CacheWarning):
+                said.append(str(one.message))
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
+
+
+def _said_again(found: tuple[Any, list[str]]) -> Any:
+    """A kept result, after the warnings that were given when it was computed."""
+    result, said = found
+    for text in said:
+        warnings.warn(text, InputWarning, stacklevel=4)
+    return result
 
 
 def _warn(text: str) -> None:
