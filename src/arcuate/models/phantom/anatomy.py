@@ -71,7 +71,7 @@ def _waves(rng: np.random.Generator, n: int, shortest: float, longest: float) ->
     return np.column_stack([k, rng.uniform(0, 2 * np.pi, n), np.full(n, np.sqrt(2 / n))])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cerebrum(x, y, z):
     """Depth in the hull of both hemispheres, before fissures."""
     ax = abs(x)
@@ -82,7 +82,7 @@ def _cerebrum(x, y, z):
     return smooth_max(smooth_min(upper, z - floor, 10.0), temporal, 6.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cerebellum(x, y, z):
     return smooth_max(
         ellipsoid(abs(x) - 22.0, y + 54.0, z + 36.0, 30.0, 32.0, 21.0),
@@ -91,14 +91,14 @@ def _cerebellum(x, y, z):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def intracranial(x, y, z):
     """Depth in the space inside the skull: the brain, its fluid, and the cisterns below it."""
     brain = smooth_max(_cerebrum(x, y, z), _cerebellum(x, y, z), 12.0)
     return smooth_max(brain, tube(x, y, z, _STEM), 14.0) + RIM
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _sulci(x, y, z, folds, twist):
     """Depth below the sulcal sheets: the distance (mm) to the nearest one."""
     ax, side = abs(x) - 22.0, 1.0 if x > 0 else 0.0
@@ -115,7 +115,7 @@ def _sulci(x, y, z, folds, twist):
     return abs(w) / np.sqrt(slope * slope + 0.0016)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _below_pia(x, y, z, folds, twist):
     """Depth of a point of the cerebrum below the pial surface, sulci and fissures included."""
     ax = abs(x)
@@ -140,7 +140,7 @@ def _below_pia(x, y, z, folds, twist):
     return smooth_min(depth, min(fissure, insula) - 0.8, 1.5)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _below_folia(x, y, z):
     """Depth of a point of the cerebellum below its surface; the folia are thin horizontal leaves."""
     hull = _cerebellum(x, y, z)
@@ -150,7 +150,7 @@ def _below_folia(x, y, z):
     return min(hull, np.sqrt(leaf * leaf + end * end) - 0.3)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _put(share, tissue, fractions):
     """Replace ``share`` of what is there by ``tissue``."""
     for t in range(fractions.size):
@@ -158,7 +158,7 @@ def _put(share, tissue, fractions):
     fractions[tissue] += share
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _ventricles(x, y, z, extra):
     """Depths in the lateral, third and fourth ventricles."""
     ax = abs(x)
@@ -169,7 +169,7 @@ def _ventricles(x, y, z, extra):
     return lateral, third, fourth
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _nuclei(x, y, z):
     """Depths in thalamus, caudate and putamen."""
     ax = abs(x)
@@ -178,7 +178,7 @@ def _nuclei(x, y, z):
     return thalamus, tube(ax, y, z, _CAUDATE), putamen
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _inside(x, y, z, width, folds, twist, extra, fractions):
     """Tissue fractions of a cell inside the skull; returns its region and the depth below the pia (mm)."""
     right = 1 if x > 0 else 0
@@ -212,7 +212,7 @@ def _inside(x, y, z, width, folds, twist, extra, fractions):
     return region, depth
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _outside(x, y, z, depth, width, fractions):
     """Skull, scalp, soft tissue and eyes; ``depth`` is that in the intracranial space."""
     neck = ellipsoid(x, y + 12.0, z + 76.0, 60.0, 72.0, 44.0)
@@ -224,9 +224,12 @@ def _outside(x, y, z, depth, width, fractions):
     _put(ramp(eye, width) * (1.0 - ramp(depth + 3.0, width)), EYE, fractions)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill_cell(x, y, z, width, subject, fractions, inner):
-    """Fractions of one cell (6,), which need not sum to one: the rest is air. Returns region and depth."""
+    """Fractions of one cell (6,), which need not sum to one: the rest is air.
+
+    Returns region, depth below the pia and depth in the intracranial space.
+    """
     folds, twist, extra = subject
     fractions[:] = 0.0
     depth = intracranial(x, y, z)
@@ -239,40 +242,42 @@ def _fill_cell(x, y, z, width, subject, fractions, inner):
         share = ramp(depth, width)
         for t in range(fractions.size):
             fractions[t] = fractions[t] * (1.0 - share) + inner[t] * share
-    return region, pia
+    return region, pia, depth
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def fill_tissue(shape, to_head, cell, n_sub, folds, twist, extra, fractions, regions, depths):
     """Tissue of every voxel, averaged over ``n_sub``³ cells.
 
     ``to_head`` (3, 4) takes voxel indices to head mm, ``cell`` is the edge of a voxel in head mm. Writes fractions
     (n_vox, 6), regions (n_vox,) and depths below the pia (n_vox,), voxels in C order.
     """
-    width = cell / n_sub
     for row in prange(shape[0] * shape[1]):
         i, j = row // shape[1], row % shape[1]
         part, inner = np.empty(6), np.empty(6)
         subject = (folds, twist, extra)
         for k in range(shape[2]):
             v = row * shape[2] + k
-            x, y, z = _point(to_head, float(i), float(j), float(k))
-            regions[v], depths[v] = _fill_cell(x, y, z, cell, subject, part, inner)
-            if n_sub == 1 or intracranial(x, y, z) < -20.0 - cell:
-                fractions[v] = part
-                continue
             fractions[v] = 0.0
-            for s in range(n_sub**3):
-                a, b, c = s // n_sub**2, (s // n_sub) % n_sub, s % n_sub
-                x, y, z = _point(
-                    to_head, i + (a + 0.5) / n_sub - 0.5, j + (b + 0.5) / n_sub - 0.5, k + (c + 0.5) / n_sub - 0.5
-                )
-                _fill_cell(x, y, z, width, subject, part, inner)
+            for s in range(-1, n_sub**3):  # the whole voxel first, then its cells
+                p, edge = (float(i), float(j), float(k)), cell
+                if s >= 0:
+                    a, b, c = s // n_sub**2, (s // n_sub) % n_sub, s % n_sub
+                    p = (i + (a + 0.5) / n_sub - 0.5, j + (b + 0.5) / n_sub - 0.5, k + (c + 0.5) / n_sub - 0.5)
+                    edge = cell / n_sub
+                x, y, z = _point(to_head, p[0], p[1], p[2])
+                region, pia, inside = _fill_cell(x, y, z, edge, subject, part, inner)
+                if s < 0:
+                    regions[v], depths[v] = region, pia
+                    if inside < -20.0 - cell:  # far from the brain one cell will do
+                        fractions[v] = part
+                        break
+                    continue
                 for t in range(6):
                     fractions[v, t] += part[t] / n_sub**3
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _point(to_head, i, j, k):
     return (
         to_head[0, 0] * i + to_head[0, 1] * j + to_head[0, 2] * k + to_head[0, 3],

@@ -150,7 +150,7 @@ def _resample(knots: np.ndarray) -> np.ndarray:
     return np.column_stack([spline(at), tangents / np.linalg.norm(tangents, axis=1, keepdims=True)])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _nearest(x, y, z, points, first, last):
     """Squared distance to the polyline points[first:last], and its tangent there."""
     best, tx, ty, tz = 1e30, 0.0, 0.0, 0.0
@@ -168,7 +168,7 @@ def _nearest(x, y, z, points, first, last):
     return best, tx, ty, tz
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _bundle_weights(x, y, z, points, first, bundle, radius, box, weights, axes):
     """Weight and direction of every bundle at a point; the direction is the mean over the bundle's curves."""
     weights[:] = 0.0
@@ -193,7 +193,7 @@ def _bundle_weights(x, y, z, points, first, bundle, radius, box, weights, axes):
         _normalise(axes[b])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _normalise(v):
     length = np.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
     if length > 0.0:
@@ -201,7 +201,7 @@ def _normalise(v):
             v[a] /= length
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fan(x, y, z, below_tentorium, is_stem, axis):
     """Direction of the fibres that are in no bundle: out to the cortex, or along the brainstem."""
     if is_stem:
@@ -216,7 +216,17 @@ def _fan(x, y, z, below_tentorium, is_stem, axis):
     _normalise(axis)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def _tangential(x, y, z, fan, axis):
+    """Direction of the short fibres that cross the fan here and there, and their weight relative to it."""
+    axis[0], axis[1], axis[2] = -fan[1], fan[0], 0.0
+    if axis[0] == 0.0 and axis[1] == 0.0:
+        return 0.0
+    _normalise(axis)
+    return max(0.85 * np.sin(0.12 * y + 0.06 * abs(x) + 0.5) * np.cos(0.08 * z - 0.6), 0.0)
+
+
+@njit(cache=True, error_model="numpy")
 def _merge(weights, axes, members):
     """Join populations that are nearly parallel, the heavier one first; returns their number."""
     n = weights.size
@@ -238,7 +248,7 @@ def _merge(weights, axes, members):
             members[a] |= members[b]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _keep_three(weights, axes, members, directions, fractions):
     """Write the three heaviest populations, strongest first; returns the bundles they belong to."""
     total, found = 0.0, np.uint32(0)
@@ -260,7 +270,7 @@ def _keep_three(weights, axes, members, directions, fractions):
     return found
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def fill_fibres(voxels, shape, to_head, regions, curves, special, directions, fractions, members_of):
     """Fibre populations of the listed voxels (C order), directions in the head's frame.
 
@@ -275,15 +285,18 @@ def fill_fibres(voxels, shape, to_head, regions, curves, special, directions, fr
         x = to_head[0, 0] * i + to_head[0, 1] * j + to_head[0, 2] * k + to_head[0, 3]
         y = to_head[1, 0] * i + to_head[1, 1] * j + to_head[1, 2] * k + to_head[1, 3]
         z = to_head[2, 0] * i + to_head[2, 1] * j + to_head[2, 2] * k + to_head[2, 3]
-        weights, axes = np.zeros(n_bundles + 1), np.zeros((n_bundles + 1, 3))
-        members = np.zeros(n_bundles + 1, dtype=np.uint32)
+        weights, axes = np.zeros(n_bundles + 2), np.zeros((n_bundles + 2, 3))
+        members = np.zeros(n_bundles + 2, dtype=np.uint32)
         is_stem, is_below = regions[v] == special[0], special[1] <= regions[v] <= special[2]
         kept_weights, kept_axes = np.zeros(3), np.zeros((3, 3))
         _bundle_weights(x, y, z, points, first, bundle, radius, box, weights[:n_bundles], axes[:n_bundles])
         for b in range(n_bundles):
             members[b] = np.uint32(1) << np.uint32(b)
-        weights[n_bundles] = BACKGROUND * max(1.0 - 2.0 * weights.sum(), 0.0)
+        room = max(1.0 - 2.0 * weights.sum(), 0.0)
+        weights[n_bundles] = BACKGROUND * room
         _fan(x, y, z, is_below, is_stem, axes[n_bundles])
+        if not (is_stem or is_below):
+            weights[n_bundles + 1] = BACKGROUND * room * _tangential(x, y, z, axes[n_bundles], axes[n_bundles + 1])
         _merge(weights, axes, members)
         members_of[v] = _keep_three(weights, axes, members, kept_axes, kept_weights)
         for s in range(3):

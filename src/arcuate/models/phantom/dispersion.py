@@ -70,13 +70,13 @@ def _chebyshev(n: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (1 + np.cos(angles)), to_series
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def watson_kappa(odi: float) -> float:
     """Concentration of the Watson density, κ = cot(π odi / 2)."""
     return 1.0 / np.tan(0.5 * np.pi * max(odi, 1e-12))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _polar_density(kappa, nodes, weights, sines2, masses):
     """Watson density at polar nodes: sin² of the angle to the axis, and masses that sum to one."""
     reach = min(1.0, DENSITY_RANGE / max(kappa, 1e-300))
@@ -93,7 +93,7 @@ def _polar_density(kappa, nodes, weights, sines2, masses):
     return second  # ⟨1 - (n·μ)²⟩, exact also where it is tiny
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _power_density(power, nodes, weights, sines2, masses):
     """The same for the density |n·μ|^(2 power), whose kink at the equator is smoothed by n·μ = v³."""
     reach = min(1.0, DENSITY_RANGE / max(2.0 * power, 1e-300))
@@ -111,7 +111,7 @@ def _power_density(power, nodes, weights, sines2, masses):
         masses[i] /= total
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def _integrate_sticks(weights, t_nodes, odi_nodes, nodes, node_weights, density, n_azimuth):
     values = np.empty((weights.size, t_nodes.size, odi_nodes.size))
     moments = np.empty(odi_nodes.size)
@@ -135,7 +135,7 @@ def _integrate_sticks(weights, t_nodes, odi_nodes, nodes, node_weights, density,
     return values, moments
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def series_at_odi(series, odi, out):
     """Contract the last axis of ``series`` (n_b, n_t, n_odi) at one ODI into ``out`` (n_b, n_t)."""
     n_odi = series.shape[2]
@@ -149,7 +149,7 @@ def series_at_odi(series, odi, out):
             out[i, j] = total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def chebyshev_terms(x, terms):
     """T_0(x) ... T_{n-1}(x) into ``terms``."""
     terms[0] = 1.0
@@ -158,7 +158,7 @@ def chebyshev_terms(x, terms):
         terms[k] = 2.0 * x * terms[k - 1] - terms[k - 2]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def chebyshev_sum(coefs, x):
     """Σ_k coefs[k] T_k(x) by Clenshaw's recurrence."""
     ahead, behind = 0.0, 0.0

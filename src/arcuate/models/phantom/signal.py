@@ -144,7 +144,7 @@ def write_signals(
     _write_voxels(scheme, TRUTHS.index(truth), state, out, noise_index, sigma, np.uint64(key))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _noddi_signal(b, cos2, ndi, spread, stick):
     """Dispersed stick and averaged zeppelin of one population; ``spread`` = ⟨(n·μ)²⟩."""
     along = D_PAR * (1.0 - ndi * (1.0 - spread))
@@ -152,7 +152,7 @@ def _noddi_signal(b, cos2, ndi, spread, stick):
     return ndi * stick + (1.0 - ndi) * np.exp(-b * (across + (along - across) * cos2))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _second_signal(b, cos2, ndi, soma, spread, stick):
     """The truth off NODDI's form: a gamma distribution of radial diffusivities, and slow spheres."""
     seen = 0.5 * (1.0 - spread) + (1.5 * spread - 0.5) * cos2  # mean squared cosine after dispersion
@@ -161,7 +161,7 @@ def _second_signal(b, cos2, ndi, soma, spread, stick):
     return (1.0 - soma) * (ndi * stick + (1.0 - ndi) * extra) + soma * np.exp(-b * D_SOMA)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mean_exponent(v, g, state, spread):
     """gᵀDg of the mean diffusivity tensor of a voxel as b goes to 0."""
     ndi, total = state.ndi[v], 0.0
@@ -175,7 +175,7 @@ def _mean_exponent(v, g, state, spread):
     return state.fwf[v] * D_ISO + (1.0 - state.fwf[v]) * total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _voxel_signal(v, scheme, truth, state, sticks, spread, row):
     """One noise-free voxel into ``row``."""
     for i in range(row.size):
@@ -203,7 +203,7 @@ def _voxel_signal(v, scheme, truth, state, sticks, spread, row):
         row[i] = state.s0[v] * tissue
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _scramble(z):
     """SplitMix64's output function."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -211,7 +211,7 @@ def _scramble(z):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add_noise(row, sigma, key, index):
     """Make ``row`` Rician. The stream belongs to (key, index): it is the same in any order and on any thread."""
     step = np.uint64(0x9E3779B97F4A7C15)
@@ -226,7 +226,7 @@ def _add_noise(row, sigma, key, index):
         row[i] = np.sqrt(max(row[i] * row[i] + 2.0 * row[i] * radius * np.cos(angle) + radius * radius, 0.0))
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def _write_voxels(scheme, truth, state, out, noise_index, sigma, key):
     n_vox, n_meas = out.shape
     block = 64
