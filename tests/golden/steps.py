@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import json
 import pkgutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ def arrays_of(value: Any, part: str = "result") -> Iterator[tuple[str, np.ndarra
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from arrays_of(item, f"{part}.{i}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, VolumeResource | np.ndarray):
+                yield from arrays_of(item, f"{part}.{key}")
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from arrays_of(getattr(value, field.name), f"{part}.{field.name}")
@@ -197,4 +202,41 @@ def _denoising(context: Context) -> Any:
     ]
 
 
-STEPS: dict[str, Run] = {"brain_mask": _brain, "Dti.estimate_dti": _dti, "run_denoising": _denoising}
+def _response(context: Context) -> Any:
+    from arcuate.csd import estimate_response_function
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a small scan: few directions, few voxels
+        return estimate_response_function(context.scan, context.mask, "ssst", shell=2500, fa_threshold=0.5)
+
+
+def _fods(context: Context) -> Any:
+    from arcuate.csd import estimate_fods
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimate_fods(context.scan, context.mask, _fibre_response())
+
+
+def _peaks(context: Context) -> Any:
+    from arcuate.csd import compute_csd_peaks
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compute_csd_peaks(context.scan, context.mask, _fibre_response())
+
+
+def _fibre_response() -> Any:
+    from arcuate.models.response import tensor_response
+
+    return tensor_response(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, 2500.0, lmax=6)
+
+
+STEPS: dict[str, Run] = {
+    "brain_mask": _brain,
+    "Dti.estimate_dti": _dti,
+    "run_denoising": _denoising,
+    "estimate_response_function": _response,
+    "estimate_fods": _fods,
+    "compute_csd_peaks": _peaks,
+}

@@ -142,8 +142,7 @@ class ConstrainedSphericalDeconvModel:
         status = np.empty(len(rows), dtype=np.uint8)
         for start in range(0, len(rows), _BLOCK):
             place = slice(start, start + _BLOCK)
-            block = rows[place][:, self._where_dwi]
-            fit = self._system.fit(block if block.dtype == np.float32 else block.astype(np.float64))
+            fit = self._system.fit(rows[place][:, self._where_dwi])
             coefs[place], status[place] = fit.coefs, fit.status
         coefs[status == Status.NOT_FINITE] = np.nan  # as DIPY
         n_lost = int(np.sum(status == Status.NOT_CONVERGED))

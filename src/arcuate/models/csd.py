@@ -77,7 +77,7 @@ class CsdSystem:
             raise InputError(
                 f"found {signals.shape[1]} signals per voxel for {len(self.forward)} directions; expected as many."
             )
-        signals = np.ascontiguousarray(signals, dtype=np.float32 if signals.dtype == np.float32 else np.float64)
+        signals = np.ascontiguousarray(signals, dtype=np.float64)
         coefs = np.zeros((n_vox, n_coef))
         status, rounds = np.zeros(n_vox, dtype=np.uint8), np.zeros(n_vox, dtype=np.uint8)
         fit_voxels(signals, *self._tables, self.tau, self.max_iterations, coefs, status, rounds)

@@ -76,7 +76,7 @@ def find_peaks(
             f"found n_peaks = {n_peaks}, relative_peak_threshold = {relative_peak_threshold:g}, min_separation_angle "
             f"= {min_separation_angle:g}; expected at least 1, a fraction, and an angle from 0 to 90 degrees."
         )
-    coefs = np.ascontiguousarray(coefs, dtype=np.float32 if coefs.dtype == np.float32 else np.float64)
+    coefs = np.ascontiguousarray(coefs, dtype=np.float64)
     n_vox = len(coefs)
     directions, values = np.zeros((n_vox, n_peaks, 3)), np.zeros((n_vox, n_peaks))
     status = np.zeros(n_vox, dtype=np.uint8)
