@@ -22,7 +22,7 @@ _NOT_FINITE, _FITTED = int(Status.NOT_FINITE), int(Status.FITTED)
 _NOT_CONVERGED, _NO_SIGNAL = int(Status.NOT_CONVERGED), int(Status.NO_SIGNAL)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def fit_voxels(signals, forward, penalty, table, bare, full, factor, first, tau, max_iterations, coefs, status, rounds):
     n_vox = signals.shape[0]
     for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
@@ -42,7 +42,7 @@ def fit_voxels(signals, forward, penalty, table, bare, full, factor, first, tau,
         )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _start_lanes(signals, start, end, begin, forward, penalty, factor, scale, right, threshold, members, coefs, status):
     """Right-hand sides, thresholds and first sets of up to eight voxels; finishes those that need no constraint."""
     n_dir, n_coef, n_reg = signals.shape[1], factor.shape[0], members.shape[1]
@@ -80,7 +80,7 @@ def _start_lanes(signals, start, end, begin, forward, penalty, factor, scale, ri
                     coefs[v, k] = f[LANES * k + lane]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _transfer(row, lane, lines):
     """Copy one voxel into its lane; status if it cannot be fitted, else 0."""
     is_zero = True
@@ -96,7 +96,7 @@ def _transfer(row, lane, lines):
     return _NO_SIGNAL if is_zero else 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _solve_shared(factor, lines):
     """Solve L Lᵀ x = z in every lane, in place; all lanes have the same L."""
     n = factor.shape[0]
@@ -114,7 +114,7 @@ def _solve_shared(factor, lines):
                 lines[LANES * i + lane] -= factor[k, i] * lines[LANES * k + lane]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mark(amplitude, f, scale, n_reg, count, row, members):
     """Mark the directions below the threshold; how many per lane."""
     n_low = np.zeros(LANES, np.int64)
@@ -126,7 +126,7 @@ def _mark(amplitude, f, scale, n_reg, count, row, members):
     return n_low
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, threshold, members, coefs, status, rounds):
     """Solve and update the sets of a chunk; a lane takes the next voxel as soon as its own is done."""
     n_coef, width, n_reg = coefs.shape[1], right.shape[1], members.shape[1]
@@ -180,7 +180,7 @@ def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, thre
                 n_changed[lane] = _enter(members[v - begin], bare, full, normal, lane, added, other)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _enter(member, bare, full, normal, lane, added, other):
     """Start a lane's normal matrix; rows still to add (few penalised) or to take out again (most are)."""
     n_reg, size = len(member), len(bare)
@@ -198,7 +198,7 @@ def _enter(member, bare, full, normal, lane, added, other):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill_lanes(normal, z, n_coef, width, matrix):
     """Lower triangles and right-hand sides of the lanes as lines, in the order the solver takes."""
     for i in range(n_coef):
@@ -209,7 +209,7 @@ def _fill_lanes(normal, z, n_coef, width, matrix):
         transpose_8(flat, k, width, matrix, n_coef * (n_coef + 1) // 2 + k)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _compare(amplitude, limit, voxel, begin, members, added, other, n_changed):
     """Update the sets; list what entered (+ row) and what left (- row) in each lane."""
     n_reg = members.shape[1]

@@ -20,7 +20,7 @@ _GAIN = 1.5  # a refined peak is at most this much above the vertex it started f
 _FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), int(Status.NOT_FINITE)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def find_peaks_of_voxels(
     coefs, panels, vertices, neighbours, table, threshold, cosine, least, directions, values, status
 ):
@@ -60,7 +60,7 @@ def find_peaks_of_voxels(
                 status[v] = _FITTED if n_kept > 0 else _NO_SIGNAL
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _load(row, lane, lines):
     """Copy one voxel into its lane, zeros if it is not finite."""
     for k in range(len(row)):
@@ -73,7 +73,7 @@ def _load(row, lane, lines):
     return _FITTED
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _set_floors(amplitude, n_seeds, threshold, least, floor):
     """Amplitude above which a maximum on the grid may still make a peak that counts."""
     highest = np.zeros(LANES)
@@ -84,7 +84,7 @@ def _set_floors(amplitude, n_seeds, threshold, least, floor):
         floor[lane] = max(threshold * highest[lane], least / _GAIN, 1e-12 * highest[lane])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _collect(marks, count, seeds, counts):
     """Marked vertices of each lane."""
     counts[:] = 0
@@ -96,7 +96,7 @@ def _collect(marks, count, seeds, counts):
                     counts[lane] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _refine_all(series, amplitude, lane, seeds, vertices, cosine, n_peaks, found, height):
     """Refine the seeds, strongest first, until the rest cannot make one of the strongest peaks."""
     for i in range(1, len(seeds)):  # insertion sort: a handful
@@ -118,7 +118,7 @@ def _refine_all(series, amplitude, lane, seeds, vertices, cosine, n_peaks, found
     return n_found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _weakest_needed(found, height, n_found, cosine, n_peaks):
     """Height of the weakest of ``n_peaks`` separate peaks, -inf while there are fewer."""
     kept, lowest = 0, np.inf
@@ -134,7 +134,7 @@ def _weakest_needed(found, height, n_found, cosine, n_peaks):
     return lowest if kept >= n_peaks else -np.inf
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _climb(series, x, y, z, space, place):
     """Move to the maximum near (x, y, z); its height is returned, ``place`` receives the direction."""
     evaluate(series, x, y, z, space)
@@ -164,7 +164,7 @@ def _climb(series, x, y, z, space, place):
     return space[0] if is_cap else -np.inf
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _newton_step(ee, ef, ff, ge, gf):
     """Step to the top of the local parabola; where that is no cap, uphill along its axes by |curvature|."""
     middle, spread = 0.5 * (ee + ff), math.sqrt(0.25 * (ee - ff) ** 2 + ef * ef)
@@ -181,7 +181,7 @@ def _newton_step(ee, ef, ff, ge, gf):
     return a * along - b * across, b * along + a * across, high < 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _keep(found, height, n_found, threshold, cosine, least, directions, values):
     """Write the separate peaks, strongest first; how many."""
     if n_found == 0:
@@ -205,7 +205,7 @@ def _keep(found, height, n_found, threshold, cosine, least, directions, values):
     return count
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def find_grid_peaks(amplitudes, vertices, edges, threshold, cosine, is_symmetric, indices, values, lowest, highest):
     for chunk in prange((amplitudes.shape[0] + _CHUNK - 1) // _CHUNK):
         rank, peaks = np.zeros(len(vertices), np.int8), np.zeros(len(vertices), np.int64)
@@ -222,7 +222,7 @@ def find_grid_peaks(amplitudes, vertices, edges, threshold, cosine, is_symmetric
                 values[v, i] = height[i]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _grid_maxima(row, edges, rank, peaks, height):
     """Vertices above at least one neighbour and below none, highest first; how many.
 
@@ -253,7 +253,7 @@ def _grid_maxima(row, edges, rank, peaks, height):
     return count + n_negative
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, floor):
     """Drop the peaks that are too small or too near a stronger one; how many stay."""
     limit = threshold * (height[0] - floor)

@@ -17,14 +17,14 @@ from arcuate.numerics.lanes import (
 )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def triangle_lines(n):
     """Lines that :func:`cholesky_solve_lanes` needs for matrices of size ``n``: spare rows for whole tiles."""
     rows = n + 1 + LANES
     return rows * (rows + 1) // 2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cholesky_solve_lanes(matrix, n, x):
     """Solve eight systems A x = z; a matrix that is not positive definite gives NaN in its own lane.
 
@@ -72,7 +72,7 @@ def cholesky_solve_lanes(matrix, n, x):
         subtract_row(matrix, k, x)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _finish_column(matrix, n, j, inverse):
     """Divide column ``j`` by the root of its pivot, whose inverse takes the place of the pivot."""
     pivot = LANES * (j * (j + 1) // 2 + j)
@@ -85,7 +85,7 @@ def _finish_column(matrix, n, j, inverse):
             matrix[place + lane] *= inverse[lane]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _take_out_column(matrix, n, j):
     """A[i, j+1] -= A[i, j] A[j+1, j] for the rows i > j."""
     pivot = LANES * ((j + 1) * (j + 2) // 2 + j)

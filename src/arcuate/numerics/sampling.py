@@ -28,7 +28,7 @@ def sample(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return padded if padded.shape[1] == n else np.ascontiguousarray(padded[:, :n])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def _sample_voxels(coefs, panels, out):
     n_vox, n_coef = coefs.shape
     n_panels = out.shape[1] // LANES
