@@ -95,7 +95,8 @@ def test_the_recursive_response_is_dipys(scan):
     np.testing.assert_allclose(found.dwi_response, expected.dwi_response, rtol=1e-6)
     np.testing.assert_allclose(found.S0, expected.S0, rtol=1e-6)
     sphere = face.default_sphere
-    np.testing.assert_allclose(found.on_sphere(sphere), expected.on_sphere(peer_data.default_sphere), rtol=1e-6)
+    signal = _quiet(expected.on_sphere, peer_data.default_sphere)
+    np.testing.assert_allclose(found.on_sphere(sphere), signal, rtol=1e-6)
 
 
 @pytest.mark.parametrize("lmax", [4, 8, 10, 12])
@@ -135,7 +136,9 @@ def test_options_masks_indices_and_predictions_are_taken_as_by_dipy(small):
     inside = tuple(np.argwhere(mask)[0])
     np.testing.assert_array_equal(found[inside].shm_coeff, found.shm_coeff[inside])
     s0 = data[..., 0]
-    np.testing.assert_allclose(found.predict(S0=s0), wanted.predict(S0=s0), atol=1e-9 * s0.max())
+    predicted, expected = found.predict(S0=s0), wanted.predict(S0=s0)
+    expected[inside] = wanted[inside].predict(S0=s0[inside])  # DIPY gives the first voxel inside the S0 of voxel 0
+    np.testing.assert_allclose(predicted, expected, atol=1e-9 * s0.max())
     one = mine.fit(data[inside])
     np.testing.assert_array_equal(one.shm_coeff, found.shm_coeff[inside])
     other_table = face.gradient_table(ours.bvals[::2], bvecs=ours.bvecs[::2])
@@ -339,7 +342,7 @@ def _names_of_dipys_tests() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("module", "name"), _names_of_dipys_tests(), ids=lambda v: v.rpartition(".")[2])
 def test_dipys_own_test_passes(module, name, pytestconfig):
     if name in NOT_OURS:
