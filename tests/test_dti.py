@@ -14,6 +14,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.status import Status
 from arcuate.resource import InMemoryVolumeResource
 
@@ -143,7 +144,38 @@ def test_tensor_with_an_eigenvalue_of_zero_has_no_negative_one_after_rounding():
     assert dti.get_fa_md()[0].get_array().max() <= 1
 
 
-# --- real heads
+# --- heads
+
+
+def test_phantom_of_pure_tensors_gives_their_fa_and_axes():
+    gradients = three_shell_gradients(n_b0=2, n_directions=30)
+    head = make_phantom(gradients, shape=(32, 34, 20), voxel_size=6.0, snr=None, truth="single-tensor")
+    mask = InMemoryVolumeResource(head.brain_mask, head.affine)
+    dti = Dwi.from_arrays(head.signal, head.affine, gradients).estimate_dti(mask=mask)
+    inside = head.brain_mask
+    fa, md = (volume.get_array() for volume in dti.get_fa_md())
+    assert np.abs(fa - head.fa)[inside].max() < 1e-4
+    assert np.abs(md - head.md)[inside].max() < 1e-8
+    single = inside & (head.n_fibres == 1) & (head.fa > 0.1)
+    assert single.sum() > 500
+    cosines = np.abs(np.sum(dti.get_eig()[1].get_array()[..., :3] * head.directions[..., 0, :], axis=-1))[single]
+    assert np.rad2deg(np.arccos(np.minimum(cosines, 1))).max() < 0.1
+
+
+def test_equals_dipy_on_the_phantom():
+    from dipy.core.gradients import gradient_table
+    from dipy.reconst.dti import TensorModel
+
+    gradients = three_shell_gradients(n_b0=2, n_directions=30)
+    head = make_phantom(gradients, shape=(32, 34, 20), voxel_size=6.0, snr=20)
+    scan, mask = Dwi.from_arrays(head.signal, head.affine, gradients), head.brain_mask
+    dti = scan.estimate_dti(mask=InMemoryVolumeResource(mask, head.affine))
+    volumes = np.array(dti.parameters["VolumesUsed"])
+    used, rows = gradients.subset(volumes), head.signal[mask][:, volumes].astype(np.float64)
+    peer = TensorModel(gradient_table(used.bvals, bvecs=used.directions), fit_method="WLS").fit(rows)
+    assert rows.min() > 0
+    assert np.abs(dti.get_fa_md()[0].get_array()[mask] - peer.fa).max() < 1e-6
+    assert np.abs(dti.get_fa_md()[1].get_array()[mask] - peer.md).max() < 1e-9
 
 
 def test_equals_dipy_on_a_real_scan(mdt):

@@ -12,6 +12,7 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable, image_to_scanner
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.tensor import fit_tensor
 from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
 
@@ -49,6 +50,14 @@ def _simulated() -> tuple[Dwi, InMemoryVolumeResource]:
     signals = np.abs(signals + rng.normal(scale=15, size=signals.shape)).astype(np.float32)
     mask = InMemoryVolumeResource(rng.random((7, 5, 4)) > 0.3, affine)
     return Dwi.from_arrays(signals, affine, GradientTable(bvals, directions)), mask
+
+
+def _phantom() -> tuple[Dwi, InMemoryVolumeResource]:
+    """A small, tilted phantom and its mask."""
+    gradients = three_shell_gradients(n_b0=2, bvals=(1000, 2000), n_directions=20)
+    head = make_phantom(gradients, shape=(32, 34, 20), voxel_size=6.0, orientation="PSR", oblique_degrees=15)
+    scan = Dwi.from_arrays(head.signal, head.affine, gradients)
+    return scan, InMemoryVolumeResource(head.brain_mask, head.affine)
 
 
 def _real(data_dir: Path, name: str) -> tuple[Dwi, InMemoryVolumeResource]:
@@ -118,14 +127,19 @@ def test_simulated_scan_in_all_48_storage_orders_gives_the_same_tensors():
     _assert_all_orientations_agree(*_simulated())
 
 
+def test_phantom_in_all_48_storage_orders_gives_the_same_tensors():
+    _assert_all_orientations_agree(*_phantom())
+
+
 @pytest.mark.parametrize("name", ["mdt", "canon"])
 def test_real_scan_in_all_48_storage_orders_gives_the_same_tensors(data_dir, name):
     _assert_all_orientations_agree(*_real(data_dir, name))
 
 
-@pytest.mark.parametrize("name", ["simulated", "mdt", "canon"])
+@pytest.mark.parametrize("name", ["simulated", "phantom", "mdt", "canon"])
 def test_affine_and_vectors_turned_together_turn_the_tensors(request, name):
-    scan, mask = _simulated() if name == "simulated" else _real(request.getfixturevalue("data_dir"), name)
+    made = {"simulated": _simulated, "phantom": _phantom}.get(name)
+    scan, mask = made() if made else _real(request.getfixturevalue("data_dir"), name)
     still = scan.estimate_dti(mask=mask)
     for seed in range(3):
         turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]

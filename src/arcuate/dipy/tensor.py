@@ -36,6 +36,7 @@ from arcuate.dipy.tensor_measures import (
 from arcuate.errors import InputError
 from arcuate.models import tensor as models
 from arcuate.models.status import Status
+from arcuate.voxels import masked_blocks
 
 __all__ = [
     "MIN_POSITIVE_SIGNAL", "TensorFit", "TensorModel", "apparent_diffusion_coef", "axial_diffusivity", "color_fa",
@@ -116,8 +117,7 @@ def _as_rows(design: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _fit_coefs(design: np.ndarray, rows: np.ndarray, n_reweight: int) -> np.ndarray:
     """(n_vox, 7) xx xy yy xz yz zz -log S0; NaN in a voxel with a signal that is not finite."""
     tiny = float(np.finfo(np.float64).tiny)
-    ours = np.column_stack([design[:, _TO_OURS], -design[:, 6]])
-    model = models.TensorModel(ours, n_reweight=n_reweight, min_signal=tiny)
+    model = models.TensorModel(_our_design(design), n_reweight=n_reweight, min_signal=tiny)
     coefs = np.empty((len(rows), 7))
     for start in range(0, len(rows), _BLOCK):
         place = slice(start, start + _BLOCK)
@@ -126,6 +126,11 @@ def _fit_coefs(design: np.ndarray, rows: np.ndarray, n_reweight: int) -> np.ndar
         coefs[place, 6] = -np.log(np.maximum(fit.s0, tiny))
         coefs[place][fit.status == Status.NOT_FINITE] = np.nan
     return coefs
+
+
+def _our_design(design: np.ndarray) -> np.ndarray:
+    """DIPY's design matrix with the columns xx xy xz yy yz zz, log S0."""
+    return np.column_stack([design[:, _TO_OURS], -design[:, 6]])
 
 
 def _solve_in_blocks(design: np.ndarray, logs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +152,7 @@ def _answer(design: np.ndarray, coefs: np.ndarray, shape: tuple[int, ...], with_
     return (parameters, s0.reshape(*grid, 1)) if with_s0 else parameters
 
 
+_ROUNDS = {wls_fit_tensor: 1, ols_fit_tensor: 0}  # of reweighting
 common_fit_methods: dict[str, Callable[..., Any]] = {
     "WLS": wls_fit_tensor,
     "WLLS": wls_fit_tensor,
@@ -210,13 +216,15 @@ class TensorModel:
                 raise InputError(
                     f"found a mask of shape {inside.shape} for data of shape {data.shape}; expected {grid}."
                 )
-        rows = data.reshape(-1, data.shape[-1]) if mask is None else data[inside]
         floor = MIN_POSITIVE_SIGNAL if self.min_signal is None else self.min_signal
-        rows = np.maximum(rows, floor)
+        if self.fit_method in _ROUNDS and not self.args and set(self.kwargs) <= {"step"}:
+            parameters, s0 = self._fit_in_blocks(data, inside, floor)
+            return TensorFit(self, parameters, model_S0=s0 if self.return_S0_hat else None)
+        rows = np.maximum(data[inside], floor)
         found, extra = self.fit_method(
             self.design_matrix, rows, *self.args, return_S0_hat=self.return_S0_hat, **self.kwargs
         )
-        s0 = None
+        s0 = None  # type: ignore[assignment]
         if self.return_S0_hat:
             found, fitted = found
             s0 = np.zeros(grid)
@@ -227,6 +235,28 @@ class TensorModel:
         parameters = np.zeros((*grid, found.shape[-1]))
         parameters[inside] = found
         return TensorFit(self, parameters, model_S0=s0)
+
+    def _fit_in_blocks(self, data: np.ndarray, inside: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters (..., 12) and S0 (...) by one of arcuate's own fits, without a copy of the data."""
+        n_meas = len(self.design_matrix)
+        if data.shape[-1] != n_meas:
+            raise InputError(f"found {data.shape[-1]} signals per voxel for {n_meas} gradients; expected as many.")
+        model = models.TensorModel(
+            _our_design(self.design_matrix),
+            n_reweight=_ROUNDS[self.fit_method],
+            min_diffusivity=1e-6 / -self.design_matrix.min(),
+            min_signal=floor,
+        )
+        cube = data if data.ndim == 4 else data.reshape(-1, 1, 1, n_meas)
+        mask = inside.reshape(cube.shape[:3])
+        at = np.unravel_index(np.flatnonzero(mask.ravel(order="F")), mask.shape, order="F")
+        parameters, s0 = np.zeros((*mask.shape, 12)), np.zeros(mask.shape)
+        for place, rows in masked_blocks(cube, mask):
+            fit = model.fit(rows)
+            found = np.concatenate([fit.evals, fit.evecs.transpose(0, 2, 1).reshape(-1, 9)], axis=1)
+            here = at[0][place], at[1][place], at[2][place]
+            parameters[here], s0[here] = found, fit.s0
+        return parameters.reshape(*inside.shape, 12), s0.reshape(inside.shape)
 
     def predict(self, dti_params: np.ndarray, S0: Any = 1.0) -> np.ndarray:
         """Signal (..., g) of tensors given as parameters (..., 12)."""

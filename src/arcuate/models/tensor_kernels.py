@@ -19,6 +19,7 @@ PAIRS = np.tril_indices(N)  # order of the 28 products: (0,0) (1,0) (1,1) (2,0) 
 N_PAIRS = N * (N + 1) // 2
 NOTHING = 1e-8  # of the voxel's largest signal; below it a signal is zero to rounding, or negative
 FLOOR = 0.01  # of the voxel's largest signal: what such a signal is raised to (see LOG.md)
+CHUNK = 16  # groups that share one scratch
 SINGULAR = 1e-13  # a pivot below this part of its diagonal: the weights leave too few volumes
 
 _FITTED = int(Status.FITTED)
@@ -31,57 +32,44 @@ _NOT_FINITE = int(Status.NOT_FINITE)
 @njit(cache=True, parallel=True)
 def fit_voxels(signals, matrices, n_reweight, settings, results):  # type: ignore[no-untyped-def]
     """Fit every row of ``signals``; ``matrices`` and ``settings`` as prepared by TensorModel, ``results`` is filled."""
-    for group in prange((signals.shape[0] + LANES - 1) // LANES):
-        _fit_group(signals, group * LANES, matrices, n_reweight, settings, results)
+    n_groups = (signals.shape[0] + LANES - 1) // LANES
+    for chunk in prange((n_groups + CHUNK - 1) // CHUNK):
+        scratch = np.empty((4, matrices[0].shape[0] * LANES))
+        for group in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_groups)):
+            _fit_group(signals, group * LANES, matrices, n_reweight, settings, scratch, results)
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_group(signals, first, matrices, n_reweight, settings, results):  # type: ignore[no-untyped-def]
+def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results):  # type: ignore[no-untyped-def]
     """One group of at most LANES voxels."""
     basis, products, to_coefs = matrices
-    n_meas, n_rows = signals.shape[1], basis.shape[0]
-    logs, scratch = np.empty(n_rows * LANES), np.empty(n_rows * LANES)
+    n_rows = basis.shape[0]
+    logs, weights, predicted, powers = scratch[0], scratch[1], scratch[2], scratch[3]
     scale, status = np.empty(LANES), np.empty(LANES, np.uint8)
-    _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status)
+    _load_logs(signals, first, n_rows, settings, logs, powers, scale, status)
 
     point = np.zeros(N * LANES)  # coordinates in the basis
     _project(basis, logs, point)
-    weights, predicted = np.empty(n_rows * LANES), np.empty(n_rows * LANES)
     normal, step = np.empty(N_PAIRS * LANES), np.empty(N * LANES)
     for _ in range(n_reweight):
         _predict(basis, point, predicted)
-        for i in range(n_rows * LANES):
-            weights[i] = 2.0 * predicted[i]
-        exp_in_place(weights, scratch)
-        for i in range(n_rows * LANES):
-            predicted[i] = weights[i] * (logs[i] - predicted[i])
-        _normal_equations(products, basis, n_meas, weights, predicted, normal, step)
+        _weigh(logs, predicted, weights, powers)
+        _normal_equations(products, basis, weights, predicted, normal, step)
         _solve(normal, step, point, status)
     _write(point, to_coefs, scale, status, settings[0], first, signals.shape[0], results)
 
 
 @njit(cache=True, error_model="numpy")
-def _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status):  # type: ignore[no-untyped-def]
+def _load_logs(signals, first, n_rows, settings, logs, powers, scale, status):  # type: ignore[no-untyped-def]
     """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
     Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
     raised to FLOOR of it, and the largest is the scale.
     """
-    n_vox, n_meas = signals.shape
-    absolute = settings[1]
-    for lane in range(LANES):
-        v = min(first + lane, n_vox - 1)  # spare lanes repeat the last voxel
-        for i in range(n_meas):
-            logs[i * LANES + lane] = signals[v, i]
-    for i in range(n_meas * LANES, n_rows * LANES):
-        logs[i] = 1.0
-        scratch[i] = 0.0
+    n_meas, absolute = signals.shape[1], settings[1]
+    _transpose(signals, first, logs)
     largest, flaw = np.zeros(LANES), np.zeros(LANES)
-    for i in range(n_meas):
-        for lane in range(LANES):
-            value = logs[i * LANES + lane]
-            largest[lane] = value if value > largest[lane] else largest[lane]
-            flaw[lane] += value * 0.0  # stays 0 unless a value is NaN or infinite
+    _look_through(logs, n_meas, largest, flaw)
     least, floor, n_floored = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
     for lane in range(LANES):
         scale[lane] = largest[lane] if absolute == 0.0 else 1.0
@@ -94,25 +82,67 @@ def _load_logs(signals, first, n_rows, settings, logs, scratch, scale, status): 
             scale[lane] = 1.0
         least[lane] = absolute if absolute > 0.0 else NOTHING
         floor[lane] = absolute if absolute > 0.0 else FLOOR
-    for i in range(n_meas):
-        for lane in range(LANES):
-            value = logs[i * LANES + lane] / scale[lane]
-            n_floored[lane] += 0.0 if value >= least[lane] else 1.0
-            logs[i * LANES + lane] = value if value >= least[lane] else floor[lane]
+    _raise_to_floor(logs, n_meas, scale, least, floor, n_floored)
     for lane in range(LANES):
         if status[lane] == _FITTED and n_floored[lane] > 0.0:
             status[lane] = _FLOORED
         if status[lane] > _FLOORED:
             for i in range(n_meas):
                 logs[i * LANES + lane] = 1.0
-    log_in_place(logs, scratch)
+    for i in range(n_meas * LANES, n_rows * LANES):
+        logs[i] = 1.0
+    log_in_place(logs, powers)
+
+
+@njit(cache=True, error_model="numpy")
+def _transpose(signals, first, logs):  # type: ignore[no-untyped-def]
+    """Rows of voxels into lanes, a cache line of each at a time; spare lanes repeat the last voxel."""
+    n_vox, n_meas = signals.shape
+    for tile in range(n_meas // 16):
+        for lane in range(LANES):
+            v = min(first + lane, n_vox - 1)
+            for k in range(16):
+                logs[(16 * tile + k) * LANES + lane] = signals[v, 16 * tile + k]
+    for i in range(n_meas // 16 * 16, n_meas):
+        for lane in range(LANES):
+            logs[i * LANES + lane] = signals[min(first + lane, n_vox - 1), i]
+
+
+@njit(cache=True, error_model="numpy")
+def _look_through(values, n_meas, largest, flaw):  # type: ignore[no-untyped-def]
+    """Largest value of each lane; ``flaw`` is 0 unless one of its values is NaN or infinite."""
+    for i in range(n_meas):
+        for lane in range(LANES):
+            value = values[i * LANES + lane]
+            largest[lane] = value if value > largest[lane] else largest[lane]
+            flaw[lane] = flaw[lane] + value * 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):  # type: ignore[no-untyped-def]
+    """Values divided by ``scale``; those below ``least`` become ``floor`` and are counted."""
+    for i in range(n_meas):
+        for lane in range(LANES):
+            value = values[i * LANES + lane] / scale[lane]
+            n_floored[lane] = n_floored[lane] + (0.0 if value >= least[lane] else 1.0)
+            values[i * LANES + lane] = value if value >= least[lane] else floor[lane]
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _weigh(logs, predicted, weights, powers):  # type: ignore[no-untyped-def]
+    """``weights`` = squared fitted signals; ``predicted`` becomes the weighted residual."""
+    for i in range(weights.size):
+        weights[i] = 2.0 * predicted[i]
+    exp_in_place(weights, powers)
+    for i in range(weights.size):
+        predicted[i] = weights[i] * (logs[i] - predicted[i])
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _project(basis, logs, point):  # type: ignore[no-untyped-def]
     """``point = basisᵀ logs``: the ordinary least-squares fit, since the basis is orthonormal."""
-    for i in range(0, basis.shape[0], 4):
-        a = i * LANES
+    for quad in range(basis.shape[0] // 4):  # a loop with a step would not be vectorised
+        i, a = 4 * quad, 4 * quad * LANES
         for j in range(N):
             u0, u1, u2, u3 = basis[i, j], basis[i + 1, j], basis[i + 2, j], basis[i + 3, j]
             for lane in range(LANES):
@@ -137,12 +167,12 @@ def _predict(basis, point, predicted):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _normal_equations(products, basis, n_meas, weights, weighted, normal, step):  # type: ignore[no-untyped-def]
+def _normal_equations(products, basis, weights, weighted, normal, step):  # type: ignore[no-untyped-def]
     """``normal = basisᵀ W basis`` (lower triangle), ``step = basisᵀ weighted``; four volumes at a time."""
     normal[:] = 0.0
     step[:] = 0.0
-    for i in range(0, basis.shape[0], 4):
-        a = i * LANES
+    for quad in range(basis.shape[0] // 4):  # a loop with a step would not be vectorised
+        i, a = 4 * quad, 4 * quad * LANES
         for p in range(N_PAIRS):
             u0, u1, u2, u3 = products[i, p], products[i + 1, p], products[i + 2, p], products[i + 3, p]
             for lane in range(LANES):

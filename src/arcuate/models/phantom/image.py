@@ -105,10 +105,11 @@ class Phantom:
     @cached_property
     def fa(self) -> np.ndarray:
         """(x, y, z) float32: fractional anisotropy of :attr:`diffusivity`, exact for "single-tensor"."""
-        square = self.diffusivity.astype(np.float64) ** 2
-        norm2 = square[..., [0, 3, 5]].sum(axis=-1) + 2 * square[..., [1, 2, 4]].sum(axis=-1)
-        mean2 = self.md.astype(np.float64) ** 2
-        fa2 = 1.5 * (norm2 - 3 * mean2) / np.where(norm2 > 0, norm2, 1.0)
+        tensors = self.diffusivity.astype(np.float64)
+        diagonal, beside = tensors[..., [0, 3, 5]], 2 * (tensors[..., [1, 2, 4]] ** 2).sum(axis=-1)
+        norm2 = (diagonal**2).sum(axis=-1) + beside
+        spread2 = ((diagonal - diagonal.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1) + beside
+        fa2 = 1.5 * spread2 / np.where(norm2 > 0, norm2, 1.0)
         return np.sqrt(np.clip(fa2, 0, 1)).astype(np.float32)
 
     def noise_free(self) -> np.ndarray:
