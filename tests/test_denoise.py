@@ -189,3 +189,21 @@ def test_the_result_is_kept_and_comes_back_from_the_cache(tmp_path):
     np.testing.assert_array_equal(second.dwi.volume.get_array(), first.dwi.volume.get_array())
     np.testing.assert_array_equal(second.noise.get_array(), first.noise.get_array())
     assert second.parameters == first.parameters
+
+
+@pytest.mark.parametrize("snr", [10.0, 30.0])
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+def test_the_phantom_comes_nearer_to_its_noise_free_self_on_every_shell(method, snr):
+    from arcuate.models.phantom import make_phantom, three_shell_gradients
+
+    gradients = three_shell_gradients(n_b0=2, n_directions=30)
+    clean, noisy = (make_phantom(gradients, (24, 28, 20), voxel_size=7.0, snr=level) for level in (None, snr))
+    scan = Dwi.from_arrays(noisy.signal, noisy.affine, gradients)
+    inside = InMemoryVolumeResource(noisy.brain_mask.astype(np.uint8), noisy.affine)
+    denoised = scan.denoise(method=method, mask=inside).volume.get_array()
+    for shell in gradients.shells:
+        before, after = (
+            np.sqrt(((a - clean.signal)[noisy.brain_mask][:, shell.indices] ** 2).mean())
+            for a in (noisy.signal, denoised)
+        )
+        assert after < (0.95 if shell.b > 2000 and snr == 10 else 0.9) * before, shell.b

@@ -217,3 +217,16 @@ def test_memory_is_the_result_and_a_few_blocks(order):
     code = PEAK.format(order=order)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 1.35  # the image itself was there before: 2.35 of it in all
+
+
+@pytest.mark.parametrize("snr", [None, 20.0])
+def test_equals_scikit_learn_on_the_phantom(snr):
+    from sklearn.linear_model import LinearRegression
+
+    from arcuate.models.phantom import make_phantom, three_shell_gradients
+
+    phantom = make_phantom(three_shell_gradients(n_directions=24), (24, 28, 20), voxel_size=7.0, snr=snr)
+    rows = phantom.signal.reshape(-1, 73)
+    fit = fit_patch2self(rows, phantom.gradients.is_b0)
+    np.testing.assert_array_equal(fit.denoised[:, 0], rows[:, 0])
+    assert_equals_sklearn(rows, phantom.gradients.is_b0, fit, LinearRegression(), range(1, 73, 9))

@@ -186,7 +186,7 @@ def _predictors(gram: np.ndarray, n_vox: int, alpha: float) -> np.ndarray:
     is_constant = scale <= 1e-7 * scale.max()
     scale = np.where(is_constant, 1.0, scale)
     values, vectors = linalg.eigh(np.where(np.outer(~is_constant, ~is_constant), gram / np.outer(scale, scale), 0.0))
-    is_null = values <= 1e-13 * n * max(values[-1], 1e-300)
+    is_null = values <= 4.4e-16 * n * max(values[-1], 1e-300)
     is_determined = is_constant | ((vectors[:, is_null] ** 2).sum(axis=1) > 1e-8)
     if is_determined.any():
         warnings.warn(
