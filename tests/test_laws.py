@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from arcuate.gradients import GradientTable
+from arcuate.models.noddi import fit_noddi
 from arcuate.models.patch2self import fit_patch2self
+from arcuate.models.phantom import add_rician_noise, simulate_rows
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor
 
@@ -101,7 +103,41 @@ def patch2self() -> Subject:
     )
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"tensor": cache(tensor), "patch2self": cache(patch2self)}
+def _noddi(refine: bool) -> Subject:
+    rng = np.random.default_rng(2)
+    gradients = _table(rng, (0, 2), (1000, 30), (2500, 45))
+    n, axes = 61, _unit(rng.normal(size=(61, 3)))
+    truth = np.column_stack([rng.uniform(0.4, 0.7, n), rng.uniform(0.05, 0.4, n), rng.uniform(0.05, 0.3, n)])
+    clean = simulate_rows(gradients, axes, 1.0, *truth.T, 500.0)
+
+    def fit(signals: np.ndarray, table: GradientTable) -> Fields:
+        result = fit_noddi(signals, table, refine=refine)
+        return {
+            "ndi": result.ndi, "odi": result.odi, "fwf": result.fwf, "s0": result.s0, "rmse": result.rmse,
+            "first": result.directions, "status": result.status,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=add_rician_noise(clean, 15.0, rng),
+        fit=fit,
+        clean=clean if refine else None,
+        truth={"ndi": truth[:, 0], "odi": truth[:, 1], "fwf": truth[:, 2], "first": axes, "s0": np.full(n, 500.0)},
+        truth_tolerance=2e-3,
+        scaling=("s0",),
+        axes=("first",),
+        rotation_tolerance=1e-5,
+        order_tolerance=1e-5,
+        scale_tolerance=1e-5 if refine else 1e-9,
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    "tensor": cache(tensor),
+    "patch2self": cache(patch2self),
+    "noddi": cache(lambda: _noddi(refine=False)),
+    "noddi refined": cache(lambda: _noddi(refine=True)),
+}
 
 
 @pytest.fixture(params=SUBJECTS)

@@ -1,0 +1,217 @@
+"""NODDI: neurite density, orientation dispersion and free water of each voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcuate.errors import InputError
+from arcuate.gradients import GradientTable
+from arcuate.models.noddi_axis import prepare_rows, quadrupole_weights
+from arcuate.models.noddi_dictionary import (
+    DOT,
+    FWF,
+    N_MAP,
+    NDI,
+    ODI,
+    RMSE,
+    SIGNAL,
+    NoddiDictionary,
+    make_dictionary,
+)
+from arcuate.models.noddi_refine import NoddiSeries, make_series, refine_voxels
+from arcuate.models.noddi_stages import fit_voxels
+from arcuate.models.status import Status
+from arcuate.numerics.eigen import eigh_3x3
+from arcuate.numerics.nnls import lanes_of
+
+DPAR = 1.7e-3  # mm²/s, along the neurites; 1.3e-3 suits grey matter (Fukutomi 2018)
+DISO = 3.0e-3  # mm²/s, free water at body temperature
+L1, L2 = 0.5, 1e-3  # penalties of the second stage
+ROWS = 8192  # voxels per block
+
+
+@dataclass(frozen=True)
+class NoddiFit:
+    """NODDI of ``n_vox`` voxels; zero where there was nothing to fit."""
+
+    ndi: np.ndarray  # (n_vox,) float, 0..1: share of the tissue that is inside neurites
+    odi: np.ndarray  # (n_vox,) float, 0..1: orientation dispersion, (2/π) arctan(1/κ)
+    fwf: np.ndarray  # (n_vox,) float, 0..1: fraction of free water
+    dot: np.ndarray  # (n_vox,) float, 0..1: fraction of water that does not move; 0 unless ``ex_vivo``
+    directions: np.ndarray  # (n_vox, 3) float, unit vectors in the frame of the gradients, sign without meaning
+    s0: np.ndarray  # (n_vox,) float, unit of the signal
+    rmse: np.ndarray  # (n_vox,) float, root mean square residual over the mean b = 0
+    status: np.ndarray  # (n_vox,) uint8, see Status
+
+    def modulated(self) -> tuple[np.ndarray, np.ndarray]:
+        """NDI and ODI times the tissue fraction 1 - FWF, (n_vox,) each: for averages over regions (Parker 2021)."""
+        return self.ndi * (1 - self.fwf), self.odi * (1 - self.fwf)
+
+
+def fit_noddi(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    dpar: float = DPAR,
+    diso: float = DISO,
+    refine: bool = False,
+    ex_vivo: bool = False,
+    directions: np.ndarray | None = None,
+    as_amico: bool = False,
+) -> NoddiFit:
+    """NODDI of each voxel.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float
+        One row per voxel, b = 0 included, any unit. Values below zero count as zero.
+    gradients : table of the ``n_meas`` volumes; two shells or more and a b = 0
+    dpar, diso : float, mm²/s
+        Diffusivity along the neurites and of free water.
+    refine : bool
+        Go on from the dictionary's answer to the continuous model under Rician noise: NDI, ODI, FWF, s0 and
+        direction at maximum likelihood. Three times slower; removes the steps and the bias of the dictionary.
+    ex_vivo : bool
+        Add a compartment of water that does not move ("dot").
+    directions : (n_vox, 3) float
+        Fibre directions to use; a row of zeros or NaN has none, and the signal decides, as it does by default.
+        With ``refine`` they are the start.
+    as_amico : bool
+        AMICO's rules where ours differ: norms of the atoms at one tabulated direction, ODI of the mean κ. (Ours is
+        the ODI whose Watson distribution has the mean orientation, ⟨P₂⟩, of the neurites in all atoms.)
+
+    Raises
+    ------
+    InputError
+        No b = 0, one shell, directions that do not span the sphere, arrays that do not fit together.
+
+    Notes
+    -----
+    With y the signal over its mean b = 0 and A the atoms of one direction (144 mixtures of Watson-dispersed sticks
+    and their tortuous surroundings, and free water):
+
+    1. min ½|y - Ax|², x >= 0: water (and dot) is removed, the rest cut at zero;
+    2. min ½|y' - A'x|² + λ₁ Σx + ½ λ₂|x|², x >= 0 on the weighted volumes, atoms of unit norm: which atoms;
+    3. min ½|y - Ax|², x >= 0 over those atoms and water: the maps.
+
+    References
+    ----------
+    Zhang et al. 2012, NeuroImage 61:1000; Daducci et al. 2015, NeuroImage 105:32.
+    """
+    signals = _check_signals(signals, gradients)
+    check_noddi_gradients(gradients)
+    _check_diffusivities(dpar, diso)
+    given = None if directions is None else _check_directions(directions, len(signals))
+    dictionary = make_dictionary(gradients, dpar, diso, has_dot=ex_vivo, as_amico=as_amico)
+    weights = _axis_weights(gradients, dictionary, given is not None)
+    series = make_series(np.array([shell.b for shell in gradients.shells]), dpar, diso) if refine else None
+
+    n_vox, lanes = len(signals), lanes_of(len(dictionary.atoms))
+    maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
+    mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
+    for start in range(0, n_vox, ROWS):
+        at = slice(start, min(start + ROWS, n_vox))
+        rows = np.empty((at.stop - start, len(gradients)))
+        tensors = np.empty((len(rows), 6))
+        prepare_rows(
+            signals[at], dictionary.order, dictionary.starts[1], weights, rows, mean_b0[at], tensors, status[at]
+        )
+        axes[at] = _choose_axes(tensors, None if given is None else given[at])
+        fit_voxels(rows, axes[at], dictionary.arrays(), lanes, np.array([L1, L2]), maps[at], status[at])
+        if series is not None:
+            refine_voxels(
+                rows, dictionary.starts, dictionary.directions, _series_arrays(series), ex_vivo,
+                maps[at], axes[at], status[at],
+            )  # fmt: skip
+    axes[(status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)] = 0.0
+    return NoddiFit(
+        ndi=maps[:, NDI].copy(),
+        odi=maps[:, ODI].copy(),
+        fwf=maps[:, FWF].copy(),
+        dot=maps[:, DOT].copy(),
+        directions=axes,
+        s0=maps[:, SIGNAL] * mean_b0,
+        rmse=maps[:, RMSE].copy(),
+        status=status,
+    )
+
+
+def _series_arrays(series: NoddiSeries) -> tuple[np.ndarray, ...]:
+    return series.bvals, series.sticks, series.moments, series.diffusivities
+
+
+def _axis_weights(gradients: GradientTable, dictionary: NoddiDictionary, is_given: bool) -> np.ndarray:
+    """Weights (6, n_meas) of the quadrupole, volumes in the dictionary's order; zero where it cannot be had or used."""
+    try:
+        weights = quadrupole_weights(gradients, dictionary.typical)
+    except InputError:
+        if not is_given:
+            raise
+        weights = np.zeros((6, len(gradients)))
+    return np.ascontiguousarray(weights[:, dictionary.order])
+
+
+def _choose_axes(tensors: np.ndarray, given: np.ndarray | None) -> np.ndarray:
+    """Unit vectors (n_vox, 3): the given ones, and the first axis of the tensor where none is given."""
+    own = eigh_3x3(tensors)[1][:, 0]
+    if given is None:
+        return own
+    lengths = np.linalg.norm(given, axis=1)
+    is_there = np.isfinite(lengths) & (lengths > 0)
+    unit = given / np.where(is_there, lengths, 1.0)[:, None]
+    return np.ascontiguousarray(np.where(is_there[:, None], unit, own))
+
+
+def _check_signals(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
+    signals = np.asarray(signals)
+    if signals.ndim != 2 or signals.shape[1] != len(gradients):
+        raise InputError(
+            f"found signals of shape {signals.shape}; expected (n_vox, {len(gradients)}), one row per voxel and one "
+            "column per volume of the gradient table."
+        )
+    dtype = signals.dtype if signals.dtype in (np.float32, np.float64) else np.float64
+    return np.ascontiguousarray(signals, dtype=dtype)
+
+
+def check_noddi_gradients(gradients: GradientTable) -> None:
+    """Refuses, with an InputError, a scan that NODDI cannot be fitted to."""
+    if not gradients.is_b0.any():
+        raise InputError(
+            f"NODDI divides by the b=0 signal, and no volume has b <= {gradients.b0_threshold:g} s/mm² (lowest "
+            f"{gradients.bvals.min():g}). Raise b0_threshold (--b0-threshold) if the lowest b-value is meant as b=0."
+        )
+    shells = gradients.shells
+    if len(shells) < 2:
+        found = f"one (b={shells[0].b:.0f})" if shells else "none"
+        raise InputError(
+            f"NODDI needs two shells or more to tell density from free water; found {found}. "
+            "A single shell supports the tensor and CSD instead."
+        )
+    n_weighted = sum(len(shell) for shell in shells)
+    if n_weighted < 12:
+        raise InputError(
+            f"NODDI has six unknowns per voxel; found {n_weighted} weighted volumes, expected 12 or more. "
+            "Check that the scan is complete."
+        )
+
+
+def _check_diffusivities(dpar: float, diso: float) -> None:
+    for name, value in (("dpar", dpar), ("diso", diso)):
+        if not 1e-5 <= value <= 1e-2:
+            raise InputError(
+                f"found {name} = {value:g}; expected a diffusivity in mm²/s, such as 1.7e-3 along neurites and 3e-3 "
+                "of free water (1 µm²/ms is 1e-3 mm²/s)."
+            )
+    if diso <= dpar:
+        raise InputError(
+            f"found diso = {diso:g} not above dpar = {dpar:g} mm²/s; free water diffuses faster than water in tissue."
+        )
+
+
+def _check_directions(directions: np.ndarray, n_vox: int) -> np.ndarray:
+    directions = np.asarray(directions, dtype=np.float64)
+    if directions.shape != (n_vox, 3):
+        raise InputError(f"found directions of shape {directions.shape}; expected ({n_vox}, 3), one per voxel.")
+    return directions

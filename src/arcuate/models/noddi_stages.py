@@ -1,0 +1,221 @@
+"""The three stages of NODDI's convex fit, voxel by voxel, on the dictionary's coordinates (Daducci 2015)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from arcuate.models.noddi_dictionary import DOT, FWF, N_DEG, NDI, ODI, RMSE, SIGNAL
+from arcuate.models.status import Status
+from arcuate.numerics.legendre import write_even_legendre
+from arcuate.numerics.nnls import SUM_IN_ANY_ORDER, solve_active_set, solver_scratch
+
+MOST_ACTIVE = 48  # atoms at work together; a handful in practice
+BLOCK = 64  # voxels that share one thread's scratch
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def fit_voxels(rows, directions, dictionary, lanes, penalties, maps, status):  # type: ignore[no-untyped-def]
+    """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order."""
+    n_vox, n_meas = rows.shape
+    basis, atoms = dictionary[2], dictionary[3]
+    n_blocks = (n_vox + BLOCK - 1) // BLOCK
+    for block in prange(n_blocks):
+        n_old, k = basis.shape[0], len(lanes)
+        n_atom = dictionary[6].shape[0] + dictionary[5].shape[0]
+        solver = solver_scratch(lanes, atoms.shape[1], MOST_ACTIVE)
+        room = (
+            np.empty((N_DEG, n_meas)),
+            np.empty((2, n_meas)),  # squared cosines; what is left of the signal without water
+            np.empty((k, k)),  # inner products of the coordinates
+            np.empty((2, k)),  # of the coordinates with the signal, and with what is left of it
+            np.empty((N_DEG, N_DEG)),
+            np.empty((N_DEG, k)),
+            np.empty(n_old),
+            np.empty(n_atom),
+            np.empty((k, n_atom)),
+            np.empty(n_atom, np.int64),
+        )
+        for v in range(block * BLOCK, min(n_vox, (block + 1) * BLOCK)):
+            if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
+                continue
+            if not _fit_one(rows[v], directions[v], dictionary, penalties, solver, room, maps[v]):
+                status[v] = Status.NOT_CONVERGED.value
+
+
+@njit(cache=True, error_model="numpy")
+def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):  # type: ignore[no-untyped-def]
+    """The three stages in one voxel; False if one of them did not converge."""
+    starts, gradient_directions, basis, atoms, unit_atoms, levels = dictionary[:6]
+    legendre, lines, gram, projections, block, image, sums, weights, support_atoms, support = room
+    squares, rest = lines
+    projection, projection_rest = projections
+    k, width = atoms.shape
+    n_tissue = dictionary[6].shape[0]
+    n_atom = n_tissue + levels.shape[0]
+    active, values = solver[0], solver[1]
+    _write_squares(gradient_directions, direction, squares)
+    write_even_legendre(squares, legendre)
+    _write_gram(legendre, starts, basis, block, image, gram, solver[9])
+    _project(legendre, starts, signal, basis, sums, projection, solver[9])
+
+    # 1: how much free water (and dot)
+    m, is_solved = solve_active_set(atoms, gram, projection, 0.0, 0.0, width, solver)
+    rest[:] = signal
+    for a in range(m):
+        if active[a] >= n_tissue:
+            _subtract_levels(values[a], levels[active[a] - n_tissue], starts, rest)
+    np.maximum(rest, 0.0, rest)
+
+    # 2: which tissue, on the weighted volumes
+    _project(legendre, starts, rest, basis, sums, projection_rest, solver[9])
+    m, is_sparse_solved = solve_active_set(unit_atoms, gram, projection_rest, penalties[0], penalties[1], width, solver)
+
+    # 3: the weights of that tissue, water and dot, without penalty
+    n_support = m + n_atom - n_tissue
+    support[:m] = active[:m]
+    support[m:n_support] = np.arange(n_tissue, n_atom)
+    for c in range(k):
+        for a in range(n_support):
+            support_atoms[c, a] = atoms[c, support[a]]
+    m, is_last_solved = solve_active_set(support_atoms, gram, projection, 0.0, 0.0, n_support, solver)
+    weights[:] = 0.0
+    for a in range(m):
+        weights[support[active[a]]] = values[a]
+    _write_maps(weights, n_tissue, dictionary[6], dictionary[7], dictionary[8], dictionary[9], maps)
+    maps[RMSE] = _root_mean_square(signal, support_atoms, projection, m, solver)
+    return is_solved and is_sparse_solved and is_last_solved
+
+
+@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _write_squares(gradient_directions, direction, squares):  # type: ignore[no-untyped-def]
+    """Squared cosines of gradients and fibre."""
+    x, y, z = gradient_directions
+    for i in range(squares.shape[0]):
+        cosine = x[i] * direction[0] + y[i] * direction[1] + z[i] * direction[2]
+        squares[i] = cosine * cosine
+
+
+@njit(cache=True)
+def _subtract_levels(weight, levels, starts, rest):  # type: ignore[no-untyped-def]
+    """Removes a compartment that is the same in every direction of a shell."""
+    for s in range(levels.shape[0]):
+        rest[starts[s] : starts[s + 1]] -= weight * levels[s]
+
+
+@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _dot_4(a, b, c, d, e):  # type: ignore[no-untyped-def]
+    """Inner products of four rows with a fifth: four sums at once hide the latency of each."""
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(e.shape[0]):
+        t0 += a[i] * e[i]
+        t1 += b[i] * e[i]
+        t2 += c[i] * e[i]
+        t3 += d[i] * e[i]
+    return t0, t1, t2, t3
+
+
+@njit(cache=True)
+def _dots(rows, begin, end, other, sums):  # type: ignore[no-untyped-def]
+    """Inner products of N_DEG = 7 rows, from ``begin`` to ``end``, with another; the middle row is taken twice.
+
+    The rows are cut one by one: a slice of the matrix would lose the knowledge that they are contiguous.
+    """
+    r3 = rows[3, begin:end]
+    sums[0], sums[1], sums[2], sums[3] = _dot_4(rows[0, begin:end], rows[1, begin:end], rows[2, begin:end], r3, other)
+    _, sums[4], sums[5], sums[6] = _dot_4(r3, rows[4, begin:end], rows[5, begin:end], rows[6, begin:end], other)
+
+
+@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _write_gram(legendre, starts, basis, block, image, gram, lanes):  # type: ignore[no-untyped-def]
+    """Inner products of the k coordinates: Bᵀ (PᵀP) B, shell by shell."""
+    for a in range(len(lanes)):
+        value = starts[1] * basis[0, a]
+        for b in range(len(lanes)):
+            gram[a, b] = value * basis[0, b]
+    for s in range(starts.shape[0] - 2):
+        begin, end, first = starts[s + 1], starts[s + 2], 1 + s * N_DEG
+        for j in range(N_DEG):
+            _dots(legendre, begin, end, legendre[j, begin:end], block[j])
+        for j in range(N_DEG):
+            for b in range(len(lanes)):
+                image[j, b] = 0.0
+            for i in range(N_DEG):
+                weight = block[j, i]
+                for b in range(len(lanes)):
+                    image[j, b] += weight * basis[first + i, b]
+        for a in range(len(lanes)):
+            for j in range(N_DEG):
+                weight = basis[first + j, a]
+                for b in range(len(lanes)):
+                    gram[a, b] += weight * image[j, b]
+
+
+@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _project(legendre, starts, signal, basis, sums, projection, lanes):  # type: ignore[no-untyped-def]
+    """Inner products of the k coordinates with the signal."""
+    sums[0] = np.sum(signal[: starts[1]])
+    for s in range(starts.shape[0] - 2):
+        begin, end = starts[s + 1], starts[s + 2]
+        _dots(legendre, begin, end, signal[begin:end], sums[1 + s * N_DEG : 1 + (s + 1) * N_DEG])
+    for a in range(len(lanes)):
+        projection[a] = 0.0
+    for c in range(basis.shape[0]):
+        value = sums[c]
+        for a in range(len(lanes)):
+            projection[a] += value * basis[c, a]
+
+
+@njit(cache=True, error_model="numpy")
+def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps):  # type: ignore[no-untyped-def]
+    """Maps from the weights of the atoms; a voxel without tissue has NDI 0 and ODI 1."""
+    tissue, inside, concentration, moment = 0.0, 0.0, 0.0, 0.0
+    for j in range(n_tissue):
+        tissue += weights[j]
+        inside += weights[j] * ndi[j]
+        concentration += weights[j] * kappa[j]
+        moment += weights[j] * ndi[j] * second_moment[j]
+    total = tissue
+    for j in range(n_tissue, weights.shape[0]):
+        total += weights[j]
+    maps[NDI], maps[ODI] = 0.0, 1.0
+    if tissue > 0.0:
+        maps[NDI] = min(1.0, inside / tissue)
+        if moment_nodes.shape[0] > 0:
+            maps[ODI] = _odi_of_moment(moment / inside, moment_nodes)
+        else:
+            maps[ODI] = 2 / np.pi * np.arctan2(1.0, concentration / tissue)
+    maps[FWF] = weights[-1] / total if total > 0.0 else 0.0
+    maps[DOT] = weights[-2] / total if weights.shape[0] > n_tissue + 1 and total > 0.0 else 0.0
+    maps[SIGNAL] = total
+
+
+@njit(cache=True)
+def _odi_of_moment(moment, nodes):  # type: ignore[no-untyped-def]
+    """ODI whose Watson distribution has this mean of P_2; ``nodes`` are those means at evenly spaced ODI, falling."""
+    low, high = 0, nodes.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if nodes[middle] >= moment:
+            low = middle
+        else:
+            high = middle
+    share = (nodes[low] - moment) / (nodes[low] - nodes[high])
+    return min(1.0, max(0.0, (low + share) / (nodes.shape[0] - 1)))
+
+
+@njit(cache=True)
+def _root_mean_square(signal, atoms, projection, m, scratch):  # type: ignore[no-untyped-def]
+    """Root mean square of what the fit leaves of the signal, from the inner products alone."""
+    active, values, images = scratch[0], scratch[1], scratch[5]
+    n_meas = signal.shape[0]
+    total = 0.0
+    for i in range(n_meas):
+        total += signal[i] * signal[i]
+    for a in range(m):
+        for c in range(projection.shape[0]):
+            change = -2 * projection[c]
+            for b in range(m):
+                change += values[b] * images[b, c]
+            total += values[a] * atoms[c, active[a]] * change
+    return np.sqrt(max(total, 0.0) / n_meas)
