@@ -9,6 +9,7 @@ from arcuate.study.bids import SCANNER_FRAME
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
+    from arcuate.noddi import Noddi
     from arcuate.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
@@ -64,3 +65,17 @@ def peak_facts(n_peaks: int, relative_peak_threshold: float, min_separation_angl
         "RelativePeakThreshold": relative_peak_threshold,
         "MinSeparationAngle": min_separation_angle,
     }
+
+
+def noddi_maps(noddi: Noddi) -> list[Map]:
+    """icvf (NDI), odi, isovf (FWF), direction, rmse, s0, and dot where it was fitted."""
+    own: dict[str, dict[str, Any]] = {
+        "icvf": {"Units": "1", "Description": "neurite density index: share of the tissue inside neurites"},
+        "odi": {"Units": "1", "Description": "orientation dispersion index, (2/pi) arctan(1/kappa)"},
+        "isovf": {"Units": "1", "Description": "free water fraction"},
+        "direction": {"Order": "x y z, unit length", "ReferenceFrame": SCANNER_FRAME},
+        "rmse": {"Units": "1", "Description": "root mean square residual over the mean b=0 signal"},
+        "s0": {"Units": "arbitrary", "Description": "fitted signal at b=0"},
+        "dot": {"Units": "1", "Description": "fraction of water that does not move"},
+    }
+    return [Map(name, volume, own[name]) for name, volume in noddi.get_maps().items()]

@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, input_facts, write_json, write_map
-from arcuate.study.maps import Map, tensor_maps
+from arcuate.study.maps import Map, noddi_maps, tensor_maps
 from arcuate.study.stages import Listener, Stage, StageLog
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
+    from arcuate.noddi import Noddi
     from arcuate.resource import VolumeResource
 
-STEPS = ("denoise", "mask", "dti", "response", "fod", "peaks")
+STEPS = ("denoise", "mask", "dti", "noddi", "response", "fod", "peaks")
 
 DENOISE_METHODS = ("patch2self", "mppca", "none")
 
@@ -74,6 +75,7 @@ class SubjectResult:
     denoised: Dwi | None = None
     mask: VolumeResource | None = None
     dti: Dti | None = None
+    noddi: Noddi | None = None
     response: Response | None = None
     fods: Fods | None = None
     peaks: tuple[VolumeResource, VolumeResource] | None = None
@@ -147,6 +149,7 @@ def run_subject(
     else:
         stage("mask", _mask)
     stage("dti", _dti)
+    stage("noddi", _noddi)
     stage("response", _response)
     if run.response is not None:
         stage("fod", _fod)
@@ -194,6 +197,14 @@ def _dti(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) ->
     run.dti = dti
     run.facts["dti"] = dti.parameters
     now.facts = {"voxels": dti.parameters["VoxelsByStatus"]}
+
+
+def _noddi(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    noddi = (run.denoised or run.scan).estimate_noddi(run.mask)
+    writer.maps("noddi", noddi_maps(noddi), noddi.parameters)
+    run.noddi = noddi
+    run.facts["noddi"] = noddi.parameters
+    now.facts = {"voxels": noddi.parameters["VoxelsByStatus"]}
 
 
 def _response(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:

@@ -1,0 +1,85 @@
+"""``arcuate noddi``: neurite density, orientation dispersion, free water and fibre directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.noddi import Noddi
+
+
+@click.command()
+@scan_options
+@mask_option
+@out_option("Folder for icvf (NDI), odi, isovf (FWF), direction, rmse, s0 (.nii.gz each, with a .json beside it).")
+@click.option(
+    "--dpar",
+    type=float,
+    default=default_of(Noddi.estimate_noddi, "dpar"),
+    show_default=True,
+    help="mm²/s, diffusivity along neurites; 1.3e-3 suits grey matter.",
+)
+@click.option(
+    "--diso",
+    type=float,
+    default=default_of(Noddi.estimate_noddi, "diso"),
+    show_default=True,
+    help="mm²/s, diffusivity of free water.",
+)
+@click.option(
+    "--refine/--no-refine",
+    default=default_of(Noddi.estimate_noddi, "refine"),
+    show_default=True,
+    help="Continuous fit under Rician noise: more accurate, three times slower.",
+)
+@click.option(
+    "--ex-vivo/--in-vivo",
+    default=default_of(Noddi.estimate_noddi, "ex_vivo"),
+    show_default=True,
+    help="Add a compartment of water that does not move.",
+)
+@click.option("--directions", type=PATH, help="Fibre directions to use, x y z per voxel in the scanner frame.")
+@click.option(
+    "--as-amico",
+    is_flag=True,
+    default=default_of(Noddi.estimate_noddi, "as_amico"),
+    help="AMICO's rules for the norm of the atoms and for ODI.",
+)
+def noddi(
+    scan: ScanFiles,
+    mask: Path | None,
+    out: Path,
+    dpar: float,
+    diso: float,
+    refine: bool,
+    ex_vivo: bool,
+    directions: Path | None,
+    as_amico: bool,
+) -> None:
+    """NODDI of DWI: neurite density, orientation dispersion and free water.
+
+    Needs two shells or more. Directions are in the scanner's frame (x to the right, y to the front, z up).
+    """
+    from arcuate.io import NiftiVolumeResource
+    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.maps import noddi_maps
+
+    result = Noddi.estimate_noddi(
+        scan.read(),
+        read_mask(mask),
+        dpar=dpar,
+        diso=diso,
+        refine=refine,
+        ex_vivo=ex_vivo,
+        directions=NiftiVolumeResource(directions) if directions else None,
+        as_amico=as_amico,
+    )
+    others = {role: path for role, path in {"mask": mask, "directions": directions}.items() if path}
+    facts = {**result.parameters, "Inputs": input_facts(scan.inputs | others)}
+    for image in noddi_maps(result):
+        write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
+    shells = ", ".join(f"{b:.0f}" for b in facts["Shells"])
+    click.echo(f"{out}: NODDI from the shells {shells}; voxels: {counts}")

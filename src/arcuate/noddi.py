@@ -1,0 +1,222 @@
+"""The NODDI step: a scan in; neurite density, orientation dispersion, free water and fibre directions out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arcuate.cache import cacheable
+from arcuate.errors import InputError
+from arcuate.io import NiftiVolumeResource
+from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
+from arcuate.models.status import Status, count_status
+from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.voxels import check_mask, masked_blocks, scatter
+
+if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
+
+ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
+
+
+@dataclass(frozen=True, eq=False)
+class Noddi:
+    """NODDI of a scan.
+
+    Parameters
+    ----------
+    volume : (x, y, z, 3) float32
+        NDI, ODI, FWF, each 0..1; 0 where nothing was fitted.
+    directions : (x, y, z, 3) float32
+        Unit vectors along the fibres, scanner frame, sign without meaning; 0 where nothing was fitted.
+    rmse : (x, y, z) float32
+        Root mean square of what the fit leaves, over the mean b = 0; None for maps read from a file.
+    s0 : (x, y, z) float32, unit of the signal
+        Fitted signal without diffusion weighting; None for maps read from a file.
+    dot : (x, y, z) float32
+        Fraction of water that does not move; None unless ``ex_vivo``.
+    status : (x, y, z) uint8
+        What became of each voxel, see :class:`arcuate.models.status.Status`; None for maps read from a file.
+    parameters
+        How the maps were fitted, and how many voxels ended how; empty for maps read from a file.
+
+    Examples
+    --------
+    >>> noddi = dwi.estimate_noddi(mask=mask)
+    >>> noddi.ndi.get_array()
+    >>> noddi.save("noddi.nii.gz")  # and noddi_directions.nii.gz
+    """
+
+    volume: VolumeResource
+    directions: VolumeResource
+    rmse: VolumeResource | None = None
+    s0: VolumeResource | None = None
+    dot: VolumeResource | None = None
+    status: VolumeResource | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    @cacheable(version=1, outputs={"volume": "estimate_noddi"})
+    def estimate_noddi(
+        dwi: Dwi,
+        mask: VolumeResource | None = None,
+        *,
+        dpar: float = DPAR,
+        diso: float = DISO,
+        refine: bool = False,
+        ex_vivo: bool = False,
+        directions: VolumeResource | None = None,
+        as_amico: bool = False,
+    ) -> Noddi:
+        """NODDI of the voxels in the mask.
+
+        Parameters
+        ----------
+        dwi : Dwi
+            Two shells or more, and a b = 0.
+        mask : (x, y, z), on the grid of the scan; every voxel without it
+        dpar, diso : float, mm²/s
+            Diffusivity along the neurites (1.3e-3 suits grey matter) and of free water.
+        refine : bool
+            Continuous fit under Rician noise from the dictionary's answer: the most accurate, three times slower.
+        ex_vivo : bool
+            Add a compartment of water that does not move.
+        directions : (x, y, z, 3), scanner frame
+            Fibre directions to use instead of the signal's own; zeros or NaN: none there.
+        as_amico : bool
+            AMICO's rules where they differ, see :func:`arcuate.models.noddi.fit_noddi`.
+
+        Raises
+        ------
+        InputError
+            One shell only, no b = 0, a mask or directions that do not fit the scan, or a scan in which every voxel
+            comes out as free water.
+        """
+        gradients = dwi.gradients
+        check_noddi_gradients(gradients)
+        inside = check_mask(dwi.volume, mask)
+        given = None if directions is None else _rows_of(directions, inside)
+        n_vox = int(inside.sum())
+        maps = {name: np.empty(n_vox, np.float32) for name in ("ndi", "odi", "fwf", "dot", "rmse", "s0")}
+        axes, status = np.empty((n_vox, 3), np.float32), np.empty(n_vox, np.uint8)
+        for place, rows in masked_blocks(dwi.volume.get_array(), inside):
+            fit = fit_noddi(
+                rows, gradients, dpar=dpar, diso=diso, refine=refine, ex_vivo=ex_vivo,
+                directions=None if given is None else given[place], as_amico=as_amico,
+            )  # fmt: skip
+            for name, values in maps.items():
+                values[place] = getattr(fit, name)
+            axes[place], status[place] = fit.directions, fit.status
+        _refuse_water_everywhere(maps["fwf"], status)
+        parameters = {
+            "Model": "NODDI (Watson)",
+            "Fit": "maximum likelihood, Rician noise" if refine else "convex, dictionary of 144 atoms",
+            "ParallelDiffusivity": dpar,
+            "IsotropicDiffusivity": diso,
+            "Refined": refine,
+            "ExVivo": ex_vivo,
+            "DirectionsGiven": directions is not None,
+            "AmicoRules": as_amico,
+            "B0Threshold": gradients.b0_threshold,
+            "Shells": [round(shell.b, 1) for shell in gradients.shells],
+            "VoxelsByStatus": count_status(status),
+        }
+        like = dwi.volume
+        three = np.stack([maps["ndi"], maps["odi"], maps["fwf"]], axis=1)
+        return Noddi(
+            volume=_volume(scatter(three, inside), like),
+            directions=_volume(scatter(axes, inside), like),
+            rmse=_volume(scatter(maps["rmse"], inside), like),
+            s0=_volume(scatter(maps["s0"], inside), like),
+            dot=_volume(scatter(maps["dot"], inside), like) if ex_vivo else None,
+            status=_volume(scatter(status, inside, np.uint8), like),
+            parameters=parameters,
+        )
+
+    @property
+    def ndi(self) -> InMemoryVolumeResource:
+        """Neurite density index, (x, y, z) float32: share of the tissue that is inside neurites."""
+        return self._map(0)
+
+    @property
+    def odi(self) -> InMemoryVolumeResource:
+        """Orientation dispersion index, (x, y, z) float32: 0 parallel, 1 in all directions alike."""
+        return self._map(1)
+
+    @property
+    def fwf(self) -> InMemoryVolumeResource:
+        """Free water fraction, (x, y, z) float32."""
+        return self._map(2)
+
+    def get_modulated_ndi_odi(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """NDI and ODI times the tissue fraction 1 - FWF, (x, y, z) float32 each.
+
+        The mean of a modulated map over a region, divided by the region's mean tissue fraction, is the mean over
+        the region's tissue: voxels that are mostly water no longer count as much as the others (Parker 2021).
+        """
+        ndi, odi, fwf = np.moveaxis(self.volume.get_array(), -1, 0)
+        return _volume(ndi * (1 - fwf), self.volume), _volume(odi * (1 - fwf), self.volume)
+
+    def get_maps(self) -> dict[str, VolumeResource]:
+        """The maps by their names in files: icvf (NDI), odi, isovf (FWF), direction, and those of the fit."""
+        more = {"rmse": self.rmse, "s0": self.s0, "dot": self.dot}
+        maps: dict[str, VolumeResource] = {"icvf": self.ndi, "odi": self.odi, "isovf": self.fwf}
+        maps["direction"] = self.directions
+        return maps | {name: volume for name, volume in more.items() if volume is not None}
+
+    def save(self, path: str | os.PathLike[str]) -> Noddi:
+        """Write NDI, ODI, FWF to ``path`` and the directions beside it; the same object, backed by those files.
+
+        ``noddi.nii.gz`` has its directions in ``noddi_directions.nii.gz``.
+        """
+        return Noddi(
+            NiftiVolumeResource.save(self.volume, path),
+            NiftiVolumeResource.save(self.directions, directions_path(path)),
+            self.rmse, self.s0, self.dot, self.status, self.parameters,
+        )  # fmt: skip
+
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> Noddi:
+        """What :meth:`save` wrote to ``path``."""
+        return Noddi(NiftiVolumeResource(Path(path)), NiftiVolumeResource(directions_path(path)))
+
+    def _map(self, k: int) -> InMemoryVolumeResource:
+        return _volume(np.ascontiguousarray(self.volume.get_array()[..., k].T).T, self.volume)
+
+
+def directions_path(path: str | os.PathLike[str]) -> Path:
+    """File of the directions that belong to the maps in ``path``."""
+    path = Path(path)
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    return path.with_name(f"{stem}_directions{path.name[len(stem) :] or '.nii.gz'}")
+
+
+def _rows_of(directions: VolumeResource, inside: np.ndarray) -> np.ndarray:
+    """Directions (n_vox, 3) of the voxels inside."""
+    shape = tuple(directions.shape)
+    if shape != (*inside.shape, 3):
+        raise InputError(
+            f"found directions of shape {shape}; expected {(*inside.shape, 3)}: x y z of one direction per voxel of "
+            "the scan, in the scanner frame."
+        )
+    array = np.asarray(directions.get_array())
+    return np.concatenate([rows for _, rows in masked_blocks(array, inside)]).astype(np.float64)
+
+
+def _refuse_water_everywhere(fwf: np.ndarray, status: np.ndarray) -> None:
+    """A scan of nothing but water is one whose b-values or volumes are wrong."""
+    fitted = fwf[~np.isin(status, (Status.NO_SIGNAL, Status.NOT_FINITE))]
+    if len(fitted) >= ENOUGH_TO_JUDGE and np.all(fitted > 0.9999):
+        raise InputError(
+            f"every one of the {len(fitted)} voxels comes out as free water (FWF = 1): the signal falls off with b at "
+            "least as fast as in water. Check the unit of the b-values (s/mm²), that volumes and b-values are in the "
+            "same order, and that the mask is not on a ventricle."
+        )
+
+
+def _volume(array: np.ndarray, like: VolumeResource) -> InMemoryVolumeResource:
+    return InMemoryVolumeResource(array, like.get_affine(), like.get_metadata())

@@ -1,0 +1,182 @@
+"""The NODDI step: scans to maps, files, the command line, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from arcuate.cli import main
+from arcuate.dwi import Dwi
+from arcuate.errors import InputError
+from arcuate.gradients import GradientTable
+from arcuate.models.noddi import fit_noddi
+from arcuate.models.phantom import add_rician_noise, simulate_rows, spread_directions
+from arcuate.models.status import Status
+from arcuate.noddi import Noddi
+from arcuate.resource import InMemoryVolumeResource
+
+AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.9, 0.4, -20], [0, -0.4, 1.9, -30], [0, 0, 0, 1]])
+SHAPE = (5, 4, 3)
+
+
+def _table(*shells: float, n_b0: int = 2) -> GradientTable:
+    directions = np.concatenate([np.zeros((n_b0, 3)), *(spread_directions(24, seed=k) for k in range(len(shells)))])
+    return GradientTable(np.r_[np.zeros(n_b0), np.repeat(shells, 24)], directions)
+
+
+def _scan(gradients: GradientTable | None = None, fwf: float | None = None) -> tuple[Dwi, np.ndarray, np.ndarray]:
+    """A scan at SNR 100, its NDI ODI FWF (x, y, z, 3) and directions (x, y, z, 3)."""
+    gradients = gradients or _table(1000.0, 2500.0)
+    rng, n = np.random.default_rng(0), int(np.prod(SHAPE))
+    axes = rng.normal(size=(n, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    water = rng.uniform(0, 0.3, n) if fwf is None else np.full(n, fwf)
+    truth = np.column_stack([rng.uniform(0.4, 0.7, n), rng.uniform(0.05, 0.4, n), water])
+    signals = simulate_rows(gradients, axes, 1.0, *truth.T, 600.0)
+    noisy = add_rician_noise(signals, 6.0, rng).astype(np.float32).reshape(*SHAPE, -1)
+    return Dwi.from_arrays(noisy, AFFINE, gradients), truth.reshape(*SHAPE, 3), axes.reshape(*SHAPE, 3)
+
+
+def _mask() -> InMemoryVolumeResource:
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[1:4, 1:, :2] = 1
+    return InMemoryVolumeResource(inside, AFFINE)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_maps_have_the_shapes_frames_and_values_of_what_made_the_scan(refine):
+    scan, truth, axes = _scan()
+    noddi = scan.estimate_noddi(refine=refine)
+    for k, volume in enumerate((noddi.ndi, noddi.odi, noddi.fwf)):
+        assert volume.shape == SHAPE
+        assert volume.get_array().dtype == np.float32
+        assert np.abs(volume.get_array() - truth[..., k]).mean() < 0.03
+        np.testing.assert_array_equal(volume.get_affine(), AFFINE)
+    assert noddi.volume.shape == noddi.directions.shape == (*SHAPE, 3)
+    assert np.median(np.abs(np.sum(noddi.directions.get_array() * axes, axis=-1))) > 0.999
+    assert noddi.parameters["VoxelsByStatus"] == {"fitted": 60}
+    assert noddi.parameters["Refined"] is refine
+
+
+def test_mask_limits_the_fit_and_leaves_zeros_outside():
+    scan, _, _ = _scan()
+    everywhere, limited = scan.estimate_noddi(), scan.estimate_noddi(_mask())
+    inside = _mask().get_array() > 0
+    np.testing.assert_array_equal(limited.volume.get_array()[inside], everywhere.volume.get_array()[inside])
+    for volume in (limited.volume, limited.directions, limited.rmse, limited.status, limited.s0):
+        assert not np.any(volume.get_array()[~inside])
+    assert np.all(limited.status.get_array()[inside] == Status.FITTED)
+
+
+def test_step_gives_what_the_model_gives_on_the_same_rows():
+    scan, _, _ = _scan()
+    fit = fit_noddi(scan.volume.get_array().reshape(-1, len(scan.gradients)), scan.gradients)
+    noddi = scan.estimate_noddi()
+    np.testing.assert_array_equal(noddi.ndi.get_array().ravel(), fit.ndi.astype(np.float32))
+    np.testing.assert_array_equal(noddi.rmse.get_array().ravel(), fit.rmse.astype(np.float32))
+
+
+def test_inputs_are_unchanged_and_modulated_maps_are_products():
+    scan, _, _ = _scan()
+    before = scan.volume.get_array().copy()
+    noddi = scan.estimate_noddi()
+    np.testing.assert_array_equal(scan.volume.get_array(), before)
+    ndi, odi = noddi.get_modulated_ndi_odi()
+    tissue = 1 - noddi.fwf.get_array()
+    np.testing.assert_array_equal(ndi.get_array(), noddi.ndi.get_array() * tissue)
+    np.testing.assert_array_equal(odi.get_array(), noddi.odi.get_array() * tissue)
+
+
+def test_saved_maps_come_back_from_two_files(tmp_path):
+    noddi = _scan()[0].estimate_noddi()
+    saved = noddi.save(tmp_path / "noddi.nii.gz")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["noddi.nii.gz", "noddi_directions.nii.gz"]
+    for back in (saved, Noddi.open(tmp_path / "noddi.nii.gz")):
+        np.testing.assert_array_equal(back.volume.get_array(), noddi.volume.get_array())
+        np.testing.assert_array_equal(back.directions.get_array(), noddi.directions.get_array())
+        np.testing.assert_array_equal(back.odi.get_array(), noddi.odi.get_array())
+    assert saved is not noddi
+    assert saved.parameters == noddi.parameters
+
+
+def test_given_directions_are_used(tmp_path):
+    scan, _, axes = _scan()
+    given = InMemoryVolumeResource(axes.astype(np.float32), AFFINE)
+    noddi = scan.estimate_noddi(directions=given)
+    np.testing.assert_allclose(noddi.directions.get_array(), axes, atol=1e-6)
+    assert noddi.parameters["DirectionsGiven"]
+    with pytest.raises(InputError, match=r"expected \(5, 4, 3, 3\)"):
+        scan.estimate_noddi(directions=_mask())
+
+
+def test_ex_vivo_adds_a_map():
+    scan, _, _ = _scan()
+    assert scan.estimate_noddi().dot is None
+    noddi = scan.estimate_noddi(ex_vivo=True)
+    assert noddi.dot.get_array().mean() < 0.05
+    assert "dot" in noddi.get_maps()
+
+
+# --- refusals
+
+
+def test_one_shell_no_b0_and_an_empty_mask_are_refused():
+    with pytest.raises(InputError, match="two shells"):
+        _scan(_table(1000.0))[0].estimate_noddi()
+    with pytest.raises(InputError, match="b0_threshold"):
+        _scan(_table(1000.0, 2000.0, n_b0=0))[0].estimate_noddi()
+    with pytest.raises(InputError, match="mask is empty"):
+        _scan()[0].estimate_noddi(InMemoryVolumeResource(np.zeros(SHAPE, np.uint8), AFFINE))
+
+
+def test_water_everywhere_is_an_error_that_says_what_to_check():
+    gradients = _table(1000.0, 2500.0)
+    signals = 500 * np.exp(-gradients.bvals * 4e-3) * np.ones((*SHAPE, 1))
+    wrong = Dwi.from_arrays(signals.astype(np.float32), AFFINE, gradients)
+    with pytest.raises(InputError, match=r"60 voxels.*FWF = 1.*unit of the b-values"):
+        wrong.estimate_noddi()
+
+
+# --- the command line
+
+
+def _run(*argv: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(argv))
+    return int(stop.value.code)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    _scan()[0].save(tmp_path, "scan")
+    return tmp_path
+
+
+def test_command_writes_maps_and_sidecars(files, capsys):
+    assert _run("noddi", str(files / "scan.nii.gz"), "--out", str(files / "maps"), "--refine") == 0
+    names = {p.name for p in (files / "maps").iterdir()}
+    assert names == {
+        f"{m}.{e}" for m in ("icvf", "odi", "isovf", "direction", "rmse", "s0") for e in ("nii.gz", "json")
+    }
+    expected = _scan()[0].estimate_noddi(refine=True)
+    np.testing.assert_allclose(
+        nib.load(files / "maps" / "icvf.nii.gz").get_fdata(), expected.ndi.get_array(), atol=1e-6
+    )
+    facts = json.loads((files / "maps" / "odi.json").read_text())
+    assert facts["ParallelDiffusivity"] == 1.7e-3
+    assert facts["Refined"] is True
+    assert facts["VoxelsByStatus"] == {"fitted": 60}
+    assert set(facts["Inputs"]) == {"dwi", "bval", "bvec"}
+    assert "shells 1000, 2500" in capsys.readouterr().out
+
+
+def test_command_refuses_one_shell_in_one_line(tmp_path, capsys):
+    _scan(_table(1000.0))[0].save(tmp_path, "scan")
+    assert _run("noddi", str(tmp_path / "scan.nii.gz"), "--out", str(tmp_path / "maps")) == 2
+    error = capsys.readouterr().err
+    assert "two shells" in error
+    assert error.strip().count("\n") == 0
