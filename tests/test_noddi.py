@@ -18,6 +18,8 @@ from arcuate.models.phantom import add_rician_noise, simulate_rows, spread_direc
 from arcuate.models.status import Status
 from arcuate.noddi import Noddi
 from arcuate.resource import InMemoryVolumeResource
+from arcuate.study.bids import Derivatives
+from arcuate.study.pipeline import Settings, run_subject
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.9, 0.4, -20], [0, -0.4, 1.9, -30], [0, 0, 0, 1]])
 SHAPE = (5, 4, 3)
@@ -139,6 +141,37 @@ def test_water_everywhere_is_an_error_that_says_what_to_check():
     wrong = Dwi.from_arrays(signals.astype(np.float32), AFFINE, gradients)
     with pytest.raises(InputError, match=r"60 voxels.*FWF = 1.*unit of the b-values"):
         wrong.estimate_noddi()
+
+
+# --- a stage of a run
+
+
+class Willing(Settings):
+    """Settings that name a step without insisting on it."""
+
+    def insists_on(self, step: str) -> bool:
+        return False
+
+
+def test_a_run_writes_the_maps_under_their_bids_names(tmp_path):
+    names = Derivatives(tmp_path, "sub-01")
+    run = run_subject(_scan()[0], names, inputs={}, mask=_mask(), settings=Settings(steps=("noddi",)))
+    for param in ("icvf", "odi", "isovf", "direction"):
+        path = tmp_path / "sub-01" / "dwi" / f"sub-01_model-noddi_param-{param}_dwimap.nii.gz"
+        assert path.exists()
+        assert (
+            json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["Model"] == "NODDI (Watson)"
+        )
+    assert run.log["noddi"].facts["voxels"] == {"fitted": 18}
+
+
+def test_a_run_on_one_shell_leaves_it_out_and_says_why(tmp_path):
+    scan, names = _scan(_table(1000.0))[0], Derivatives(tmp_path, "sub-01")
+    run = run_subject(scan, names, inputs={}, mask=_mask(), settings=Willing(steps=("noddi",)))
+    assert "two shells" in run.log["noddi"].skipped
+    assert not list(tmp_path.rglob("*noddi*"))
+    with pytest.raises(InputError, match="two shells"):
+        run_subject(scan, names, inputs={}, mask=_mask(), settings=Settings(steps=("noddi",)))
 
 
 # --- the command line

@@ -202,6 +202,12 @@ def _denoising(context: Context) -> Any:
     ]
 
 
+def _noddi(context: Context) -> Any:
+    from arcuate.noddi import Noddi
+
+    return Noddi.estimate_noddi(context.scan, context.mask)
+
+
 def _response(context: Context) -> Any:
     from arcuate.csd import estimate_response_function
 
@@ -236,6 +242,7 @@ STEPS: dict[str, Run] = {
     "brain_mask": _brain,
     "Dti.estimate_dti": _dti,
     "run_denoising": _denoising,
+    "Noddi.estimate_noddi": _noddi,
     "estimate_response_function": _response,
     "estimate_fods": _fods,
     "compute_csd_peaks": _peaks,
