@@ -60,7 +60,7 @@ class Noddi:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    @cacheable(version=1, outputs={"volume": "estimate_noddi"})
+    @cacheable(version=1, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
     def estimate_noddi(
         dwi: Dwi,
         mask: VolumeResource | None = None,

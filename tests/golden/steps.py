@@ -86,7 +86,7 @@ def arrays_of(value: Any, part: str = "result") -> Iterator[tuple[str, np.ndarra
             yield from arrays_of(item, f"{part}.{i}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            if isinstance(item, VolumeResource | np.ndarray):
+            if isinstance(item, VolumeResource | np.ndarray) or dataclasses.is_dataclass(item):
                 yield from arrays_of(item, f"{part}.{key}")
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
@@ -103,6 +103,8 @@ def thinned(array: np.ndarray) -> np.ndarray:
 
 def differences(found: dict[str, np.ndarray], kept: dict[str, np.ndarray]) -> list[str]:
     """What moved, one line per array; empty if nothing did. ``kept`` holds thinned arrays."""
+    if not found:
+        return ["there are no numbers in the result"]
     lines = [f"{part} is gone" for part in kept.keys() - found.keys()]
     lines += [f"{part} is new" for part in found.keys() - kept.keys()]
     for part in sorted(found.keys() & kept.keys()):
@@ -238,12 +240,34 @@ def _fibre_response() -> Any:
     return tensor_response(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, 2500.0, lmax=6)
 
 
+def _peaks_of_fods(context: Context) -> Any:
+    from arcuate.csd import find_fod_peaks
+
+    rng = np.random.default_rng(3)
+    coefs = rng.normal(size=(6, 6, 6, 28)) * np.repeat([0.3, 0.15, 0.1, 0.05], [1, 5, 9, 13])
+    coefs[..., 0] = 0.4
+    volume = InMemoryVolumeResource(np.asfortranarray(coefs.astype(np.float32)))
+    return find_fod_peaks(volume, n_peaks=3)
+
+
+def _residuals(context: Context) -> Any:
+    from arcuate.denoise import shell_residuals
+
+    scan = context.scan
+    smooth = np.asarray(scan.volume.get_array()).copy(order="F")
+    smooth[1:] = 0.5 * (smooth[1:] + smooth[:-1])
+    after = Dwi(InMemoryVolumeResource(smooth, scan.volume.get_affine()), scan.bval, scan.bvec)
+    return shell_residuals(scan, after, context.mask)
+
+
 STEPS: dict[str, Run] = {
     "brain_mask": _brain,
     "Dti.estimate_dti": _dti,
     "run_denoising": _denoising,
+    "shell_residuals": _residuals,
     "Noddi.estimate_noddi": _noddi,
     "estimate_response_function": _response,
     "estimate_fods": _fods,
     "compute_csd_peaks": _peaks,
+    "find_fod_peaks": _peaks_of_fods,
 }
