@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from arcuate.models.phantom import Phantom
+    from arcuate.noddi import Noddi
     from arcuate.study.pipeline import SubjectResult
 
 
@@ -39,6 +40,10 @@ def errors_against_truth(run: SubjectResult, phantom: Phantom) -> list[Error]:
         found += _denoising(run, phantom, white)
     if run.dti is not None:
         found += _tensor(run, phantom, white)
+    if run.noddi is not None:
+        found += _noddi(run.noddi, phantom, {"white": white, "grey": grey})
+    if run.peaks is not None:
+        found += _peaks(run, phantom, white)
     return found
 
 
@@ -72,3 +77,31 @@ def _tensor(run: SubjectResult, phantom: Phantom, white: np.ndarray) -> list[Err
         Error("dti", "MD, white matter", mean_error(md, phantom.md, white) * 1e3, "µm²/ms"),
         Error("dti", "V1, one fibre (median)", float(np.median(angle)), "°"),
     ]
+
+
+def _noddi(noddi: Noddi, phantom: Phantom, regions: dict[str, np.ndarray]) -> list[Error]:
+    errors = []
+    for name, found, truth in (
+        ("NDI", noddi.ndi, phantom.ndi),
+        ("ODI", noddi.odi, phantom.odi),
+        ("FWF", noddi.fwf, phantom.fwf),
+    ):
+        for region, where in regions.items():
+            if where.any():
+                error = mean_error(np.asarray(found.get_array()), truth, where)
+                errors.append(Error("noddi", f"{name}, {region} matter", error, ""))
+    return errors
+
+
+def _peaks(run: SubjectResult, phantom: Phantom, white: np.ndarray) -> list[Error]:
+    assert run.peaks is not None
+    first = np.asarray(run.peaks[0].get_array())[..., 0, :]
+    crossing = phantom.is_crossing & phantom.brain_mask
+    errors = []
+    for name, where in (("one fibre", white), ("crossing", crossing)):
+        if where.any():
+            # a crossing's strongest population may be a near tie: the nearest of the true directions counts
+            truths = phantom.directions[where]
+            nearest = np.min([angles(first[where], truths[:, k]) for k in range(truths.shape[1])], axis=0)
+            errors.append(Error("peaks", f"first peak, {name} (median)", float(np.median(nearest)), "°"))
+    return errors

@@ -144,6 +144,8 @@ def run_subject(
 
     if settings.denoise_method != "none":
         stage("denoise", _denoise)
+    if run.denoised is None:
+        run.scan = scan.load()  # else every step would read it from disk again
     if mask is not None:
         run.mask = mask
     else:
