@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arcuate.cache import cacheable
+from arcuate.errors import MissingExtraError
 from arcuate.io import NiftiVolumeResource
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
@@ -146,6 +147,29 @@ class Dti:
     def save(self, path: str | os.PathLike[str]) -> Dti:
         """Write the tensors to ``path``; the same object, backed by that file."""
         return Dti(NiftiVolumeResource.save(self.volume, path), self.status, self.s0, self.parameters)
+
+    def plot(self, **options: Any) -> Any:
+        """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.plotting.plot_maps`."""
+        from arcuate.plotting import Panel, plot_maps
+
+        fa, md = self.get_fa_md()
+        panels = [
+            Panel(self.get_color_fa().array, "colour FA"),
+            Panel(fa.array, "FA", "viridis", (0.0, 1.0)),
+            Panel(1e3 * md.array, "MD (1e-3 mm²/s)", "cividis", (0.0, 3.0)),
+        ]
+        return plot_maps(panels, self.volume.get_affine(), **options)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from arcuate.plotting import html_of
+
+        try:
+            figure = self.plot()
+        except MissingExtraError:
+            figure = None
+        facts = {"tensors": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
+        return html_of(facts, figure, "slices of colour FA, FA and MD")
 
     @cached_property
     def _eig(self) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError
+from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import NiftiVolumeResource
 from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
 from arcuate.models.status import Status, count_status
@@ -167,6 +167,26 @@ class Noddi:
         maps: dict[str, VolumeResource] = {"icvf": self.ndi, "odi": self.odi, "isovf": self.fwf}
         maps["direction"] = self.directions
         return maps | {name: volume for name, volume in more.items() if volume is not None}
+
+    def plot(self, **options: Any) -> Any:
+        """NDI, ODI and FWF as a matplotlib Figure; ``options`` of :func:`arcuate.plotting.plot_maps`."""
+        from arcuate.plotting import Panel, plot_maps
+
+        names = ("NDI", "ODI", "FWF")
+        maps = np.moveaxis(np.asarray(self.volume.get_array()), -1, 0)
+        panels = [Panel(m, name, "viridis", (0.0, 1.0)) for m, name in zip(maps, names, strict=True)]
+        return plot_maps(panels, self.volume.get_affine(), **options)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from arcuate.plotting import html_of
+
+        try:
+            figure = self.plot()
+        except MissingExtraError:
+            figure = None
+        facts = {"NODDI": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
+        return html_of(facts, figure, "slices of NDI, ODI and FWF")
 
     def save(self, path: str | os.PathLike[str]) -> Noddi:
         """Write NDI, ODI, FWF to ``path`` and the directions beside it; the same object, backed by those files.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, MissingExtraError
 
 
 class VolumeResource(ABC):
@@ -34,6 +34,33 @@ class VolumeResource(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, known without reading the voxels."""
+
+    def plot(self, *, over: VolumeResource | None = None, **options: Any) -> Any:
+        """Slices of the image as a matplotlib Figure; a mask is outlined on the image it is drawn ``over``.
+
+        ``options`` are those of :func:`arcuate.plotting.plot_volume`: plane, slices, radiological, volume, label ...
+        """
+        from arcuate.plotting import plot_volume
+
+        below = None
+        if over is not None:
+            below = np.asarray(over.get_array())
+            below = below[..., 0] if below.ndim == 4 else below
+        return plot_volume(self.get_array(), self.get_affine(), over=below, **options)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts, and a picture of what is in memory or small."""
+        from arcuate.plotting import html_of
+
+        affine = self.get_affine()
+        size = " x ".join(f"{s:.3g}" for s in np.linalg.norm(affine[:3, :3], axis=0))
+        facts = {"volume": type(self).__name__, "shape": self.shape, "voxel size": f"{size} mm"}
+        is_at_hand = isinstance(self, InMemoryVolumeResource) or len(self.shape) == 3
+        try:
+            figure = self.plot(slices=5) if is_at_hand and len(self.shape) in {3, 4} else None
+        except MissingExtraError:
+            figure = None
+        return html_of(facts, figure, f"slices of a volume of shape {self.shape}")
 
 
 @dataclass(frozen=True, eq=False)
