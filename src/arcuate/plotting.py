@@ -219,7 +219,7 @@ def robust_limits(array: np.ndarray) -> tuple[float, float]:
 def png_of(figure: Any, dpi: int = 110) -> bytes:
     """A figure as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
     return buffer.getvalue()
 
 

@@ -103,6 +103,10 @@ class Canonical:
 
         return np.asarray(apply_orientation(array, self._orientation))
 
+    def stored_axis(self, axis: int) -> int:
+        """Axis of the array as it is stored that becomes this canonical one."""
+        return int(np.flatnonzero(self._orientation[:, 0].astype(int) == axis)[0])
+
     @property
     def voxel_size(self) -> np.ndarray:
         """(3,) float, mm along the canonical axes."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.report import end_with_report
 from arcuate.commands.run import StageLines
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
     }
     with Cache(out / ".arcuate-cache"):
         run = run_subject(scan, Derivatives.of_scan(out, path), inputs=inputs, listener=StageLines(console))
+        page = end_with_report(run)
     from arcuate.study.accuracy import errors_against_truth
 
     Console().print(summary(run, errors_against_truth(run, phantom)))
     click.echo(f"maps: {run.names.folder}")
+    if page is not None:
+        click.echo(f"report: {page}")
 
 
 def make_scan(folder: Path, size: str, snr: float, seed: int) -> tuple[Phantom, Dwi]:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.report import end_with_report
 from arcuate.study.pipeline import STEPS, Settings, run_subject
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
 @click.option("--denoise", default="patch2self", show_default=True, help="patch2self, mppca or none.")
 @click.option("--mask-method", default="auto", show_default=True, help="auto, hdbet or otsu.")
 @click.option("--algorithm", default="auto", show_default=True, help="Response: see `arcuate response`.")
+@click.option(
+    "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
+)
 @click.option("--cache", "cache_folder", type=PATH, help="Folder of kept results; default: OUT/.arcuate-cache.")
 def run(
     scan: ScanFiles,
@@ -75,6 +79,7 @@ def run(
     denoise: str,
     mask_method: str,
     algorithm: str,
+    with_report: bool,
     cache_folder: Path | None,
 ) -> None:
     """The whole pipeline on DWI: every map, response, fibre orientations, and a report.
@@ -94,5 +99,7 @@ def run(
     inputs = scan.inputs | ({"mask": mask} if mask else {})
     lines = StageLines(Console(stderr=True))
     with Cache(cache_folder or out / ".arcuate-cache"):
-        run_subject(scan.read(), names, inputs=inputs, mask=read_mask(mask), settings=settings, listener=lines)
+        result = run_subject(scan.read(), names, inputs=inputs, mask=read_mask(mask), settings=settings, listener=lines)
+        if with_report:
+            end_with_report(result)
     click.echo(f"{names.folder}")

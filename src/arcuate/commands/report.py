@@ -1,0 +1,39 @@
+"""``arcuate report``: one page per subject from the derivatives of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from arcuate.commands.options import PATH
+from arcuate.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from arcuate.study.pipeline import SubjectResult
+
+
+def end_with_report(run: SubjectResult) -> Path | None:
+    """Last stage of a run: note what only the scan tells, and make the page; None where the extra is not installed."""
+    from arcuate.report import SubjectFiles, keep_scan_facts, write_report
+
+    try:
+        with run.log.stage("report") as now:
+            keep_scan_facts(run)
+            page = write_report(SubjectFiles(run.names))
+            now.facts = {"page": page}
+    except MissingExtraError as error:
+        run.log.skip("report", str(error))
+        return None
+    return page
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+def report(folder: Path) -> None:
+    """Make the report of every scan whose derivatives are in DIR, again or for the first time."""
+    from arcuate.report import find_subjects, write_report
+
+    for subject in find_subjects(folder):
+        click.echo(f"{write_report(subject)}")

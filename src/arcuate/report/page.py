@@ -1,0 +1,117 @@
+"""The page: facts, pictures and methods in one file that needs no network and runs no script."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import arcuate
+from arcuate.errors import MissingExtraError
+from arcuate.io import write_text_atomically
+from arcuate.report.methods import methods_paragraph
+from arcuate.report.pictures import sections_of
+from arcuate.report.scan import scan_facts
+from arcuate.report.subject import SubjectFiles
+
+VIEWER_MISSING = (
+    "The interactive viewer is not part of this installation: the pictures below are still ones. The maps are NIfTI "
+    "images in the scanner's frame; any viewer shows them, and mrview shows the FODs."
+)
+
+
+def write_report(subject: SubjectFiles) -> Path:
+    """Write ``<out>/<prefix>.html`` from the derivatives on disk; its path.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib or jinja2 is not installed. Without PyVista the page says which pictures are missing.
+    """
+    for package in ("jinja2", "matplotlib"):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise MissingExtraError(package, "report", "the report") from None
+    import jinja2
+
+    template = (resources.files("arcuate.report") / "page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    html = environment.from_string(template).render(page_facts(subject))
+    write_text_atomically(subject.names.report, html)
+    return subject.names.report
+
+
+def page_facts(subject: SubjectFiles) -> dict[str, Any]:
+    """Everything that the template shows."""
+    facts, is_denoised = subject.scan_facts, False
+    if not facts and subject.denoised is not None:
+        facts, is_denoised = scan_facts(subject.denoised, subject.mask), True
+    algorithm = subject.response.algorithm if subject.response is not None else None
+    paragraph, references = methods_paragraph(
+        subject.sidecars, algorithm=algorithm, csd_model=subject.csd_model, n_tracts=len(subject.bundles)
+    )
+    sections = sections_of(subject)
+    return {
+        "title": subject.names.prefix,
+        "version": arcuate.__version__,
+        "scan": _scan_rows(facts, is_denoised),
+        "shells": facts.get("shells", []),
+        "outliers": facts.get("outliers", []),
+        "doubts": facts.get("doubts", []),
+        "checked": bool(facts),
+        "statuses": _status_rows(subject),
+        "sections": sections,
+        "timings": subject.timings,
+        "parameters": {step: _parameter_rows(content) for step, content in subject.sidecars.items()},
+        "methods": paragraph,
+        "references": references,
+        "viewer_missing": VIEWER_MISSING,
+    }
+
+
+def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]]:
+    if not facts:
+        return []
+    snr = facts.get("snr_b0")
+    rows = [
+        ("Image", " x ".join(map(str, facts["shape"]))),
+        ("Voxels", " x ".join(f"{s:g}" for s in facts["voxel_size"]) + " mm"),
+        ("Storage", f"{facts['orientation']}, {facts['obliquity']:.1f} degrees from the scanner's axes"),
+        ("b = 0", f"{facts['n_b0']} volumes"),
+        ("Brain", f"{facts['n_masked']} voxels"),
+        ("SNR at b = 0", "unknown" if snr is None else f"{snr:.1f}, from {facts['snr_from']}"),
+        ("Not finite / negative", f"{facts['n_not_finite']} / {facts['n_negative']} values"),
+    ]
+    coherence = facts.get("coherence")
+    if coherence is not None:
+        best = coherence["best"]
+        verdict = "as written" if best == "x y z" else f"more coherent as '{best}'"
+        rows.append(("b-vectors against fibres", verdict if coherence["is_decided"] else "too little white matter"))
+    if is_denoised:
+        rows.append(("Taken from", "the denoised scan; the SNR is that after denoising"))
+    return rows
+
+
+def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float]]:
+    rows = []
+    for step, content in subject.sidecars.items():
+        counts = content.get("VoxelsByStatus") or {}
+        total = sum(counts.values())
+        rows += [(step, name, count, 100 * count / max(total, 1)) for name, count in counts.items() if count]
+    return rows
+
+
+def _parameter_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
+    left_out = {"Inputs", "GeneratedBy", "VoxelsByStatus", "OrientationEncoding"}
+    rows = []
+    for name, value in content.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if name not in left_out:
+            rows.append((name, text if len(text) <= 160 else text[:157] + "..."))
+    for role, file in (content.get("Inputs") or {}).items():
+        rows.append((f"Input {role}", f"{file['File']}, sha256 {file['SHA256'][:16]}"))
+    return rows

@@ -1,0 +1,58 @@
+"""What the report says of the scan itself, noted while the scan is at hand: the derivatives do not hold it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arcuate.errors import MissingExtraError
+from arcuate.study.bids import write_json
+from arcuate.study.quality import inspect_scan
+
+if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
+    from arcuate.resource import VolumeResource
+    from arcuate.study.bids import Derivatives
+    from arcuate.study.pipeline import SubjectResult
+
+
+def keep_scan_facts(run: SubjectResult) -> None:
+    """Write ``<prefix>_desc-scan_facts.json``, and a picture of what denoising did if it was done."""
+    write_json(run.names.path("desc-scan_facts.json"), scan_facts(run.scan, run.mask))
+    if run.denoised is not None:
+        keep_residuals(run.names, run.scan, run.denoised)
+
+
+def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
+    """The sanity checks of a scan, and its directions (scanner frame) by shell."""
+    gradients = scan.gradients
+    facts = inspect_scan(scan, mask).to_dict()
+    facts["directions"] = {
+        f"{shell.b:.0f}": np.round(gradients.directions[shell.indices], 5).tolist()
+        for shell in gradients.shells
+        if shell.b > gradients.b0_threshold
+    }
+    return facts
+
+
+def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
+    """Write ``<prefix>_desc-denoising_residuals.png``: a volume of each shell before and after."""
+    from arcuate.io import atomic_path
+    from arcuate.plotting import plot_residuals, png_of
+
+    gradients = scan.gradients
+    shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.shells}
+    if gradients.is_b0.any():
+        shells = {"b = 0": int(np.flatnonzero(gradients.is_b0)[0]), **shells}
+    before, after = scan.volume.get_array(), denoised.volume.get_array()
+    try:
+        figure = plot_residuals(
+            {name: before[..., v] for name, v in shells.items()},
+            {name: after[..., v] for name, v in shells.items()},
+            scan.volume.get_affine(),
+        )
+    except MissingExtraError:
+        return
+    with atomic_path(names.path("desc-denoising_residuals.png")) as temporary:
+        temporary.write_bytes(png_of(figure))
