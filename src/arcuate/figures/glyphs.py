@@ -213,7 +213,7 @@ def render_fods(
     colormap: str | None = None,
     sphere: Any = None,
 ) -> np.ndarray:
-    """Picture of a slice of FODs as the patient lies, sizes comparable between voxels, sides labelled.
+    """Picture of a slice of FODs as the patient lies, weak ones smaller, sides labelled.
 
     Parameters
     ----------
@@ -221,7 +221,8 @@ def render_fods(
     mask : voxels to draw; all with a FOD otherwise
     sphere : directions to evaluate on; 724 of them by default
     scale : float, voxel sides
-        Radius of a strong lobe: amplitudes are divided by the 98th percentile of their largest ones.
+        Radius of the largest lobe of a strong FOD. Strong are those above the 60th percentile of the slice: they are
+        drawn alike, weaker ones smaller in proportion.
     path, view, background, size, colormap : see :func:`render_glyphs`
 
     Returns
@@ -237,9 +238,10 @@ def render_fods(
     basis = sh_matrix(np.asarray(sphere.vertices), lmax_of(array.shape[-1]))
     amplitudes = np.nan_to_num(coefs @ basis.T)
     tops = amplitudes.max(axis=-1)
-    strong = float(np.percentile(tops[tops > 0], 98)) if np.any(tops > 0) else 1.0
+    strong = float(np.percentile(tops[tops > 0], 60)) if np.any(tops > 0) else 1.0
     thin = _Slice(View(part.view.plane, 0, part.view.radiological), part.frame, amplitudes.shape[:3])
-    rows = np.minimum(amplitudes.reshape(-1, amplitudes.shape[-1]) / strong, 1.4)
+    rows = amplitudes.reshape(-1, amplitudes.shape[-1])
+    rows = rows / np.maximum(rows.max(axis=1, keepdims=True, initial=0.0), strong)
     mesh = _mesh_of_rows(thin, rows, sphere, scale, colormap)
     scene = Scene(size)
     scene.add_mesh(mesh)
