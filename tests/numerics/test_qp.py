@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+from arcuate.numerics.qp import ConeProblem
+from arcuate.numerics.qp_kernel import SOLVED, ZERO
+from arcuate.numerics.sh import sh_matrix
+from arcuate.numerics.sphere import get_hemisphere
+
+
+@pytest.fixture(scope="module")
+def problem() -> ConeProblem:
+    """Harmonics of degree 8 blurred by a Gaussian, not negative on 321 directions: ill-conditioned, many ties."""
+    rng = np.random.default_rng(1)
+    degree = np.repeat(np.arange(0, 9, 2), [1, 5, 9, 13, 17])
+    design = sh_matrix(rng.normal(size=(150, 3)), 8) * np.exp(-0.08 * degree * (degree + 1))
+    return ConeProblem(design, sh_matrix(get_hemisphere("symmetric642").vertices, 8))
+
+
+@pytest.fixture(scope="module")
+def signals(problem: ConeProblem) -> np.ndarray:
+    """Sharp functions with noise from weak to strong, noise alone, and nothing."""
+    rng = np.random.default_rng(2)
+    clean = np.abs(rng.normal(size=(60, 3)))[:, :1] * (sh_matrix(rng.normal(size=(60, 3)), 8) @ problem.design.T)
+    clean += rng.normal(size=clean.shape) * np.geomspace(1e-3, 3, 60)[:, None]
+    return np.vstack([clean, rng.normal(size=(6, 150)), np.zeros((1, 150))])
+
+
+def _dual_solution(problem: ConeProblem, s: np.ndarray) -> np.ndarray:
+    q, r = np.linalg.qr(problem.design)
+    rows = np.linalg.solve(r.T, problem.constraints.T).T
+    scale = np.linalg.norm(rows, axis=1, keepdims=True)
+    multipliers, _ = nnls((rows / scale).T, -(q.T @ s), maxiter=10_000)
+    return np.linalg.solve(r, q.T @ s + (rows / scale).T @ multipliers)
+
+
+def test_agrees_with_nnls_on_the_dual(problem: ConeProblem, signals: np.ndarray) -> None:
+    fit = problem.solve(signals)
+    for s, u in zip(signals, fit.solution, strict=True):
+        expected = _dual_solution(problem, s)
+        assert np.abs(u - expected).max() <= 1e-8 * max(np.abs(expected).max(), 1e-300)
+
+
+def test_solutions_satisfy_the_conditions_of_karush_kuhn_and_tucker(problem: ConeProblem, signals: np.ndarray) -> None:
+    fit = problem.solve(signals)
+    assert np.all(fit.outcome[:-1] == SOLVED)
+    assert fit.kkt_residual.max() < 1e-9
+    for s, u in zip(signals[:-1], fit.solution, strict=False):
+        values = problem.constraints @ u
+        right = problem.design.T @ s
+        gradient = problem.design.T @ (problem.design @ u) - right
+        assert values.min() >= -1e-10 * values.max()
+        active = values <= 1e-9 * values.max()
+        multipliers, gap = nnls(problem.constraints[active].T, gradient, maxiter=10_000)
+        assert gap <= 1e-6 * np.abs(right).max()
+        assert multipliers @ np.abs(values[active]) <= 1e-6 * np.abs(right).max()
+
+
+def test_a_signal_that_no_positive_function_makes_gives_the_apex(problem: ConeProblem) -> None:
+    u = np.eye(1, problem.design.shape[1])[0]
+    fit = problem.solve(np.stack([-(problem.design @ u), np.zeros(150)]))
+    assert np.all(fit.solution == 0)
+    assert fit.outcome[1] == ZERO
+
+
+def test_threads_and_neighbours_do_not_change_a_bit(problem: ConeProblem, signals: np.ndarray) -> None:
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        alone = problem.solve(signals)
+        numba.set_num_threads(before)
+        together = problem.solve(signals)
+    finally:
+        numba.set_num_threads(before)
+    assert np.array_equal(alone.solution, together.solution)
+    shifted = problem.solve(signals[5:])
+    assert np.array_equal(shifted.solution, together.solution[5:])
+
+
+def test_single_precision_signals_are_taken(problem: ConeProblem, signals: np.ndarray) -> None:
+    single = signals.astype(np.float32)
+    assert np.array_equal(problem.solve(single).solution, problem.solve(single.astype(np.float64)).solution)
+
+
+@pytest.mark.parametrize("lmax", [2, 6, 10])
+def test_other_sizes_agree_with_nnls(lmax: int) -> None:
+    rng = np.random.default_rng(3)
+    design = sh_matrix(rng.normal(size=(150, 3)), lmax)
+    small = ConeProblem(design, sh_matrix(get_hemisphere("symmetric642").vertices, lmax))
+    signals = rng.normal(size=(9, 150)) + 0.3
+    for s, u in zip(signals, small.solve(signals).solution, strict=True):
+        expected = _dual_solution(small, s)
+        assert np.abs(u - expected).max() <= 1e-8 * np.abs(expected).max()
