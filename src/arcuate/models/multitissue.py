@@ -1,0 +1,263 @@
+"""Multi-tissue constrained spherical deconvolution (Jeurissen 2014): one to three tissues, any shells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcuate.errors import InputError
+from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.models.csd import MAX_LMAX, zonal_to_rotational
+from arcuate.models.response import Response, check_response
+from arcuate.models.status import Status
+from arcuate.numerics.qp import ConeProblem
+from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED
+from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
+from arcuate.numerics.sphere import get_hemisphere, unique_directions
+
+CONSTRAINT_SPHERE = "symmetric642"  # 321 directions on a half sphere, about 8 degrees apart
+DEFAULT_LMAX = 8
+SUM_OF_TISSUES = 1 / math.sqrt(4 * math.pi)  # 0.28209479: coefficient of a tissue that fills its voxel
+ILL_CONDITIONED = 1e8  # ratio of singular values above which the signals do not determine the tissues
+
+
+@dataclass(frozen=True)
+class MultiTissueFit:
+    """Tissues of ``n_vox`` voxels."""
+
+    coefs: tuple[np.ndarray, ...]  # one (n_vox, n_coef) float64 per tissue, MRtrix3's basis, frame of the gradients
+    status: np.ndarray  # (n_vox,) uint8, see Status
+    kkt_residual: np.ndarray  # (n_vox,) float64, see ConeProblem.solve; 0 where nothing was fitted
+    n_active: np.ndarray  # (n_vox,) int, directions and tissues that the constraint holds at zero
+
+
+@dataclass(frozen=True)
+class MultiTissueModel:
+    """Multi-tissue CSD, prepared for a scan.
+
+    Minimises |Xu - s|² subject to Au >= 0: u holds the spherical harmonics of each tissue one after the other,
+    X the signal of each, A the amplitudes of the FODs on the constraint directions and of the isotropic tissues.
+
+    References
+    ----------
+    Jeurissen, Tournier, Dhollander, Connelly, Sijbers 2014, NeuroImage 103:411.
+    """
+
+    problem: ConeProblem
+    volumes: np.ndarray  # (n_meas,) int, volumes of the scan that the model sees
+    lmax: tuple[int, ...]  # of each tissue
+
+    def fit(self, signals: np.ndarray) -> MultiTissueFit:
+        """Tissues of signals (n_vox, n_meas), the volumes of ``self.volumes`` in that order."""
+        signals = np.asarray(signals)
+        if signals.dtype not in (np.float32, np.float64):
+            signals = signals.astype(np.float64)
+        if signals.shape[1] != len(self.volumes):
+            raise InputError(f"found {signals.shape[1]} signals per voxel; the model takes {len(self.volumes)}.")
+        is_finite = np.isfinite(signals).all(axis=1)
+        has_signal = (signals > 0).any(axis=1)
+        if not is_finite.all():
+            signals = np.where(is_finite[:, None], signals, 0)
+        fit = self.problem.solve(signals)
+        status = np.full(len(signals), int(Status.NO_SIGNAL), np.uint8)
+        status[fit.outcome == SOLVED] = Status.FITTED
+        status[fit.outcome == NOT_CONVERGED] = Status.NOT_CONVERGED
+        status[~has_signal] = Status.NO_SIGNAL
+        status[~is_finite] = Status.NOT_FINITE
+        is_empty = (status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)
+        solution = np.where(is_empty[:, None], 0.0, fit.solution)
+        ends = np.cumsum([n_coefs(lmax) for lmax in self.lmax])
+        coefs = tuple(np.ascontiguousarray(part) for part in np.split(solution, ends[:-1], axis=1))
+        return MultiTissueFit(coefs, status, np.where(is_empty, 0.0, fit.kkt_residual), fit.n_active)
+
+
+def fit_multi_tissue(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    response: Response,
+    *,
+    lmax: int | None = None,
+    constraint_directions: np.ndarray | None = None,
+) -> MultiTissueFit:
+    """Tissues of each voxel by multi-tissue CSD; see :func:`make_multi_tissue_model` for the parameters.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float, one row per voxel, all volumes
+    """
+    model = make_multi_tissue_model(gradients, response, lmax=lmax, constraint_directions=constraint_directions)
+    return model.fit(np.asarray(signals)[:, model.volumes])
+
+
+def make_multi_tissue_model(
+    gradients: GradientTable,
+    response: Response,
+    *,
+    lmax: int | None = None,
+    constraint_directions: np.ndarray | None = None,
+) -> MultiTissueModel:
+    """Model of a scan for the tissues of a response.
+
+    Parameters
+    ----------
+    response : one to three tissues; its shells must be those of the scan
+    lmax : even degree of the FODs, at most 12; by default that of the response, at most 8
+    constraint_directions : (n_dir, 3) float, where FODs are held non-negative, frame of ``gradients``;
+        by default 321 directions on a half sphere
+
+    Raises
+    ------
+    InputError
+        Shells that differ, more tissues than b-values, a degree above that of the response or too high for the
+        directions, a response that cannot be a tissue's.
+    """
+    check_response(response)
+    _check_tissues(response)
+    volumes, rows = match_shells(gradients, response)
+    degrees = _choose_degrees(response, lmax)
+    _check_directions(gradients, volumes, degrees)
+    table = gradients.subset(volumes)
+    design = forward_matrix(table, response.coefs, rows, degrees)
+    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
+    if len(design) < design.shape[1] or singular[-1] * ILL_CONDITIONED < singular[0]:
+        raise InputError(
+            f"the signals of {len(design)} volumes do not determine the {design.shape[1]} unknowns of the tissues "
+            f"{', '.join(response.tissues)} with lmax {max(degrees)}: two responses are alike, or the degree is too "
+            "high for the directions. Lower lmax, or leave out a tissue."
+        )
+    constraints = constraint_matrix(degrees, constraint_directions)
+    return MultiTissueModel(ConeProblem(design, constraints), volumes, degrees)
+
+
+def match_shells(gradients: GradientTable, response: Response) -> tuple[np.ndarray, np.ndarray]:
+    """Volumes that the response describes, and the row of the response for each of them.
+
+    Raises
+    ------
+    InputError
+        The scan has a shell that the response lacks, or the other way round.
+    """
+    if np.any(np.isnan(response.bvals)):
+        raise InputError(
+            "the response does not say which shells its rows belong to; add the line '# Shells: ...' at the top of its "
+            "file, as dwi2response does."
+        )
+    rows = np.full(len(gradients), -1)
+    used = []
+    for row in response.weighted:
+        b = response.bvals[row]
+        near = [shell for shell in gradients.shells if abs(shell.b - b) <= SHELL_GAP]
+        if near:
+            rows[min(near, key=lambda shell: abs(shell.b - b)).indices] = row
+            used.append(row)
+    missing = [f"{s.b:.0f}" for s in gradients.shells if np.all(rows[s.indices] < 0)]
+    extra = [f"{response.bvals[row]:.0f}" for row in response.weighted if row not in used]
+    if missing or extra:
+        ours = ", ".join(f"{b:.0f}" for b in response.shells) or "none"
+        scan = ", ".join(f"{s.b:.0f}" for s in gradients.shells) or "none"
+        raise InputError(
+            f"the response was made on the shells {ours} s/mm², the scan has {scan}; multi-tissue CSD takes all "
+            "shells, with a response for each. Estimate the response on this scan, or take the other volumes out."
+        )
+    at_b0 = np.flatnonzero(response.bvals <= SHELL_GAP / 2)
+    if len(at_b0):
+        rows[gradients.is_b0] = at_b0[0]
+    volumes = np.flatnonzero(rows >= 0)
+    return volumes, rows[volumes]
+
+
+def forward_matrix(
+    gradients: GradientTable, tables: tuple[np.ndarray, ...], rows: np.ndarray, degrees: tuple[int, ...]
+) -> np.ndarray:
+    """(n_meas, n) signal of each measurement per coefficient of each tissue.
+
+    Parameters
+    ----------
+    tables : one (n_shell, n_zonal) array of zonal coefficients per tissue
+    rows : (n_meas,) int, the shell of each measurement
+    """
+    blocks = []
+    is_b0 = gradients.is_b0
+    for table, lmax in zip(tables, degrees, strict=True):
+        degree, _ = degrees_and_orders(lmax)
+        rotational = np.stack([zonal_to_rotational(zonal)[degree // 2] for zonal in table])[rows]
+        rotational[np.ix_(is_b0, degree > 0)] = 0.0
+        blocks.append(sh_matrix(gradients.directions, lmax) * rotational)
+    return np.concatenate(blocks, axis=1)
+
+
+def constraint_matrix(degrees: tuple[int, ...], directions: np.ndarray | None = None) -> np.ndarray:
+    """(n_con, n) rows that must not be negative: amplitudes on the directions, and isotropic tissues."""
+    if directions is None:
+        directions = get_hemisphere(CONSTRAINT_SPHERE).vertices
+    directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
+    if directions.ndim != 2 or directions.shape[1] != 3 or not np.all(np.linalg.norm(directions, axis=1) > 0.5):
+        raise InputError(
+            f"found constraint directions of shape {directions.shape}; expected unit vectors, x y z for each."
+        )
+    parts = [sh_matrix(directions if lmax else directions[:1], lmax) for lmax in degrees]
+    matrix = np.zeros((sum(len(p) for p in parts), sum(p.shape[1] for p in parts)))
+    i = j = 0
+    for part in parts:
+        matrix[i : i + len(part), j : j + part.shape[1]] = part
+        i, j = i + len(part), j + part.shape[1]
+    return matrix
+
+
+def tissue_fractions(coefs: tuple[np.ndarray, ...] | list[np.ndarray]) -> np.ndarray:
+    """(..., n_tissue) share of each tissue, sum 1; 0 where there is none.
+
+    Parameters
+    ----------
+    coefs : one (..., n_coef) array per tissue; the mean over directions, the first coefficient, counts
+    """
+    amounts = np.stack([np.maximum(np.asarray(c)[..., 0], 0.0) for c in coefs], axis=-1)
+    total = amounts.sum(axis=-1, keepdims=True)
+    return np.divide(amounts, total, out=np.zeros_like(amounts), where=total > 0)
+
+
+def total_fibre_density(coefs: np.ndarray) -> np.ndarray:
+    """(...) total apparent fibre density: the integral of the FOD (..., n_coef) over the sphere (Raffelt 2012)."""
+    return np.maximum(np.asarray(coefs)[..., 0], 0.0) * math.sqrt(4 * math.pi)
+
+
+def _check_tissues(response: Response) -> None:
+    n_tissue, n_shell = len(response.tissues), len(response.bvals)
+    if n_tissue > 3:
+        raise InputError(f"found {n_tissue} tissues ({', '.join(response.tissues)}); expected one to three.")
+    if n_tissue > n_shell:
+        found = ", ".join(f"{b:.0f}" for b in response.bvals)
+        raise InputError(
+            f"found {n_tissue} tissues for {n_shell} distinct b-values ({found} s/mm², b=0 included); expected at most "
+            "as many tissues as b-values. Leave out a tissue (grey matter first)."
+        )
+    for tissue, table in zip(response.tissues, response.coefs, strict=True):
+        if not np.all(table[:, 0] > 0):
+            raise InputError(
+                f"the response of {tissue} is negative or zero on a shell (lowest mean coefficient "
+                f"{float(table[:, 0].min()):.4g}); expected a positive signal. Check the voxels it was estimated from."
+            )
+
+
+def _choose_degrees(response: Response, lmax: int | None) -> tuple[int, ...]:
+    if lmax is not None and (lmax % 2 or not 0 <= lmax <= MAX_LMAX):
+        raise InputError(f"found lmax = {lmax}; expected an even degree up to {MAX_LMAX}.")
+    if lmax is not None and lmax > response.lmax:
+        raise InputError(
+            f"the response has degree {response.lmax}, the model asks for lmax = {lmax}; lower lmax, or estimate the "
+            "response with that degree."
+        )
+    return tuple(min(own, DEFAULT_LMAX if lmax is None else lmax) for own in response.lmax_of_tissues)
+
+
+def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
+    weighted = volumes[~gradients.is_b0[volumes]]
+    count = len(unique_directions(gradients.directions[weighted], 0.5)[0]) if len(weighted) else 0
+    if count < n_coefs(max(degrees)):
+        carried = max(d for d in range(0, MAX_LMAX + 1, 2) if n_coefs(d) <= max(count, 1))
+        raise InputError(
+            f"lmax = {max(degrees)} has {n_coefs(max(degrees))} coefficients, the scan has {count} distinct "
+            f"directions on all shells; expected at least as many. Lower lmax to {carried}."
+        )
