@@ -17,6 +17,7 @@ FLOOR = {
     "models": 1, "nets": 1,
     "resource": 2, "io": 2, "cache": 2, "public_scans": 2, "voxels": 2, "views": 2, "plotting": 2,
     "denoise": 3, "masks": 3, "dti": 3, "noddi": 3, "csd": 3, "tractseg": 3, "dwi": 3,
+    "responses": 3, "mtnormalise": 3,
     "study": 4,
     "dipy": 5, "commands": 5, "cli": 5, "figures": 5, "report": 5, "__init__": 6, "__main__": 6,
 }  # fmt: skip

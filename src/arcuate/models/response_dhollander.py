@@ -1,0 +1,244 @@
+"""Responses of white matter, grey matter and fluid without a segmentation (Dhollander 2016, 2019)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import GradientTable
+from arcuate.models.multitissue import constraint_matrix, forward_matrix
+from arcuate.models.peaks import find_peaks
+from arcuate.models.response import Response, merge_responses
+from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response, shell_rows
+from arcuate.models.tensor import fit_tensor
+from arcuate.numerics.qp import ConeProblem
+from arcuate.numerics.sh import n_coefs
+
+MOST_DECAY = 10.0  # the signal decay metric is cut here
+FEW_VOXELS = 20  # a tissue of fewer voxels is warned of
+
+
+@dataclass(frozen=True)
+class TissueVoxels:
+    """Voxels that the three responses are made of; indices of rows."""
+
+    wm: np.ndarray
+    gm: np.ndarray
+    csf: np.ndarray
+    wm_directions: np.ndarray  # (n_wm, 3) float, of the fibres
+    counts: dict[str, int]  # voxels of each tissue before the last choice
+
+
+def estimate_three_tissues(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    lmax: int = DEFAULT_LMAX,
+    fa_threshold: float = 0.2,
+    wm_percent: float = 0.5,
+    gm_percent: float = 2.0,
+    csf_percent: float = 10.0,
+) -> tuple[Response, TissueVoxels]:
+    """Responses on all shells, and the voxels they are made of.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float, all volumes, of an eroded brain mask
+    fa_threshold : FA that parts white matter from the rest, at first
+    wm_percent, gm_percent, csf_percent : how much of each tissue's voxels make its response
+
+    Raises
+    ------
+    InputError
+        No b = 0 volume, or no voxel of a tissue.
+
+    References
+    ----------
+    Dhollander, Raffelt, Connelly 2016, ISMRM Workshop on Breaking the Barriers of Diffusion MRI, 5.
+    Dhollander, Mito, Raffelt, Connelly 2019, Proc. ISMRM 27:555.
+    """
+    voxels = choose_tissue_voxels(
+        signals,
+        gradients,
+        fa_threshold=fa_threshold,
+        wm_percent=wm_percent,
+        gm_percent=gm_percent,
+        csf_percent=csf_percent,
+    )
+    wm = fibre_response(signals[voxels.wm], gradients, voxels.wm_directions, lmax=lmax)
+    gm = isotropic_response(signals[voxels.gm], gradients, "gm")
+    csf = isotropic_response(signals[voxels.csf], gradients, "csf")
+    merged = merge_responses([wm, gm, csf])
+    facts = {
+        "n_voxels_of_tissues": {"wm": len(voxels.wm), "gm": len(voxels.gm), "csf": len(voxels.csf)},
+        "n_voxels_before_choice": voxels.counts,
+        "fa_threshold": fa_threshold,
+        "percent_chosen": {"wm": wm_percent, "gm": gm_percent, "csf": csf_percent},
+    }
+    return Response(merged.tissues, merged.bvals, merged.coefs, "dhollander", facts), voxels
+
+
+def choose_tissue_voxels(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    fa_threshold: float = 0.2,
+    wm_percent: float = 0.5,
+    gm_percent: float = 2.0,
+    csf_percent: float = 10.0,
+) -> TissueVoxels:
+    """Voxels of single-fibre white matter, grey matter and fluid; see :func:`estimate_three_tissues`."""
+    signals = np.asarray(signals, dtype=np.float64)
+    decay, is_usable = signal_decay(signals, gradients)
+    usable = np.flatnonzero(is_usable)
+    if len(usable) == 0:
+        raise InputError("no voxel has a signal that decays from b = 0 to the shells; check the scan and the mask.")
+    b_max = float(gradients.bvals.max())
+    fit = fit_tensor(signals[usable], gradients, b_max=b_max, n_reweight=2, nonnegative=False)
+    vectors = np.zeros((len(signals), 3))
+    vectors[usable] = fit.evecs[:, 0]
+    is_wm = fit.fa > fa_threshold
+    wm, gm, csf = _refine(usable[is_wm], usable[~is_wm], decay)
+    chosen_csf = _take(csf, -decay[csf], csf_percent)
+    middle = float(np.median(decay[gm])) if len(gm) else 0.0
+    chosen_gm = _take(gm, np.abs(decay[gm] - middle), gm_percent)
+    counts = {"wm": len(wm), "gm": len(gm), "csf": len(csf)}
+    if min(len(wm), len(chosen_gm), len(chosen_csf)) == 0:
+        raise InputError(
+            f"found {counts['wm']} voxels of white matter, {counts['gm']} of grey matter and {counts['csf']} of fluid; "
+            "expected some of each. Take a larger mask, or estimate one tissue with algorithm 'tournier'."
+        )
+    if min(len(chosen_gm), len(chosen_csf)) < FEW_VOXELS:
+        warnings.warn(
+            f"the responses rest on {len(chosen_gm)} voxels of grey matter and {len(chosen_csf)} of fluid; expected "
+            f"at least {FEW_VOXELS} each. Take a larger mask.",
+            InputWarning,
+            stacklevel=3,
+        )
+    csf_response = isotropic_response(signals[chosen_csf], gradients, "csf")
+    chosen_wm = _single_fibres(signals, gradients, wm, csf_response, wm_percent)
+    return TissueVoxels(chosen_wm, chosen_gm, chosen_csf, vectors[chosen_wm], counts)
+
+
+def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log of the signal at b = 0 over that at each shell, and where it can be had; (n_vox,) float and bool.
+
+    Shells count by their number of volumes; values above 10 are cut.
+    """
+    rows = shell_rows(gradients)
+    if not gradients.is_b0.any():
+        raise InputError("found no b=0 volume; dhollander's responses need one at least. Check --b0-threshold.")
+    means = [np.maximum(signals[:, volumes], 0).mean(axis=1) for _, volumes in rows]
+    is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
+    weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        logs = [np.log(means[0] / mean) for mean in means[1:]]
+        decay = np.average(logs, axis=0, weights=weights)
+    is_usable &= np.isfinite(decay) & (np.nan_to_num(decay) > 0)
+    return np.where(is_usable, np.minimum(np.nan_to_num(decay, posinf=MOST_DECAY), MOST_DECAY), 0.0), is_usable
+
+
+def best_threshold(values: np.ndarray) -> float:
+    """Value that parts ``values`` so that the two-valued image correlates with them (Ridgway 2009).
+
+    Found by golden section from the middle of the range, to 1 % of the value: of several maxima the one that MRtrix3
+    finds, so that both choose the same voxels.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if n < 2 or ordered[0] == ordered[-1]:
+        return float(ordered[0]) if n else 0.0
+    sums = np.concatenate([np.cumsum((ordered - ordered.mean())[::-1])[::-1], [0.0]])
+
+    def cost(threshold: float) -> float:
+        n_below = int(np.searchsorted(ordered, threshold, side="right"))
+        return -sums[n_below] / math.sqrt(n_below * (n - n_below)) if 0 < n_below < n else 0.0
+
+    low, high = ordered[0], ordered[-1]
+    margin = 0.001 * (high - low)
+    return _golden_section(cost, low + margin, 0.5 * (low + high), high - margin)
+
+
+def _golden_section(cost: Callable[[float], float], low: float, middle: float, high: float) -> float:
+    """Where ``cost`` is least, to 1 % of the place."""
+    ratio = (math.sqrt(5) - 1) / 2
+    if abs(high - middle) > abs(middle - low):
+        left, right = middle, middle + (1 - ratio) * (high - middle)
+    else:
+        left, right = middle - (1 - ratio) * (middle - low), middle
+    at_left, at_right = cost(left), cost(right)
+    while 0.01 * (abs(left) + abs(right)) < abs(high - low):
+        if at_right < at_left:
+            low, left, right = left, right, ratio * right + (1 - ratio) * high
+            at_left, at_right = at_right, cost(right)
+        else:
+            high, right, left = right, left, ratio * left + (1 - ratio) * low
+            at_left, at_right = cost(left), at_left
+    return left if at_left < at_right else right
+
+
+def _refine(wm: np.ndarray, rest: np.ndarray, decay: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """White matter without outliers of decay, grey matter without mixtures, fluid with what was lost to the first."""
+    if len(wm) == 0 or len(rest) == 0:
+        return wm, rest, rest[:0]
+    excess = decay[rest] - np.median(decay[rest])
+    is_csf = excess > best_threshold(excess)
+    csf, gm = rest[is_csf], rest[~is_csf]
+    wm_middle = float(np.median(decay[wm]))
+    limit = wm_middle + 2 * 1.4826 * float(np.median(np.abs(decay[wm] - wm_middle)))
+    outliers, wm = wm[decay[wm] > limit], wm[decay[wm] <= limit]
+    if len(csf):
+        lowest = float(decay[csf].min())
+        csf = np.concatenate([csf, outliers[decay[outliers] > lowest]])
+        csf = csf[decay[csf] - lowest > best_threshold(decay[csf] - lowest)]
+    if len(gm):
+        gm_middle = float(np.median(decay[gm]))
+        kept = []
+        for half, sign in ((gm[decay[gm] > gm_middle], 1.0), (gm[decay[gm] <= gm_middle], -1.0)):
+            distance = sign * (decay[half] - gm_middle)
+            kept.append(half[distance <= best_threshold(distance)] if len(half) else half)
+        gm = np.concatenate(kept)
+    return wm, np.sort(gm), np.sort(csf)
+
+
+def _take(voxels: np.ndarray, cost: np.ndarray, percent: float) -> np.ndarray:
+    """The given share of voxels with the lowest cost."""
+    return voxels[np.argsort(cost, kind="stable")[: round(len(voxels) * percent / 100)]]
+
+
+def _single_fibres(
+    signals: np.ndarray, gradients: GradientTable, wm: np.ndarray, csf: Response, percent: float
+) -> np.ndarray:
+    """Voxels of white matter that a sharp response explains best as one fibre, judged at degree 2, then at degree 6."""
+    count = round(len(wm) * percent / 100)
+    if count == 0:
+        count = min(len(wm), 1)
+    level = float(np.median(signals[wm].mean(axis=1))) * math.sqrt(4 * math.pi)
+    for lmax, wanted in ((2, 2 * count), (6, count)):
+        fod, fluid = _sharp_fods(signals[wm], gradients, csf, level, lmax)
+        peak = find_peaks(fod, n_peaks=1, relative_peak_threshold=0.0).values[:, 0]
+        total = fod[:, 0] + fluid
+        metric = np.divide(peak, total, out=np.zeros_like(peak), where=total > 0)
+        wm = wm[np.argsort(-metric, kind="stable")[:wanted]]
+    return wm
+
+
+def _sharp_fods(
+    signals: np.ndarray, gradients: GradientTable, csf: Response, level: float, lmax: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """FODs and fluid for a response that is a disc: level (1, -1, 1, -1) on every shell, level alone at b = 0."""
+    rows = shell_rows(gradients)
+    disc = level * np.array([1.0, -1.0, 1.0, -1.0])
+    table = np.stack([disc if b > 0 else np.array([level, 0, 0, 0]) for b, _ in rows])
+    index = np.zeros(len(gradients), np.int64)
+    for row, (_, volumes) in enumerate(rows):
+        index[volumes] = row
+    degrees = (lmax, 0)
+    design = forward_matrix(gradients, (table, csf.coefs[0]), index, degrees)
+    solution = ConeProblem(design, constraint_matrix(degrees)).solve(np.ascontiguousarray(signals)).solution
+    return np.ascontiguousarray(solution[:, : n_coefs(lmax)]), solution[:, -1]

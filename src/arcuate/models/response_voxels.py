@@ -1,0 +1,148 @@
+"""Response of a tissue from chosen voxels, and the mean response of a group."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.optimize import nnls
+
+from arcuate.errors import InputError
+from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.models.response import Response, zonal_harmonics
+from arcuate.models.tensor import fit_tensor
+
+N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
+DEFAULT_LMAX = 8
+
+
+def shell_rows(gradients: GradientTable) -> list[tuple[float, np.ndarray]]:
+    """b and volumes of each row of a multi-shell response: b = 0 first, where there is one."""
+    rows = [(0.0, np.flatnonzero(gradients.is_b0))] if gradients.is_b0.any() else []
+    return rows + [(shell.b, shell.indices) for shell in gradients.shells]
+
+
+def fibre_zonal(signals: np.ndarray, cosines: np.ndarray, lmax: int) -> np.ndarray:
+    """Zonal coefficients (lmax/2 + 1,) of the signal of one shell over all voxels at once.
+
+    Parameters
+    ----------
+    signals, cosines : (n_vox, n_dir) float
+        Signal of each voxel, and the cosine between its fibre and the gradient.
+
+    Notes
+    -----
+    Least squares subject to: no negative signal along the fibre, and a signal that does not fall from the fibre to the
+    plane across it.
+
+    References
+    ----------
+    Smith, Dhollander, Connelly 2015, Proc. ISMRM 23:2843 (as MRtrix3's amp2response).
+    """
+    design = zonal_harmonics(cosines.ravel(), lmax).T
+    normal, right = _normal_equations(design, signals.ravel())
+    angles = np.linspace(0.0, math.pi / 2, N_ANGLES)
+    along_angle = zonal_harmonics(np.cos(angles), lmax).T
+    rising = np.diff(along_angle, axis=0)
+    constraints = np.vstack([along_angle[:1], rising / np.linalg.norm(rising, axis=1, keepdims=True)])
+    lower = np.linalg.cholesky(normal)
+    rows = np.linalg.solve(lower, constraints.T)  # the constraints where the normal matrix is the identity
+    free = np.linalg.solve(lower, right)
+    scale = float(np.linalg.norm(free)) or 1.0
+    multipliers, _ = nnls(rows, -free / scale, maxiter=50 * N_ANGLES)
+    return np.linalg.solve(lower.T, free + rows @ multipliers * scale)
+
+
+def isotropic_zonal(signals: np.ndarray) -> np.ndarray:
+    """(1,) zonal coefficient of the mean signal (n_vox, n_dir)."""
+    return np.array([float(np.mean(signals)) * math.sqrt(4 * math.pi)])
+
+
+def fibre_response(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    directions: np.ndarray | None = None,
+    *,
+    lmax: int = DEFAULT_LMAX,
+    tissue: str = "wm",
+) -> Response:
+    """Response on all shells of voxels that hold one fibre population each (algorithm ``manual``).
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float, all volumes
+    directions : (n_vox, 3) float, of the fibre; the tensor's by default
+    lmax : degree on the weighted shells, less where a shell has fewer directions than (lmax+1)(lmax+2)/2
+    """
+    signals = np.asarray(signals, dtype=np.float64)
+    if len(signals) == 0:
+        raise InputError("found no voxel to make a response of; expected some. Check the mask.")
+    if directions is None:
+        directions = main_directions(signals, gradients)
+    rows = shell_rows(gradients)
+    table = np.zeros((len(rows), lmax // 2 + 1))
+    for row, (b, volumes) in enumerate(rows):
+        if b == 0.0:
+            table[row, :1] = isotropic_zonal(signals[:, volumes])
+            continue
+        degree = min(lmax, _degree_of(len(volumes)))
+        cosines = directions @ gradients.directions[volumes].T
+        table[row, : degree // 2 + 1] = fibre_zonal(signals[:, volumes], cosines, degree)
+    return Response((tissue,), np.array([b for b, _ in rows]), (table,), "manual", {"n_voxels": len(signals)})
+
+
+def isotropic_response(signals: np.ndarray, gradients: GradientTable, tissue: str) -> Response:
+    """Response on all shells of voxels of an isotropic tissue (algorithm ``manual``)."""
+    if len(signals) == 0:
+        raise InputError(f"found no voxel of {tissue} to make a response of; expected some. Check the mask.")
+    rows = shell_rows(gradients)
+    table = np.stack([isotropic_zonal(np.asarray(signals, dtype=np.float64)[:, volumes]) for _, volumes in rows])
+    return Response((tissue,), np.array([b for b, _ in rows]), (table,), "manual", {"n_voxels": len(signals)})
+
+
+def main_directions(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
+    """(n_vox, 3) first eigenvectors of the tensors of all volumes."""
+    return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max())).evecs[:, 0]
+
+
+def mean_response(responses: list[Response]) -> Response:
+    """Mean response of a group: each is scaled to the group's mean level first (MRtrix3's ``responsemean``).
+
+    Notes
+    -----
+    The scale of a response is the geometric mean over shells of the group's mean coefficient over its own, degree 0,
+    tissue by tissue.
+    """
+    if not responses:
+        raise InputError("found no responses; expected at least one to average.")
+    first = responses[0]
+    for other in responses[1:]:
+        alike = other.tissues == first.tissues and other.lmax_of_tissues == first.lmax_of_tissues
+        if not alike or len(other.bvals) != len(first.bvals) or np.any(np.abs(other.bvals - first.bvals) > SHELL_GAP):
+            raise InputError(
+                f"found responses of {', '.join(first.tissues)} on {first.bvals.tolist()} and of "
+                f"{', '.join(other.tissues)} on {other.bvals.tolist()}, degrees {first.lmax_of_tissues} and "
+                f"{other.lmax_of_tissues}; expected the same tissues, shells and degrees in all."
+            )
+    coefs = []
+    for tissue in first.tissues:
+        tables = np.stack([r.get_tissue(tissue) for r in responses])
+        level = tables[:, :, 0]
+        if not np.all(level > 0):
+            raise InputError(f"a response of {tissue} is negative or zero on a shell; it cannot be averaged.")
+        scale = np.exp(np.mean(np.log(level.mean(axis=0) / level), axis=1))
+        coefs.append((tables * scale[:, None, None]).mean(axis=0))
+    facts = {"n_responses": len(responses), "responses": [r.to_dict() for r in responses]}
+    return Response(first.tissues, first.bvals, tuple(coefs), "mean", facts)
+
+
+def _degree_of(n_directions: int) -> int:
+    """Highest even degree whose coefficients do not outnumber the directions."""
+    return max((d for d in range(0, 13, 2) if (d + 1) * (d + 2) // 2 <= n_directions), default=0)
+
+
+def _normal_equations(design: np.ndarray, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AᵀA with a little on its diagonal, and Aᵀs."""
+    normal = design.T @ design
+    normal += 1e-10 * normal.max() * np.eye(len(normal))
+    return normal, design.T @ signals

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from arcuate.dwi import Dwi
+from arcuate.errors import InputError
+from arcuate.gradients import GradientTable
+from arcuate.models.phantom import make_phantom, three_shell_gradients
+from arcuate.models.response import Response, tensor_zonal
+from arcuate.models.response_dhollander import best_threshold, choose_tissue_voxels
+from arcuate.models.response_voxels import fibre_response, fibre_zonal, isotropic_response, mean_response
+from arcuate.resource import InMemoryVolumeResource
+from arcuate.responses import erode, estimate_dhollander, estimate_tournier, response_from_masks
+from arcuate.voxels import masked_blocks
+
+
+def _scan(signal: np.ndarray, affine: np.ndarray, gradients: GradientTable) -> Dwi:
+    return SimpleNamespace(volume=InMemoryVolumeResource(signal, affine, {}), gradients=gradients)  # type: ignore
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    made = make_phantom(three_shell_gradients(), shape=(44, 44, 28), voxel_size=4.4, seed=2)
+    return SimpleNamespace(
+        signal=made.signal, affine=made.affine, mask=made.brain_mask, gradients=made.gradients, erosion=1, truth=made
+    )
+
+
+@pytest.fixture(scope="module")
+def real(data_dir: Path):
+    folder = data_dir / "mdt_b1k_b2k"
+    image = nib.load(folder / "sub-mdt_dwi.nii.gz")
+    table = GradientTable.from_fsl(
+        np.loadtxt(folder / "sub-mdt_dwi.bval"), np.loadtxt(folder / "sub-mdt_dwi.bvec"), image.affine
+    )
+    mask = nib.load(folder / "sub-mdt_mask.nii.gz").get_fdata() > 0
+    return SimpleNamespace(
+        signal=image.get_fdata(dtype=np.float32), affine=image.affine, mask=mask, gradients=table, erosion=0
+    )
+
+
+@pytest.fixture(params=["phantom", "real"])
+def case(request: pytest.FixtureRequest):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def mrtrix_runs(tmp_path_factory: pytest.TempPathFactory):
+    """Runs dwi2response once for each case and algorithm; the folder with its files."""
+    done: dict[tuple[int, str], Path] = {}
+
+    def run(case: SimpleNamespace, algorithm: str) -> Path:
+        key = (id(case), algorithm)
+        if key in done:
+            return done[key]
+        if shutil.which("dwi2response") is None:
+            pytest.skip("MRtrix3 is not installed")
+        folder = tmp_path_factory.mktemp(algorithm)
+        nib.save(nib.Nifti1Image(case.signal, case.affine), folder / "dwi.nii")
+        nib.save(nib.Nifti1Image(case.mask.astype(np.uint8), case.affine), folder / "mask.nii")
+        np.savetxt(folder / "grad.b", case.gradients.to_mrtrix(), fmt="%.10g")
+        out = ["wm.txt"] if algorithm == "tournier" else ["wm.txt", "gm.txt", "csf.txt", "-erode", str(case.erosion)]
+        command = ["dwi2response", algorithm, "dwi.nii", *out, "-grad", "grad.b", "-mask", "mask.nii", "-quiet"]
+        subprocess.run([*command, "-voxels", "voxels.nii"], cwd=folder, check=True, capture_output=True)
+        done[key] = folder
+        return folder
+
+    return run
+
+
+def _read(path: Path, n_rows: int) -> np.ndarray:
+    table = np.loadtxt(path, ndmin=2)
+    return table if len(table) == n_rows else table.T
+
+
+def test_exact_signals_give_the_exact_response() -> None:
+    rng = np.random.default_rng(0)
+    cosines = rng.uniform(-1, 1, size=(20, 60))
+    evals = np.array([1.7e-3, 3e-4, 3e-4])
+    zonal = fibre_zonal(np.exp(-2000 * (evals[1] + (evals[0] - evals[1]) * cosines**2)), cosines, 10)
+    assert np.allclose(zonal[:4], tensor_zonal(evals, 1.0, 2000.0, 10)[:4], atol=2e-3)
+
+
+def test_a_response_rises_from_the_fibre_outwards_however_noisy_the_signals() -> None:
+    rng = np.random.default_rng(0)
+    cosines = rng.uniform(-1, 1, size=(3, 40))
+    zonal = fibre_zonal(rng.normal(size=cosines.shape) + 1, cosines, 8)
+    response = Response(("wm",), np.array([1000.0]), (zonal[None],))
+    profile = response.on_cosines(np.cos(np.linspace(0, math.pi / 2, 90)))[0]
+    assert profile[0] >= -1e-9
+    assert np.all(np.diff(profile) >= -1e-8)
+
+
+def test_given_the_voxels_of_mrtrix_the_responses_agree(case: SimpleNamespace, mrtrix_runs) -> None:
+    folder = mrtrix_runs(case, "dhollander")
+    chosen = nib.load(folder / "voxels.nii").get_fdata() > 0
+    for column, tissue in ((2, "wm"), (1, "gm"), (0, "csf")):
+        rows = case.signal[chosen[..., column]]
+        if tissue == "wm":
+            ours = fibre_response(rows, case.gradients).coefs[0]
+        else:
+            ours = isotropic_response(rows, case.gradients, tissue).coefs[0]
+        theirs = _read(folder / f"{tissue}.txt", len(ours))
+        assert np.allclose(ours[:, 0], theirs[:, 0], rtol=0.02)
+        if tissue == "wm":
+            assert np.allclose(ours[1:, 1], theirs[1:, 1], rtol=0.02)
+
+
+def test_dhollander_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_runs) -> None:
+    folder = mrtrix_runs(case, "dhollander")
+    ours = estimate_dhollander(_scan(case.signal, case.affine, case.gradients), case.mask, erosion=case.erosion)
+    for tissue in ours.tissues:
+        theirs = _read(folder / f"{tissue}.txt", len(ours.bvals))
+        assert np.allclose(ours.get_tissue(tissue)[:, 0], theirs[:, 0], rtol=0.05), tissue
+    theirs = _read(folder / "wm.txt", len(ours.bvals))
+    assert np.allclose(ours.coefs[0][1:, 1], theirs[1:, 1], rtol=0.05)
+    core, _ = erode(case.mask, case.erosion)
+    rows = np.concatenate([block for _, block in masked_blocks(case.signal, core)])
+    voxels = choose_tissue_voxels(rows, case.gradients)
+    chosen = nib.load(folder / "voxels.nii").get_fdata() > 0
+    for column, mine in ((2, voxels.wm), (0, voxels.csf)):
+        picked = np.zeros(len(rows), bool)
+        picked[mine] = True
+        theirs = chosen[..., column].ravel(order="F")[core.ravel(order="F")]
+        shared = (picked & theirs).sum() / theirs.sum()
+        assert shared > 0.8, f"{shared:.0%} of {theirs.sum()} voxels are shared"
+
+
+def test_tournier_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_runs) -> None:
+    folder = mrtrix_runs(case, "tournier")
+    ours = estimate_tournier(_scan(case.signal, case.affine, case.gradients), case.mask)
+    theirs = np.loadtxt(folder / "wm.txt")
+    assert np.allclose(ours.get_zonal()[:2], theirs[:2], rtol=0.05)
+
+
+def test_dhollander_finds_each_tissue_where_it_is(phantom: SimpleNamespace) -> None:
+    rows = np.concatenate([block for _, block in masked_blocks(phantom.signal, phantom.mask)])
+    tissue = np.concatenate([block for _, block in masked_blocks(phantom.truth.tissue, phantom.mask)])
+    voxels = choose_tissue_voxels(rows, phantom.gradients)
+    assert tissue[voxels.wm, 0].mean() > 0.9
+    assert tissue[voxels.gm, 1].mean() > 0.7
+    assert tissue[voxels.csf, 2].mean() > 0.95
+
+
+def test_masks_drawn_by_hand_make_a_response(phantom: SimpleNamespace) -> None:
+    scan = _scan(phantom.signal, phantom.affine, phantom.gradients)
+    masks = {
+        name: InMemoryVolumeResource(array, phantom.affine, {})
+        for name, array in {
+            "wm": phantom.truth.is_single_fibre,
+            "csf": phantom.truth.tissue[..., 2] > 0.99,
+        }.items()
+    }
+    response = response_from_masks(scan, masks)
+    assert response.tissues == ("wm", "csf")
+    assert response.algorithm == "manual"
+    assert response.coefs[0][0, 0] / math.sqrt(4 * math.pi) == pytest.approx(1000, rel=0.1)
+    assert response.coefs[0][-1, 1] < 0
+    decay = -np.log(response.coefs[1][1, 0] / response.coefs[1][0, 0]) / response.bvals[1]
+    assert decay == pytest.approx(3e-3, rel=0.05)
+
+
+def test_the_best_threshold_parts_two_groups() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 1, 500), rng.normal(10, 1, 300)])
+    assert 3 < best_threshold(values) < 7
+
+
+def test_the_mean_of_a_group_is_that_of_responsemean(mrtrix: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    responses = []
+    for i in range(3):
+        zonal = [
+            tensor_zonal(np.array([1.7e-3, 3e-4, 3e-4]) * rng.uniform(0.9, 1.1), 500.0 * 2**i, b, 8)
+            for b in (0, 1000, 2000)
+        ]
+        responses.append(Response(("wm",), np.array([0.0, 1000, 2000]), (np.stack(zonal),)))
+        (tmp_path / f"{i}.txt").write_text(responses[-1].to_mrtrix())
+    subprocess.run(
+        [str(mrtrix / "responsemean"), "0.txt", "1.txt", "2.txt", "mean.txt", "-quiet"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    assert np.allclose(mean_response(responses).coefs[0], np.loadtxt(tmp_path / "mean.txt"), rtol=1e-6)
+
+
+def test_responses_of_other_shells_are_not_averaged() -> None:
+    one = Response(("wm",), np.array([0.0, 1000]), (np.ones((2, 5)),))
+    other = Response(("wm",), np.array([0.0, 3000]), (np.ones((2, 5)),))
+    with pytest.raises(InputError, match="expected the same tissues, shells and degrees"):
+        mean_response([one, other])
+
+
+def test_dhollander_without_b0_says_so(phantom: SimpleNamespace) -> None:
+    weighted = np.flatnonzero(~phantom.gradients.is_b0)
+    scan = _scan(phantom.signal[..., weighted], phantom.affine, phantom.gradients.subset(weighted))
+    with pytest.raises(InputError, match="no b=0 volume"):
+        estimate_dhollander(scan, phantom.mask)
+
+
+def test_dhollander_of_a_single_shell_asked_for_says_which_algorithm_to_take(phantom: SimpleNamespace) -> None:
+    scan = _scan(phantom.signal, phantom.affine, phantom.gradients)
+    with pytest.raises(InputError, match="Take algorithm 'tournier'"):
+        estimate_dhollander(scan, phantom.mask, shell=1000.0)
