@@ -1,0 +1,44 @@
+"""``arcuate mtnormalise``: intensities of tissues made comparable between scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, default_of, out_option, read_mask, threads_option
+from arcuate.errors import InputError
+from arcuate.mtnormalise import mtnormalise as normalise
+
+
+@click.command()
+@click.argument("fods", type=PATH, nargs=-1, required=True, metavar="FOD ...")
+@click.option("--mask", type=PATH, required=True, help="Of the brain, on the grid of the images.")
+@out_option("Folder for the normalised images, under their own names, and field.nii.gz.")
+@click.option(
+    "--order",
+    type=click.IntRange(0, 3),
+    default=default_of(normalise, "order"),
+    show_default=True,
+    help="Degree of the polynomial of the field's logarithm.",
+)
+@threads_option
+def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> None:
+    """Divide the tissues of one multi-tissue fit by a smooth field, so that their sum is the same everywhere."""
+    from arcuate.io import NiftiVolumeResource
+    from arcuate.study.bids import input_facts, write_map
+
+    names = [path.name.removesuffix(".gz").removesuffix(".nii") for path in fods]
+    if len(set(names)) != len(names):
+        raise InputError(f"found images of the same name: {', '.join(names)}; expected names all different.")
+    if any(path.resolve().parent == out.resolve() for path in fods):
+        raise InputError(f"the images lie in {out}, where their normalised versions would go; give another --out.")
+    volume = read_mask(mask)
+    assert volume is not None
+    tissues = {name: NiftiVolumeResource(path) for name, path in zip(names, fods, strict=True)}
+    result = normalise(dict(tissues), volume, order=order)
+    facts = {**result.parameters, "Inputs": input_facts(dict(zip(names, fods, strict=True)) | {"mask": mask})}
+    for name, image in {**result.volumes, "field": result.field}.items():
+        write_map(image, out / f"{name}.nii.gz", facts)
+    used = f"{result.parameters['VoxelsUsed']} of {result.parameters['VoxelsInMask']} voxels"
+    click.echo(f"{out}: {', '.join(names)} divided by a field fitted to {used}")
