@@ -11,6 +11,16 @@ from arcuate.dipy.denoise import patch2self
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
 from arcuate.dipy.harmonics import convert_sh_from_legacy, sf_to_sh, sh_to_sf, sh_to_sf_matrix
 from arcuate.dipy.images import load_nifti, load_nifti_data, save_nifti
+from arcuate.dipy.multishell import (
+    MSDeconvFit,
+    MultiShellDeconvModel,
+    MultiShellResponse,
+    auto_response_msmt,
+    mask_for_response_msmt,
+    multi_shell_fiber_response,
+    response_from_mask_msmt,
+    unique_bvals_tolerance,
+)
 from arcuate.dipy.peaks import (
     PeaksAndMetrics,
     gfa,
@@ -50,11 +60,15 @@ __all__ = [
     "ConstrainedSphericalDeconvModel",
     "GradientTable",
     "HemiSphere",
+    "MSDeconvFit",
+    "MultiShellDeconvModel",
+    "MultiShellResponse",
     "PeaksAndMetrics",
     "SphHarmFit",
     "Sphere",
     "TensorFit",
     "TensorModel",
+    "auto_response_msmt",
     "auto_response_ssst",
     "axial_diffusivity",
     "color_fa",
@@ -72,9 +86,11 @@ __all__ = [
     "load_nifti",
     "load_nifti_data",
     "lower_triangular",
+    "mask_for_response_msmt",
     "mask_for_response_ssst",
     "mean_diffusivity",
     "mode",
+    "multi_shell_fiber_response",
     "multi_tensor",
     "multi_tensor_odf",
     "patch2self",
@@ -85,6 +101,7 @@ __all__ = [
     "read_bvals_bvecs",
     "recursive_response",
     "reshape_peaks_for_visualization",
+    "response_from_mask_msmt",
     "response_from_mask_ssst",
     "save_nifti",
     "sf_to_sh",
@@ -95,6 +112,7 @@ __all__ = [
     "small_sphere",
     "sphericity",
     "trace",
+    "unique_bvals_tolerance",
 ]
 
 
