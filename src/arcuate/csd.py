@@ -14,18 +14,24 @@ import numpy as np
 from arcuate.cache import cacheable
 from arcuate.errors import InputError, InputWarning
 from arcuate.models.csd import choose_lmax, choose_shell, find_shell_of, make_csd_system
+from arcuate.models.multitissue import make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, check_response
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.status import count_status
+from arcuate.numerics.sh import n_coefs
 from arcuate.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.voxels import check_mask, masked_blocks, scatter
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
 
-# Algorithms that see all shells: "module:function", called as function(dwi, inside, lmax=...) -> Response.
-MULTI_SHELL_ALGORITHMS: dict[str, str] = {}
+# Algorithms that need the image's geometry or all shells: "module:function", called as
+# function(dwi, inside, shell=..., lmax=...) -> Response.
+MULTI_SHELL_ALGORITHMS: dict[str, str] = {
+    "tournier": "arcuate.responses:estimate_tournier",
+    "dhollander": "arcuate.responses:estimate_dhollander",
+}
 ALGORITHMS = ("auto", "ssst", "recursive", "tournier", "dhollander")
 
 
@@ -39,11 +45,13 @@ class Fods:
         MRtrix3's basis, scanner frame; an isotropic tissue has one coefficient.
     status : (x, y, z) uint8, see :class:`arcuate.models.status.Status`
     parameters : how they were made, and how many voxels ended how
+    kkt_residual : (x, y, z) float32, of multi-tissue CSD: how far a solution is from the conditions it must meet
     """
 
     volumes: dict[str, VolumeResource]
     status: VolumeResource | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    kkt_residual: VolumeResource | None = None
 
 
 @cacheable(version=1)
@@ -63,7 +71,8 @@ def estimate_response_function(
     ----------
     mask : (x, y, z), where to look; every voxel without it
     algorithm : str
-        ``auto``: ``tournier`` on one shell, ``dhollander`` (three tissues) on two or more. ``ssst``: mean tensor of
+        ``auto``: ``tournier`` (2013, single fibres chosen in rounds) on one shell, ``dhollander`` (2019, three
+        tissues) on two or more. ``ssst``: mean tensor of
         the voxels with high FA near the centre of the mask. ``recursive``: calibrated on voxels with a single peak.
     shell : s/mm²
         Shell for the algorithms that take one; by default the highest with directions enough for ``lmax``.
@@ -307,10 +316,51 @@ def _estimate_multi_tissue(
     lmax: int | None,
     constraint_directions: np.ndarray | None,
 ) -> Fods:
-    raise InputError(
-        f"found a response of {len(response.tissues)} tissues on {len(response.shells)} shells; multi-tissue CSD is "
-        "not there yet. Estimate a response with algorithm 'ssst' or 'recursive' on one shell."
+    inside = check_mask(dwi.volume, mask)
+    n_vox = int(inside.sum())
+    model = make_multi_tissue_model(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
+    coefs = [np.zeros((n_vox, n_coefs(degree)), np.float32) for degree in model.lmax]
+    status, residual = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
+    for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=model.volumes):
+        block = model.fit(rows)
+        for out, part in zip(coefs, block.coefs, strict=True):
+            out[place] = part
+        status[place], residual[place] = block.status, block.kkt_residual
+    facts = {
+        "Model": "multi-tissue constrained spherical deconvolution",
+        "Tissues": list(response.tissues),
+        "ShellsUsed": [float(round(b)) for b in response.shells],
+        "VolumesUsed": [int(i) for i in model.volumes],
+        "B0Threshold": dwi.gradients.b0_threshold,
+        "Lmax": dict(zip(response.tissues, model.lmax, strict=True)),
+        "Constraints": len(model.problem.constraints),
+        "LargestKktResidual": float(residual.max(initial=0.0)),
+        "VoxelsByStatus": count_status(status),
+        "Response": response.to_dict(),
+    }
+    volumes: dict[str, VolumeResource] = {
+        tissue: _volume(scatter(part, inside), dwi.volume) for tissue, part in zip(response.tissues, coefs, strict=True)
+    }
+    return Fods(
+        volumes,
+        _volume(scatter(status, inside, np.uint8), dwi.volume),
+        facts,
+        _volume(scatter(residual, inside), dwi.volume),
     )
+
+
+def compute_tissue_fractions(fods: Fods) -> VolumeResource:
+    """Share of each tissue (x, y, z, n_tissue) float32, in the order of ``fods.volumes``; 0 outside the mask."""
+    volumes = list(fods.volumes.values())
+    return _volume(tissue_fractions([v.get_array() for v in volumes]).astype(np.float32), volumes[0])
+
+
+def compute_fibre_density(fods: VolumeResource) -> VolumeResource:
+    """Total apparent fibre density (x, y, z) float32: the integral of each FOD over the sphere.
+
+    Along a peak it is the amplitude of the FOD, which :func:`compute_csd_peaks` returns as its values.
+    """
+    return _volume(total_fibre_density(fods.get_array()).astype(np.float32), fods)
 
 
 def _volume(array: np.ndarray, like: VolumeResource) -> InMemoryVolumeResource:
