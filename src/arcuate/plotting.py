@@ -199,7 +199,7 @@ def plot_directions(shells: Mapping[float, np.ndarray]) -> Any:
         axis.scatter(*directions.T, color=COLORS[k % len(COLORS)], s=10, depthshade=True)
         axis.scatter(*-directions.T, facecolors="none", edgecolors=COLORS[k % len(COLORS)], s=8, linewidths=0.5)
         axis.set_title(f"b = {b:.0f}: {len(directions)}", fontsize=9)
-        axis.set_box_aspect((1, 1, 1))
+        axis.set_box_aspect((1, 1, 1), zoom=1.35)
         axis.set_axis_off()
         for end, name in zip(1.2 * np.eye(3), "RAS", strict=True):
             axis.text(*end, name, fontsize=7)

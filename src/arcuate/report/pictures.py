@@ -117,22 +117,34 @@ def _denoising(subject: SubjectFiles) -> Iterator[Picture]:
 
 
 def _mask(subject: SubjectFiles) -> Iterator[Picture]:
-    if subject.mask is None:
+    inside, fa = _mask_array(subject), subject.get_map("tensor", "fa")
+    source = subject.mask or (fa.volume if fa is not None else None)
+    if inside is None or source is None:
         return
-    inside = np.asarray(subject.mask.get_array()) > 0
     below = inside.astype(np.float32)
     if subject.denoised is not None:
         below = np.asarray(subject.denoised.compute_mean_b0().get_array(), dtype=np.float32)
-    for plane in ("axial", "coronal", "sagittal"):
-        figure = plot_mask(below, inside, subject.mask.get_affine(), plane=plane, slices=6, label="mean b = 0")
-        yield Picture(png_of(figure), f"{plane.capitalize()} slices with the outline of the brain mask.", plane)
+    affine = source.get_affine()
+    note = "" if subject.mask is not None else " (given to the run: where the tensor was fitted)"
+    for plane in _thick_planes(below.shape, affine):
+        figure = plot_mask(below, inside, affine, plane=plane, slices=6, label="mean b = 0")
+        alt = f"{plane.capitalize()} slices with the outline of the brain mask."
+        yield Picture(png_of(figure), alt, f"Outline of the mask{note}, {plane}.")
+
+
+def _thick_planes(shape: tuple[int, ...], affine: np.ndarray) -> list[str]:
+    """Planes in which the image is more than a stripe."""
+    frame = Canonical(affine)
+    extent = np.array([shape[frame.stored_axis(axis)] for axis in range(3)]) * frame.voxel_size
+    views = [View(plane) for plane in ("axial", "coronal", "sagittal")]
+    return [v.plane for v in views if min(extent[v.across], extent[v.up]) > 0.15 * max(extent[v.across], extent[v.up])]
 
 
 def _tensor(subject: SubjectFiles) -> Iterator[Picture]:
     fa, evecs = subject.get_map("tensor", "fa"), subject.get_map("tensor", "evecs")
     if fa is not None and evecs is not None:
         color = color_fa(np.asarray(fa.volume.get_array()), np.asarray(evecs.volume.get_array()))
-        for plane in ("axial", "coronal", "sagittal"):
+        for plane in _thick_planes(color.shape, fa.volume.get_affine()):
             figure = plot_maps([Panel(color, "colour FA")], fa.volume.get_affine(), plane=plane, slices=6)
             alt = f"{plane.capitalize()} slices of FA, red left-right, green front-back, blue up-down."
             yield Picture(png_of(figure), alt, f"Colour FA, {plane}: red left-right, green front-back, blue up-down.")
@@ -178,7 +190,11 @@ def _map_array(volume: Any) -> np.ndarray:
 
 
 def _mask_array(subject: SubjectFiles) -> np.ndarray | None:
-    return None if subject.mask is None else np.asarray(subject.mask.get_array())
+    """The mask; where it was given to the run and not written, the voxels with a tensor."""
+    if subject.mask is not None:
+        return np.asarray(subject.mask.get_array()) > 0
+    tensors = subject.get_map("tensor", "md")
+    return None if tensors is None else np.asarray(tensors.volume.get_array()) != 0
 
 
 def _response(subject: SubjectFiles) -> Iterator[Picture]:
@@ -205,7 +221,7 @@ def _fods(subject: SubjectFiles) -> Iterator[Picture]:
     fa = subject.get_map("tensor", "fa")
     background = None if fa is None else np.asarray(fa.volume.get_array())
     coefs, affine = np.asarray(fods.volume.get_array()), fods.volume.get_affine()
-    for plane in ("axial", "coronal"):
+    for plane in [p for p in _thick_planes(coefs.shape, affine) if p != "sagittal"]:
         box = _middle(coefs, affine, plane)
         below = None if background is None else background[box]
         part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
