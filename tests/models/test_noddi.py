@@ -121,7 +121,8 @@ def test_next_to_no_water_and_nothing_but_water(fwf, refine):
     clean = simulate(TABLE, 0.6, 0.2, fwf, np.array([0.0, 0.6, 0.8]))
     noisy = np.hypot(clean + 0.02 * rng.normal(size=(40, len(clean))), 0.02 * rng.normal(size=(40, len(clean))))
     fit = fit_noddi(np.vstack([clean, noisy]), TABLE, refine=refine)
-    assert fit.fwf[0] == pytest.approx(fwf, abs=1e-3 if refine else 0.03)  # the penalty drops a hundredth of tissue
+    # plain: the penalty drops a hundredth of tissue; refined: row 0 has no noise, and is fitted with that of the others
+    assert fit.fwf[0] == pytest.approx(fwf, abs=2e-3 if refine else 0.03)
     assert np.abs(fit.fwf[1:] - fwf).mean() < 0.05
     assert set(fit.status) <= {Status.FITTED, Status.NOT_CONVERGED}
     assert _maps(fit).min() >= 0

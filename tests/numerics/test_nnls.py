@@ -29,7 +29,7 @@ def test_fits_as_well_as_scipy(seed):
     assert ours <= best * (1 + 1e-9) + 1e-9
 
 
-@pytest.mark.parametrize(("l1", "l2"), [(2.0, 0.0), (2.0, 0.3), (0.5, 1e-3), (0.0, 1.0)])
+@pytest.mark.parametrize(("l1", "l2"), [(2.0, 1e-3), (2.0, 0.3), (0.5, 1e-3), (0.0, 1.0)])
 def test_elastic_net_meets_the_conditions_of_optimality(l1, l2):
     for seed in range(30):
         basis, atoms, data = _problem(seed)
@@ -72,3 +72,10 @@ def test_more_penalty_means_fewer_atoms():
 def test_arrays_that_do_not_fit_are_named_with_their_shapes():
     with pytest.raises(InputError, match=r"\(3, 4\).*\(2, 2\).*expected \(3, n\), \(3, 3\)"):
         solve_nonnegative(np.ones((3, 4)), np.eye(2), np.ones(3))
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(2.0, 0.0), (-1.0, 1.0), (1.0, -1.0)])
+def test_weights_without_a_unique_solution_are_refused(l1, l2):
+    basis, atoms, data = _problem(0)
+    with pytest.raises(InputError, match="l2 above 0"):
+        solve_nonnegative(atoms, basis.T @ basis, basis.T @ data, l1, l2)

@@ -40,8 +40,16 @@ def solve_nonnegative(
     projection : (k,) float
         Inner products of the coordinates with the data.
     l1, l2 : float
-        Weights of Σx and ½|x|².
+        Weights of Σx and ½|x|². With l1 > 0, l2 must be above 0: else more atoms than coordinates have no unique
+        solution, and the active set may have to trade atoms that depend on each other.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, or weights without a unique solution.
     """
+    if l1 < 0 or l2 < 0 or (l1 > 0 and l2 == 0):
+        raise InputError(f"found l1 = {l1:g} and l2 = {l2:g}; expected both at or above 0, and l2 above 0 where l1 is.")
     atoms = np.ascontiguousarray(atoms, dtype=np.float64)
     gram = np.ascontiguousarray(gram, dtype=np.float64)
     projection = np.ascontiguousarray(projection, dtype=np.float64)
