@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import arcuate.dipy
 from arcuate.dwi import Dwi
 from arcuate.models.phantom import make_phantom, three_shell_gradients
 
@@ -29,8 +28,6 @@ def test_the_csd_tutorial_draws_its_five_pictures(tmp_path: Path) -> None:
     pytest.importorskip("pyvista", reason="PyVista is not installed (extra viz)")
     if not TUTORIAL.is_file():
         pytest.skip(f"the tutorial is not at {TUTORIAL}; set ARCUATE_REFERENCE to its folder")
-    if not hasattr(arcuate.dipy, "get_fnames"):
-        pytest.skip("the tutorial imports get_fnames, which arcuate.dipy does not offer yet")
     gradients = three_shell_gradients(n_b0=2, n_directions=45, seed=0)
     one_shell = np.flatnonzero(gradients.is_b0 | (np.abs(gradients.bvals - 2000) < 100))
     phantom = make_phantom(gradients.subset(one_shell), shape=(32, 32, 20), voxel_size=6.0, snr=60, seed=0)

@@ -7,6 +7,7 @@ accepted, and results can be handed to DIPY's tracking. DIPY itself is not neede
 from __future__ import annotations
 
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
+from arcuate.dipy.datasets import fetch_sherbrooke_3shell, fetch_stanford_hardi, get_fnames
 from arcuate.dipy.denoise import patch2self
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
 from arcuate.dipy.harmonics import convert_sh_from_legacy, sf_to_sh, sh_to_sf, sh_to_sf_matrix
@@ -76,8 +77,11 @@ __all__ = [
     "decompose_tensor",
     "default_sphere",
     "fa_trace_to_lambdas",
+    "fetch_sherbrooke_3shell",
+    "fetch_stanford_hardi",
     "fractional_anisotropy",
     "geodesic_anisotropy",
+    "get_fnames",
     "get_sphere",
     "gfa",
     "gradient_table",
