@@ -15,7 +15,7 @@ HEAVY = {"torch", "pyvista", "vtk", "matplotlib", "dask", "distributed", "dipy",
 FLOOR = {
     "errors": 0, "gradients": 0, "remote": 0, "numerics": 0,
     "models": 1, "nets": 1,
-    "resource": 2, "io": 2, "cache": 2, "public_scans": 2, "voxels": 2, "views": 2, "plotting": 2,
+    "resource": 2, "io": 2, "cache": 2, "public_scans": 2, "voxels": 2, "orientation": 2, "views": 2, "plotting": 2,
     "denoise": 3, "masks": 3, "dti": 3, "noddi": 3, "csd": 3, "tractseg": 3, "dwi": 3,
     "responses": 3, "mtnormalise": 3,
     "study": 4,
