@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from arcuate.resource import InMemoryVolumeResource
 from arcuate.study.bids import SCANNER_FRAME
 
 if TYPE_CHECKING:
@@ -79,3 +82,22 @@ def noddi_maps(noddi: Noddi) -> list[Map]:
         "dot": {"Units": "1", "Description": "fraction of water that does not move"},
     }
     return [Map(name, volume, own[name]) for name, volume in noddi.get_maps().items()]
+
+
+def tract_maps(tracts: VolumeResource, output_type: str) -> list[Map]:
+    """The 4-D image of all tracts, then each tract by itself, under TractSeg's names."""
+    from arcuate.tractseg import tract_names
+
+    names = tract_names(output_type)
+    array = np.asarray(tracts.get_array())
+    affine, metadata = tracts.get_affine(), tracts.get_metadata()
+    width = array.shape[3] // len(names)  # 3 for orientation maps
+    encoding: dict[str, Any] = {}
+    if width == 3:
+        encoding["OrientationEncoding"] = {"Type": "3-vectors", "Order": "x y z", "ReferenceFrame": SCANNER_FRAME}
+    maps = [Map(output_type, tracts, {**encoding, "Tracts": list(names)})]
+    for i, name in enumerate(names):
+        own = array[..., 3 * i : 3 * i + 3] if width == 3 else array[..., i]
+        volume = InMemoryVolumeResource(np.ascontiguousarray(own), affine, metadata)
+        maps.append(Map(f"{name}_tom" if width == 3 else name, volume, {**encoding, "Tract": name}))
+    return maps

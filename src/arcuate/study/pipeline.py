@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, MissingExtraError
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, input_facts, write_json, write_map
 from arcuate.study.maps import Map, noddi_maps, tensor_maps
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from arcuate.noddi import Noddi
     from arcuate.resource import VolumeResource
 
-STEPS = ("denoise", "mask", "dti", "noddi", "response", "fod", "peaks")
+STEPS = ("denoise", "mask", "dti", "noddi", "response", "fod", "peaks", "tracts")
 
 DENOISE_METHODS = ("patch2self", "mppca", "none")
 
@@ -79,6 +79,7 @@ class SubjectResult:
     response: Response | None = None
     fods: Fods | None = None
     peaks: tuple[VolumeResource, VolumeResource] | None = None
+    tracts: VolumeResource | None = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # sidecar facts by step
 
 
@@ -137,7 +138,7 @@ def run_subject(
         try:
             with run.log.stage(step) as now:
                 do(run, settings, writer, now)
-        except InputError as error:
+        except (InputError, MissingExtraError) as error:
             if settings.insists_on(step) or step in {"mask", "dti"}:
                 raise
             run.log.skip(step, str(error))
@@ -157,6 +158,7 @@ def run_subject(
         stage("fod", _fod)
     if run.fods is not None:
         stage("peaks", _peaks)
+        stage("tracts", _tracts)
     write_json(names.path("timings.json"), {s.name: round(s.seconds, 3) for s in run.log.stages})
     return run
 
@@ -184,7 +186,7 @@ def _mask(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -
     quality = mask_quality(np.asarray(run.mask.get_array()) > 0, voxel_size(run.mask.get_affine()))
     facts = {
         "Type": "Brain",
-        "Method": resolve_method(settings.mask_method),
+        "Method": resolve_method(settings.mask_method, run.scan),
         "B0Threshold": run.scan.b0_threshold,
         "VolumeMl": round(quality.volume_ml, 1),
     }
@@ -253,6 +255,22 @@ def _peaks(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) 
     run.peaks = directions, values
     run.facts["peaks"] = facts
     now.facts = {"voxels": int(np.sum(np.asarray(values.get_array())[..., 0] > 0))}
+
+
+def _tracts(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+    from arcuate.study.maps import tract_maps
+    from arcuate.tractseg import find_fod_tracts, tract_facts
+
+    assert run.response is not None
+    assert run.fods is not None
+    output_type = "tract_segmentation"
+    run.tracts = find_fod_tracts(run.fods.volumes[run.response.tissues[0]], run.mask)
+    facts = tract_facts(output_type)
+    folder = writer.names.path("bundles")
+    for image in tract_maps(run.tracts, output_type):
+        write_map(image.volume, folder / f"{image.param}.nii.gz", {**image.facts, **facts, **writer.common})
+    run.facts["tracts"] = facts
+    now.facts = {"tracts": int(np.any(np.asarray(run.tracts.get_array()), axis=(0, 1, 2)).sum())}
 
 
 def _csd_model(response: Response) -> str:

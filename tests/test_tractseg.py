@@ -1,0 +1,428 @@
+"""Tracts: equal to TractSeg given the same weights and peaks, in any storage order, and what is said when not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcuate.csd import estimate_response_function
+from arcuate.dwi import Dwi
+from arcuate.errors import InputError, MissingExtraError
+from arcuate.gradients import GradientTable
+from arcuate.io import NiftiVolumeResource
+from arcuate.nets.bundles import CroppedHead, close_gaps, main_axes, run_network
+from arcuate.nets.unet import load_unet
+from arcuate.resource import InMemoryVolumeResource
+from arcuate.tractseg import (
+    extract_tractseg,
+    find_fod_tracts,
+    find_tracts,
+    get_bundle_names,
+    mask_orientation_maps,
+    tract_names,
+)
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra [tractseg])")
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"  # tractseg_<output type>.npz, by scripts/make_tractseg_golden.py
+PUBLISHED = runpy.run_path(str(HERE / "nets" / "published_weights.py"))
+SEEDS = {"tract_segmentation_v3": (72, 1), "endings_segmentation_v4": (144, 2)}
+SEEDS |= {f"peak_regression_part{i + 1}_v2": (54, 3 + i) for i in range(4)}
+NEAR = 1e-4
+
+
+def _write(folder: Path, *names: str, n_filters: int = 64) -> Path:
+    for name in names:
+        n_classes, seed = SEEDS[name]
+        PUBLISHED["write_weights"](folder / f"pretrained_weights_{name}.npz", n_classes, seed, n_filters)
+    return folder
+
+
+def _golden(output_type: str) -> dict[str, np.ndarray]:
+    path = GOLDEN / f"tractseg_{output_type}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} was not made yet: scripts/make_tractseg_golden.py")
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+@pytest.fixture(scope="module")
+def peaks(data_dir: Path) -> InMemoryVolumeResource:
+    return NiftiVolumeResource(data_dir / "tractseg_reference" / "peaks.nii.gz").load()
+
+
+def _part(peaks: InMemoryVolumeResource, golden: dict[str, np.ndarray]) -> InMemoryVolumeResource:
+    """The part of the head that TractSeg's endings and orientation maps were kept for."""
+    box = tuple(slice(*s) for s in golden["part"])
+    return InMemoryVolumeResource(np.ascontiguousarray(peaks.get_array()[box]), peaks.get_affine())
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder with weights of a network of 2 filters in place of 64, and arcuate made to take them: quick."""
+    from arcuate import tractseg
+
+    monkeypatch.setattr(tractseg, "load_unet", lambda *a, **k: load_unet(*a, **{**k, "n_filters": 2}))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so little work is slower when it is shared out
+    yield _write(tmp_path / "narrow", *SEEDS, n_filters=2)
+    torch.set_num_threads(threads)
+
+
+def _small(seed: int = 0, shape: tuple[int, int, int] = (7, 9, 8)) -> InMemoryVolumeResource:
+    """Random peaks with an empty margin, stored LAS."""
+    array = np.zeros((*shape, 9), np.float32)
+    array[1:-1, 1:-1, 1:] = np.random.default_rng(seed).normal(size=array[1:-1, 1:-1, 1:].shape)
+    affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = 10, -9, -8
+    return InMemoryVolumeResource(array, affine)
+
+
+def _stored(volume: InMemoryVolumeResource, order: tuple, signs: tuple) -> InMemoryVolumeResource:
+    """The same head in the scanner, its axes stored in another order and direction."""
+    array, turn = volume.get_array(), np.zeros((4, 4))
+    turn[3, 3] = 1
+    for new, (old, sign) in enumerate(zip(order, signs, strict=True)):
+        turn[old, new], turn[old, 3] = sign, array.shape[old] - 1 if sign < 0 else 0
+    stored = np.flip(np.transpose(array, (*order, 3)), [i for i in range(3) if signs[i] < 0])
+    return InMemoryVolumeResource(np.ascontiguousarray(stored), volume.get_affine() @ turn)
+
+
+ORDERS = [
+    (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
+]
+
+
+def _compare(found: np.ndarray, golden: dict[str, np.ndarray], probabilities: np.ndarray, kind: str) -> None:
+    n_classes = found.shape[3]
+    rows = found.reshape(-1, n_classes)
+    expected = np.unpackbits(golden["masks"], count=len(golden["index"]) * n_classes)
+    expected = expected.reshape(-1, n_classes)
+    index = golden["index"]
+    is_near = np.abs(probabilities.reshape(-1, n_classes) - 0.5) < NEAR
+    ruled = [tract_names("tract_segmentation").index(n) for n in ("CA", "FX_left", "FX_right")]
+    plain = [i for i in range(n_classes) if kind != "tract_segmentation" or i not in ruled]
+    differ = (rows[index] != expected) & ~is_near[index]
+    assert not differ[:, plain].any()
+    # where a closing follows the threshold, a voxel near it moves its neighbours
+    assert differ.mean() < 1e-4
+    assert 0.05 < expected.mean() < 0.95
+    counts = rows.sum(axis=0, dtype=np.int64)
+    allowed = is_near.sum(axis=0)
+    assert (np.abs(counts - golden["counts"])[plain] <= allowed[plain]).all()
+    np.testing.assert_allclose(counts[ruled], golden["counts"][ruled], rtol=1e-3)
+
+
+def test_tracts_of_a_head_equal_those_of_tractseg(
+    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from arcuate import tractseg
+
+    golden = _golden("tract_segmentation")
+    kept = []
+
+    def remember(*args: object, **options: object) -> tuple[np.ndarray, np.ndarray]:
+        kept.append(run_network(*args, **options))  # probabilities and masks from one pass
+        return kept[-1]
+
+    monkeypatch.setattr(tractseg, "run_network", remember)
+    weights = _write(tmp_path, "tract_segmentation_v3")
+    found = find_tracts(peaks, weights=weights, device="cpu").get_array()
+    assert found.shape == (73, 87, 73, 72)
+    assert found.dtype == np.uint8
+    head = CroppedHead.of(np.nan_to_num(peaks.get_array()), (2.5, 2.5, 2.5))
+    assert head is not None
+    probabilities = np.zeros((*peaks.shape[:3], 72), np.float32)
+    probabilities[head.box] = np.moveaxis(kept[0][0], 0, -1)
+    few = probabilities.reshape(-1, 72)[golden["few"]]
+    np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
+    _compare(found, golden, probabilities, "tract_segmentation")
+
+
+def test_endings_equal_those_of_tractseg(peaks: InMemoryVolumeResource, tmp_path: Path) -> None:
+    golden = _golden("endings_segmentation")
+    part = _part(peaks, golden)
+    weights = _write(tmp_path, "endings_segmentation_v4")
+    probabilities = find_tracts(part, "endings_segmentation", probabilities=True, weights=weights, device="cpu")
+    few = probabilities.get_array().reshape(-1, 144)[golden["few"]]
+    np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
+    _compare(
+        (probabilities.get_array() >= 0.5).astype(np.uint8), golden, probabilities.get_array(), "endings_segmentation"
+    )
+
+
+def test_orientation_maps_equal_those_of_tractseg(peaks: InMemoryVolumeResource, tmp_path: Path) -> None:
+    golden = _golden("TOM")
+    part = _part(peaks, golden)
+    head = CroppedHead.of(np.nan_to_num(part.get_array()), (2.5, 2.5, 2.5))
+    assert head is not None
+    path = _write(tmp_path, "peak_regression_part1_v2") / "pretrained_weights_peak_regression_part1_v2.npz"
+    unet = load_unet(path, 54, upsampling="nearest", has_sigmoid=False)
+    maps = np.zeros((*part.shape[:3], 54), np.float32)
+    maps[head.box] = np.moveaxis(run_network(head, unet, directions=(1,))[0], 0, -1)
+    np.testing.assert_allclose(maps, golden["maps"], atol=1e-4)
+    assert np.abs(maps).max() > 0.5
+
+
+def test_orientation_maps_of_three_directions_are_the_main_axes_of_their_mean_tensor() -> None:
+    rng = np.random.default_rng(5)
+    v = rng.normal(size=(2, 3, 50, 3))  # tracts, components, voxels, directions
+    v[:, :, :5] *= 1e-3
+    tensors = np.einsum("kivd,kjvd->kijv", v, v) / 3
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    six = np.stack([tensors[:, i, j] for i, j in pairs], axis=1).reshape(12, 50).astype(np.float32)
+    fused = main_axes(six).reshape(2, 3, 50)
+    for k in range(2):
+        for voxel in range(50):
+            evals, evecs = np.linalg.eigh(tensors[k, :, :, voxel])
+            expected = evals[2] * evecs[:, 2] if evals[2] >= 1e-3 else np.zeros(3)
+            found = fused[k, :, voxel]
+            np.testing.assert_allclose(found * (np.sign(found @ expected) or 1), expected, atol=1e-4)
+
+
+def test_the_same_head_in_all_48_storage_orders_has_the_same_probabilities(narrow: Path) -> None:
+    _same_in_orders(ORDERS, weights=narrow, probabilities=True, single_orientation=True)
+
+
+@pytest.mark.parametrize("output_type", ["tract_segmentation", "TOM"])
+def test_the_same_head_in_other_storage_orders_has_the_same_tracts(narrow: Path, output_type: str) -> None:
+    _same_in_orders(ORDERS[5:48:14], output_type=output_type, weights=narrow)
+
+
+def _same_in_orders(orders: list, **options: object) -> None:
+    volume = _small(shape=(5, 6, 5))
+    expected = find_tracts(volume, device="cpu", batch=8, **options)
+    assert 0.02 < np.mean(expected.get_array() != 0) < 0.9
+    for order, signs in orders:
+        stored = _stored(volume, order, signs)
+        found = find_tracts(stored, device="cpu", batch=8, **options)
+        again = _stored(InMemoryVolumeResource(expected.get_array(), volume.get_affine()), order, signs)
+        np.testing.assert_array_equal(found.get_array(), again.get_array())
+        np.testing.assert_array_equal(found.get_affine(), stored.get_affine())
+
+
+@pytest.mark.parametrize("output_type", ["tract_segmentation", "TOM"])
+def test_an_oblique_scan_of_a_turned_head_has_the_same_tracts(narrow: Path, output_type: str) -> None:
+    volume = _small()
+    c, s = np.cos(0.35), np.sin(0.35)
+    rotation = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    turn = np.eye(4)
+    turn[:3, :3] = rotation
+    array = (volume.get_array().reshape(-1, 3) @ rotation.T).astype(np.float32).reshape(volume.shape)
+    oblique = InMemoryVolumeResource(array, turn @ volume.get_affine())
+    straight, tilted = (
+        find_tracts(v, output_type, weights=narrow, device="cpu").get_array() for v in (volume, oblique)
+    )
+    if output_type == "TOM":
+        back = (tilted.reshape(-1, 3) @ rotation).reshape(tilted.shape)
+        np.testing.assert_allclose(back, straight, atol=1e-4)
+    else:
+        assert np.mean(straight != tilted) < 1e-3
+
+
+def test_padding_nan_order_of_peaks_and_mask(narrow: Path) -> None:
+    volume = _small()
+    options = {"weights": narrow, "device": "cpu", "probabilities": True}
+    expected = find_tracts(volume, **options).get_array()
+    array = volume.get_array()
+    with_nan = np.where(array == 0, np.nan, array)
+    np.testing.assert_array_equal(
+        find_tracts(InMemoryVolumeResource(with_nan, volume.get_affine()), **options).get_array(), expected
+    )
+    more = np.concatenate([array, np.ones_like(array[..., :6])], axis=3)
+    np.testing.assert_array_equal(
+        find_tracts(InMemoryVolumeResource(more, volume.get_affine()), **options).get_array(), expected
+    )
+    inside = np.zeros(array.shape[:3], np.uint8)
+    inside[2:5, 2:6, 3:7] = 1
+    masked = np.where(inside[..., None] > 0, array, 0)
+    np.testing.assert_array_equal(
+        find_tracts(volume, mask=InMemoryVolumeResource(inside, volume.get_affine()), **options).get_array(),
+        find_tracts(InMemoryVolumeResource(masked, volume.get_affine()), **options).get_array(),
+    )
+
+
+def test_what_repeats_a_slice_is_not_run_again(narrow: Path) -> None:
+    """Every slice of the cube run one by one gives what the distinct ones give."""
+    head = CroppedHead.of(_small().get_array(), (2.0, 2.0, 2.0))
+    assert head is not None
+    unet = load_unet(narrow / "pretrained_weights_tract_segmentation_v3.npz", 72, n_filters=2)
+    here, cube = run_network(head, unet, whole=[4, 9], batch=3)
+    every = np.zeros((72, 144, 144, 144), np.float32)
+    for axis in range(3):
+        rows = np.moveaxis(every, 1 + axis, 1)
+        for i, position in enumerate(head.axes[axis].source):
+            rows[:, i] += unet(head.slice_of_cube(axis, int(position))[None]).numpy()[0]
+    every /= 3
+    np.testing.assert_allclose(cube, every[[4, 9]], atol=1e-6)
+    looked_up = every[:, head.axes[0].back][:, :, head.axes[1].back][:, :, :, head.axes[2].back]
+    np.testing.assert_allclose(here, looked_up, atol=1e-6)
+
+
+def test_a_thin_tract_in_two_parts_is_joined_and_one_in_one_part_is_not_widened() -> None:
+    probability = np.zeros((60, 60, 60), np.float32)
+    probability[10:20, 10:20, 10:20] = probability[10:20, 10:20, 34:44] = 0.7
+    probability[14:17, 14:17, 20:34] = 0.35
+    joined = close_gaps(probability, 200, 0.3)
+    assert joined[15, 15, 25]
+    probability[10:20, 10:20, 34:44] = 0
+    assert not close_gaps(probability, 200, 0.3)[15, 15, 25]
+
+
+def test_closing_equals_that_with_a_whole_box() -> None:
+    from scipy import ndimage
+
+    probability = ndimage.gaussian_filter(np.random.default_rng(1).random((40, 41, 42)), 2).astype(np.float32)
+    probability = (probability - probability.min()) / np.ptp(probability)
+    inside = probability > 0.5
+    expected = ndimage.binary_closing(inside, structure=np.ones((6, 6, 6)))
+    np.testing.assert_array_equal(close_gaps(probability, 10**9, 0.3), expected)
+
+
+def test_orientation_maps_inside_tracts_are_unit_vectors() -> None:
+    rng = np.random.default_rng(0)
+    maps = InMemoryVolumeResource(rng.normal(size=(5, 5, 5, 216)).astype(np.float32))
+    inside = np.zeros((5, 5, 5, 72), np.uint8)
+    inside[2, 2, 2] = 1
+    masked = mask_orientation_maps(maps, InMemoryVolumeResource(inside)).get_array().reshape(5, 5, 5, 72, 3)
+    lengths = np.linalg.norm(masked, axis=-1)
+    assert np.count_nonzero(lengths[..., 0]) == 7
+    np.testing.assert_allclose(lengths[lengths > 0], 1, rtol=1e-6)
+    with pytest.raises(InputError, match=r"\(x, y, z, 216\)"):
+        mask_orientation_maps(maps, InMemoryVolumeResource(inside[:4]))
+
+
+def test_names_are_tractsegs() -> None:
+    names = get_bundle_names("All")
+    assert names[0] == "BG"
+    assert len(names) == 73
+    assert names[1:6] == ["AF_left", "AF_right", "ATR_left", "ATR_right", "CA"]
+    assert [names.index(n) for n in ("CC_7", "CST_right", "MCP", "UF_left", "CC", "ST_OCC_right")] == [
+        12, 16, 29, 44, 46, 72,
+    ]  # fmt: skip
+    assert get_bundle_names("All_endpoints")[1:4] == ["AF_left_b", "AF_left_e", "AF_right_b"]
+    assert len(get_bundle_names("All_endpoints")) == 145
+    parts = [name for i in range(1, 5) for name in get_bundle_names(f"All_Part{i}")[1:]]
+    assert parts == names[1:]
+    with pytest.raises(InputError, match="'20'"):
+        get_bundle_names("20")
+
+
+def test_peaks_that_are_none_are_refused(narrow: Path) -> None:
+    empty = InMemoryVolumeResource(np.zeros((5, 5, 5, 9), np.float32))
+    with pytest.raises(InputError, match="no peak"):
+        find_tracts(empty, weights=narrow)
+    with pytest.raises(InputError, match=r"\(5, 5, 5, 8\).*expected peaks"):
+        find_tracts(InMemoryVolumeResource(np.ones((5, 5, 5, 8))), weights=narrow)
+    with pytest.raises(InputError, match="no probabilities"):
+        find_tracts(_small(), "TOM", probabilities=True, weights=narrow)
+    with pytest.raises(InputError, match=r"'tracts'.*tract_segmentation"):
+        find_tracts(_small(), "tracts", weights=narrow)
+
+
+def _crossing() -> Dwi:
+    """A ball of one tensor, 4 mm voxels, enough for a response and peaks."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(48, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    bvals = np.concatenate([[0.0], np.full(48, 2000.0)])
+    all_directions = np.concatenate([np.zeros((1, 3)), directions])
+    signal = 1000 * np.exp(-bvals * (0.3e-3 + 1.4e-3 * all_directions[:, 0] ** 2))
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (10, 12, 9)], indexing="ij")
+    inside = x**2 + y**2 + z**2 < 0.8
+    image = np.where(inside[..., None], signal, 0.0) + np.abs(rng.normal(0, 5, (*inside.shape, 49)))
+    return Dwi.from_arrays(image.astype(np.float32), np.diag([-4.0, 4, 4, 1]), GradientTable(bvals, all_directions))
+
+
+def test_a_scan_gives_72_masks_on_its_own_grid(narrow: Path) -> None:
+    dwi = _crossing()
+    inside = InMemoryVolumeResource((dwi.volume.get_array()[..., 0] > 500).astype(np.uint8), dwi.volume.get_affine())
+    response = estimate_response_function(dwi, inside, "ssst")
+    tracts = extract_tractseg(dwi, inside, response, weights=narrow)
+    assert tracts.shape == (10, 12, 9, 72)
+    assert set(np.unique(tracts.get_array())) == {0, 1}
+    np.testing.assert_array_equal(tracts.get_affine(), dwi.volume.get_affine())
+
+
+def test_missing_weights_name_the_command_and_the_folder_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ARCUATE_WEIGHTS", str(tmp_path / "offline"))
+    monkeypatch.delenv("TRACTSEG_WEIGHTS_DIR", raising=False)
+    monkeypatch.setattr("arcuate.csd.compute_csd_peaks", lambda *_, **__: pytest.fail("the peaks were computed"))
+    monkeypatch.setattr("arcuate.csd.find_fod_peaks", lambda *_, **__: pytest.fail("the peaks were computed"))
+    said = r"arcuate fetch tractseg-tract-segmentation.*copy them to .*offline"
+    with pytest.raises(InputError, match=said):
+        extract_tractseg(_crossing(), None, None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=said):
+        find_fod_tracts(_small())
+    with pytest.raises(InputError, match="tractseg-tom"):
+        find_tracts(_small(), "TOM")
+
+
+def test_without_torch_the_extra_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCUATE_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"arcuate\[tractseg\]"):
+        extract_tractseg(_crossing(), None, None)  # type: ignore[arg-type]
+
+
+def test_other_weights_are_another_result_in_the_cache(narrow: Path, tmp_path: Path) -> None:
+    from arcuate.cache import Cache
+
+    runs = []
+    volume = _small()
+    with Cache(tmp_path / "cache"):
+        first = find_tracts(volume, weights=narrow, progress=lambda *_: runs.append(0)).get_array()
+        n = len(runs)
+        assert n > 0
+        np.testing.assert_array_equal(
+            find_tracts(volume, weights=narrow, progress=lambda *_: runs.append(0)).get_array(), first
+        )
+        assert len(runs) == n
+        PUBLISHED["write_weights"](narrow / "pretrained_weights_tract_segmentation_v3.npz", 72, 99, 2)
+        assert (find_tracts(volume, weights=narrow, device="cpu").get_array() != first).any()
+
+
+@pytest.fixture
+def arcuate(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``arcuate ARGS`` in this process: exit code, stdout, stderr."""
+    from arcuate.cli import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in arguments])
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_the_command_writes_each_tract_and_all_of_them(narrow: Path, tmp_path: Path, arcuate: Callable) -> None:
+    saved = NiftiVolumeResource.save(_small(), tmp_path / "peaks.nii.gz")
+    out = tmp_path / "out"
+    code, printed, err = arcuate("tracts", saved.path, "--out", out, "--weights", narrow)
+    assert code == 0, err
+    assert "72 images" in printed
+    together = NiftiVolumeResource(out / "tract_segmentation.nii.gz").get_array()
+    np.testing.assert_array_equal(NiftiVolumeResource(out / "CST_left.nii.gz").get_array(), together[..., 14])
+    facts = json.loads((out / "tract_segmentation.json").read_text())
+    assert facts["Tracts"] == list(tract_names("tract_segmentation"))
+    assert facts["Orientations"] == 3
+    assert len(facts["Weights"]["pretrained_weights_tract_segmentation_v3.npz"]) == 64
+    code, _, err = arcuate(
+        "tracts", saved.path, "--out", out, "--weights", narrow, "--output-type", "TOM",
+        "--tracts", out / "tract_segmentation.nii.gz",
+    )  # fmt: skip
+    assert code == 0, err
+    assert NiftiVolumeResource(out / "AF_left_tom.nii.gz").shape == (7, 9, 8, 3)
+    code, _, err = arcuate("tracts", saved.path, "--out", out, "--weights", tmp_path / "nowhere")
+    assert code == 2
+    assert "arcuate fetch tractseg-tract-segmentation" in err
