@@ -89,7 +89,7 @@ def write_scan(shape: tuple[int, int, int], folder: Path) -> Path:
 
 
 def command(scan: Path, out: Path) -> list[str]:
-    return ["run", str(scan), "--out", str(out)]
+    return ["run", str(scan), "--out", str(out), "--mask-method", "otsu"]
 
 
 def measure_first_run(scan: Path, folder: Path) -> dict[str, float]:

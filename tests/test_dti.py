@@ -207,7 +207,7 @@ def test_equals_dipy_on_a_real_oblique_scan(data_dir):
     scan = Dwi(
         NiftiVolumeResource(f"{stem}.nii.gz"), FslBvalResource(f"{stem}.bval"), FslBvecResource(f"{stem}.bvec")
     ).load()
-    mask = scan.extract_brain()
+    mask = scan.extract_brain(method="otsu")
     dti, inside = scan.estimate_dti(mask=mask), mask.get_array() > 0
     rows = scan.volume.get_array()[inside].astype(np.float64)
     peer = TensorModel(gradient_table(scan.gradients.bvals, bvecs=scan.gradients.directions)).fit(rows)

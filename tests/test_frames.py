@@ -65,7 +65,7 @@ def _real(data_dir: Path, name: str) -> tuple[Dwi, InMemoryVolumeResource]:
         scan = _read(data_dir / "mdt_b1k_b2k" / "sub-mdt_dwi")
         return scan, NiftiVolumeResource(data_dir / "mdt_b1k_b2k" / "sub-mdt_mask.nii.gz").load()
     scan = _read(data_dir / "canon_dti" / CANON[11000])
-    return scan, scan.extract_brain().load()
+    return scan, scan.extract_brain(method="otsu").load()
 
 
 def _stored(scan: Dwi, mask: InMemoryVolumeResource, orientation: np.ndarray) -> tuple[Dwi, InMemoryVolumeResource]:
@@ -165,7 +165,7 @@ def _wrong_rules(scan: Dwi) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def heads(data_dir: Path) -> dict[int, tuple[Dwi, np.ndarray]]:
     scans = {series: _read(data_dir / "canon_dti" / name) for series, name in CANON.items()}
-    return {series: (scan, scan.extract_brain().get_array() > 0) for series, scan in scans.items()}
+    return {series: (scan, scan.extract_brain(method="otsu").get_array() > 0) for series, scan in scans.items()}
 
 
 @pytest.mark.parametrize(("series", "bar"), [(5000, 14), (11000, 20)])

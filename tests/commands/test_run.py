@@ -17,7 +17,7 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.resource import InMemoryVolumeResource
 
 TENSOR = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
-STEPS = ("--steps", "mask,dti", "--no-report")
+STEPS = ("--steps", "mask,dti", "--mask-method", "otsu", "--no-report")
 
 
 def _images(folder: Path) -> dict[str, bytes]:

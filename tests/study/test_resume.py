@@ -49,7 +49,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(scan: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), *options]
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -34,7 +34,7 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
     """Make a phantom whose truth is known, run the whole pipeline on it, and show seconds and errors."""
     from arcuate.cache import Cache
     from arcuate.study.bids import Derivatives
-    from arcuate.study.pipeline import run_subject
+    from arcuate.study.pipeline import Settings, run_subject
 
     console = Console(stderr=True)
     phantom, scan = make_scan(out / "phantom", size, snr, seed)
@@ -46,7 +46,10 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
         "bvec": path.with_name("sub-phantom_dwi.bvec"),
     }
     with Cache(out / ".arcuate-cache"):
-        run = run_subject(scan, Derivatives.of_scan(out, path), inputs=inputs, listener=StageLines(console))
+        # HD-BET knows real heads, not phantoms
+        settings = Settings(mask_method="otsu")
+        names = Derivatives.of_scan(out, path)
+        run = run_subject(scan, names, inputs=inputs, settings=settings, listener=StageLines(console))
         page = end_with_report(run)
     from arcuate.study.accuracy import errors_against_truth
 

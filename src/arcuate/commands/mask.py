@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from arcuate.commands.options import ScanFiles, out_option, scan_options
+from arcuate.commands.options import ScanFiles, default_of, out_option, scan_options
+from arcuate.masks import extract_brain
 
 
 @click.command()
 @scan_options
 @out_option("Mask to write, .nii.gz or .nii.")
 @click.option("--method", default="auto", show_default=True, help="auto, hdbet (extra [hdbet]) or otsu.")
-def mask(scan: ScanFiles, out: Path, method: str) -> None:
-    """Brain mask of DWI from the mean of its b=0 volumes."""
-    from arcuate.masks import extract_brain, mask_quality, resolve_method, voxel_size
+@click.option(
+    "--folds",
+    type=click.IntRange(1, 5),
+    default=default_of(extract_brain, "folds"),
+    show_default=True,
+    help="Networks of HD-BET that are averaged: 1 is fast, 5 what it calls accurate.",
+)
+@click.option("--augmentation", is_flag=True, help="HD-BET on the eight mirror images as well: eight times slower.")
+@click.option("--device", default=default_of(extract_brain, "device"), show_default=True, help="auto, cpu or cuda.")
+def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool, device: str) -> None:
+    """Brain mask of DWI from the mean of its b=0 volumes.
+
+    HD-BET was trained on structural images; b=0 images are off its label: look at the mask.
+    """
+    from arcuate.masks import mask_quality, resolve_method, voxel_size
     from arcuate.study.bids import input_facts, write_map
 
-    inside = extract_brain(scan.read(), method=method)
+    dwi = scan.read()
+    inside = extract_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
     quality = mask_quality(inside.get_array() > 0, voxel_size(inside.get_affine()))
-    facts = {
+    facts: dict[str, Any] = {
         "Type": "Brain",
-        "Method": resolve_method(method),
+        "Method": resolve_method(method, dwi),
         "B0Threshold": scan.b0_threshold,
         "VolumeMl": round(quality.volume_ml, 1),
         "Inputs": input_facts(scan.inputs),
     }
+    if facts["Method"] == "hdbet":
+        facts |= {"Folds": folds, "Augmentation": augmentation}
     write_map(inside, out, facts)
     click.echo(f"{out}: {quality.volume_ml:.0f} ml, method {facts['Method']}")

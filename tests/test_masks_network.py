@@ -1,0 +1,111 @@
+"""HD-BET itself, with its own weights, on a real head in three storage orders and tilts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcuate.dwi import Dwi
+from arcuate.errors import InputError, MissingExtraError
+from arcuate.gradients import GradientTable
+from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+from arcuate.masks import extract_brain, extract_brains, resolve_method, voxel_size
+from arcuate.nets import brain
+
+SERIES = ("3000", "5000", "11000")
+GOLDEN = Path(__file__).parent / "golden" / "hdbet_canon.npz"  # five folds, by scripts/make_hdbet_golden.py
+needs_network = pytest.mark.skipif(not brain.is_installed(), reason="HD-BET is not installed (extra [hdbet])")
+
+
+def _scan(folder: Path, series: str) -> Dwi:
+    path = next(folder.glob(f"{series}_*.nii.gz"))
+    stem = path.name.removesuffix(".nii.gz")
+    bvec = FslBvecResource(folder / f"{stem}.bvec")
+    return Dwi(NiftiVolumeResource(path), FslBvalResource(folder / f"{stem}.bval"), bvec)
+
+
+def _ball() -> Dwi:
+    gradients = GradientTable(np.array([0.0, 1000.0]), np.array([[0.0, 0, 0], [1, 0, 0]]))
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 40)] * 3, indexing="ij")
+    image = np.where(x**2 + y**2 + z**2 < 0.7, 800.0, 10.0).astype(np.float32)
+    return Dwi.from_arrays(np.stack([image, image / 2], axis=-1), np.diag([-4.0, 4, 4, 1]), gradients)
+
+
+def _agree(folder: Path, folds: int, dice: float) -> None:
+    scans = [_scan(folder / "canon_dti", series) for series in SERIES]
+    masks = extract_brains(scans, method="hdbet", folds=folds, device="cpu")
+    volumes = [m.get_array().sum() * np.prod(voxel_size(m.get_affine())) / 1000 for m in masks]
+    assert max(volumes) < 1.03 * min(volumes)
+    assert 1000 < min(volumes) < 2000
+    with np.load(GOLDEN) as golden:
+        for series, mask in zip(SERIES, masks, strict=True):
+            inside = mask.get_array() > 0
+            expected = np.unpackbits(golden[series], count=inside.size).reshape(inside.shape) > 0
+            assert 2 * float((inside & expected).sum()) / float(inside.sum() + expected.sum()) > dice
+
+
+@needs_network
+def test_masks_of_one_head_in_three_storage_orders_agree(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loads = []
+    verify = brain._verify
+    monkeypatch.setattr(brain, "_verify", lambda *arguments: loads.append(verify(*arguments)))
+    _agree(data_dir, folds=1, dice=0.96)
+    assert len(loads) == 1  # one model load for all scans
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_network
+@pytest.mark.long
+def test_five_folds_give_hdbets_own_masks(data_dir: Path) -> None:
+    _agree(data_dir, folds=5, dice=0.995)
+
+
+def test_auto_takes_the_network_where_it_is_installed_and_never_for_a_slab(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slab = _scan(data_dir / "mdt_b1k_b2k", "sub-mdt")
+    for is_there, expected in ((True, "hdbet"), (False, "otsu")):
+        monkeypatch.setattr("arcuate.masks.is_installed", lambda is_there=is_there: is_there)
+        assert resolve_method("auto") == expected
+        assert resolve_method("auto", _ball()) == expected
+        assert resolve_method("auto", slab) == "otsu"
+        assert resolve_method("otsu", _ball()) == "otsu"
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"arcuate\[hdbet\]"):
+        extract_brain(_ball(), method="hdbet")
+
+
+def test_folds_are_checked_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match=r"folds = 6.*1 to 5"):
+        extract_brain(_ball(), method="otsu", folds=6)
+
+
+def test_weights_that_are_not_hdbets_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "0.model"
+    with pytest.raises(InputError, match="missing"):
+        brain._verify(path, "0" * 64)
+    path.write_bytes(b"something else")
+    with pytest.raises(InputError, match="not what HD-BET published"):
+        brain._verify(path, "0" * 64)
+
+
+def test_a_thin_slab_is_padded_with_its_outer_slices_and_a_head_is_not() -> None:
+    head = np.random.default_rng(0).normal(size=(10, 40, 40)).astype(np.float32)
+    padded, inner = brain._pad_slab(head, (3.0, 4.0, 4.0))
+    assert padded.shape[0] * 3.0 >= 100
+    assert padded.shape[1:] == head.shape[1:]
+    np.testing.assert_array_equal(padded[inner], head)
+    np.testing.assert_array_equal(padded[0], head[0])
+    np.testing.assert_array_equal(padded[-1], head[-1])
+    whole, _ = brain._pad_slab(head, (12.0, 4.0, 4.0))
+    np.testing.assert_array_equal(whole, head)
