@@ -207,3 +207,16 @@ def test_agrees_with_mrtrix_on_the_same_directions(
         return 0.5 * np.einsum("vi,ij,vj->v", u, hessian, u) - np.sum(right * u, axis=1)
 
     assert np.all(objective(ours) <= objective(theirs) + 1e-7 * np.abs(objective(theirs)))
+
+
+def test_degrees_that_the_response_leaves_at_zero_are_not_fitted(gradients: GradientTable) -> None:
+    full = make_response()
+    wm = full.coefs[0].copy()
+    wm[:, 4:] = 0  # as shells of fewer than 45 directions leave the degree 8
+    response = Response(full.tissues, full.bvals, (wm, *full.coefs[1:]), "made up")
+    signals = simulate_rows(gradients, np.array([[0.0, 0.6, 0.8]]), 1.0, ndi=0.6, odi=0.08, s0=1000.0)
+    fit = fit_multi_tissue(signals, gradients, response)
+    assert fit.coefs[0].shape == (1, 28)
+    assert fit.status[0] == Status.FITTED
+    with pytest.raises(InputError, match="degree 6"):
+        make_multi_tissue_model(gradients, response, lmax=8)

@@ -244,12 +244,18 @@ def _check_tissues(response: Response) -> None:
 def _choose_degrees(response: Response, lmax: int | None) -> tuple[int, ...]:
     if lmax is not None and (lmax % 2 or not 0 <= lmax <= MAX_LMAX):
         raise InputError(f"found lmax = {lmax}; expected an even degree up to {MAX_LMAX}.")
-    if lmax is not None and lmax > response.lmax:
+    carried = tuple(_degree_carried(table) for table in response.coefs)
+    if lmax is not None and lmax > max(carried):
         raise InputError(
-            f"the response has degree {response.lmax}, the model asks for lmax = {lmax}; lower lmax, or estimate the "
+            f"the response has degree {max(carried)}, the model asks for lmax = {lmax}; lower lmax, or estimate the "
             "response with that degree."
         )
-    return tuple(min(own, DEFAULT_LMAX if lmax is None else lmax) for own in response.lmax_of_tissues)
+    return tuple(min(own, DEFAULT_LMAX if lmax is None else lmax) for own in carried)
+
+
+def _degree_carried(table: np.ndarray) -> int:
+    """Highest degree with a coefficient on any shell; shells of few directions leave the higher ones at zero."""
+    return 2 * int(np.flatnonzero(np.any(table != 0, axis=0)).max(initial=0))
 
 
 def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
