@@ -17,7 +17,7 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 
-SECONDS = "timings.json"  # the one file that says how long things took
+SECONDS = ("timings.json", ".html")  # the two files that say how long things took: the table, and the report of it
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """SHA-256 of every file of a run, hidden ones too, but for the cache and the file of timings."""
+    """SHA-256 of every file of a run, hidden ones too, but for the cache and what shows timings."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
