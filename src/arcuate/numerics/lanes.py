@@ -267,3 +267,26 @@ def mark_maxima(
         return context.get_dummy_value()
 
     return types.none(lines, neighbours, types.int64, types.int64, floor, marks), generate
+
+
+@intrinsic
+def hinge_slopes(typing_context: Any, w: Any, dw: Any, step: Any, count: Any, out: Any) -> Any:
+    """``out[0] = Σ_{k<count} min(w[k] + step[0] dw[k], 0) dw[k]``, all of them lines."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        w, dw, step, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 1, 2, 4))
+        zero = ir.Constant(_LINE, [0.0] * LANES)
+        factor = _load_line(builder, step, ir.Constant(_INT, 0))
+
+        def add(k: Any, sums: list[Any]) -> list[Any]:
+            place = _times_lanes(builder, k)
+            slope = _load_line(builder, dw, place)
+            value = _multiply_add(builder, factor, slope, _load_line(builder, w, place))
+            below = builder.select(builder.fcmp_ordered("<", value, zero), value, zero)
+            return [_multiply_add(builder, below, slope, sums[0])]
+
+        (total,) = _accumulate(builder, [zero], args[3], add)
+        _store_line(builder, out, ir.Constant(_INT, 0), total)
+        return context.get_dummy_value()
+
+    return types.none(w, dw, step, types.int64, out), generate

@@ -1,24 +1,25 @@
 # mypy: disable-error-code=no-untyped-def
-"""Start of :mod:`arcuate.numerics.qp`: penalised solutions of eight problems side by side, one per lane."""
+"""Start of :mod:`arcuate.numerics.qp`: the multipliers of eight problems side by side, one per lane, nearly right."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from arcuate.numerics.lanes import LANES, add_outer_tile, multiply_panel, transpose_8
+from arcuate.numerics.lanes import LANES, add_outer_tile, hinge_slopes, multiply_panel, transpose_8
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
-FIRST_WEIGHT, WEIGHT_GROWTH, LAST_WEIGHT, N_WEIGHTS = 20.0, 2.0, 3e5, 16
+FIRST_WEIGHT, WEIGHT_GROWTH, N_STEPS = 1000.0, 1.7, 25  # the last weight is near 1e9: beyond, rounding shows
 SEARCHES = 12  # trial steps of one line search
 SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
 
 
 @njit(cache=True)
-def penalised_lanes(signals, begin, end, panels, n, table, width, g, w):
-    """g = Qᵀs and w = By for up to eight problems; returns the last weight of the penalty.
+def start_lanes(signals, begin, end, panels, n, table, width, g, multipliers):
+    """g = Qᵀs of up to eight problems, and approximate multipliers of their constraints.
 
-    Minimises ½|y - g|² + ½ρ|min(By, 0)|², one Newton step with a line search for each of a growing sequence of ρ.
+    Minimises ½|y - g|² + ½ρ|min(By, 0)|², one Newton step with a line search for each of a growing sequence of ρ:
+    a weight that grows faster leaves more to the active set method than it saves here.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def penalised_lanes(signals, begin, end, panels, n, table, width, g, w):
     panels : Qᵀ and B in panels of eight rows
     table : rows of B, then their negatives, padded to ``width``; flat
     g : (8, width) float, out
-    w : (8 n_panel_rows,) float, out; line i holds constraint i
+    multipliers : (8 n_panel_rows,) float, out; line i holds constraint i, 0 where it is not active
     """
     q_panels, b_panels = panels
     n_meas, n_con = signals.shape[1], len(table) // (2 * width)
@@ -40,29 +41,30 @@ def penalised_lanes(signals, begin, end, panels, n, table, width, g, w):
         for k in range(width):
             g[lane, k] = z[LANES * k + lane]
     y, new = z.copy(), np.zeros(LANES * width)
-    dw = np.empty_like(w)
+    w, dw = np.zeros_like(multipliers), np.empty_like(multipliers)
     n_panels = len(w) // (LANES * LANES)
     for panel in range(n_panels):
         multiply_panel(b_panels, panel * n * LANES, y, n, w, panel * LANES)
     normal = np.zeros(LANES * width * width)
     matrix = np.zeros(LANES * triangle_lines(n))
     inside = np.zeros((LANES, n_con), np.bool_)
-    left, right = np.empty(n_con, np.int64), np.empty(n_con, np.int64)
+    enters, leaves = np.empty(n_con, np.int64), np.empty(n_con, np.int64)
     weight = FIRST_WEIGHT
-    for step in range(N_WEIGHTS):
+    for step in range(N_STEPS):
         if step > 0:
-            weight = min(weight * WEIGHT_GROWTH, LAST_WEIGHT)
+            weight *= WEIGHT_GROWTH
         for lane in range(end - begin):
-            count = _changes(w, lane, inside[lane], left, right)
+            count = _changes(w, lane, inside[lane], enters, leaves)
             for i in range(0, width, LANES):
                 for j in range(0, i + 1, LANES):
-                    add_outer_tile(table, width, left, right, count, normal, lane * width * width, i, j)
+                    add_outer_tile(table, width, enters, leaves, count, normal, lane * width * width, i, j)
         _fill(normal, z, n, width, 1.0 / weight, matrix)
         cholesky_solve_lanes(matrix, n, new)
         for panel in range(n_panels):
             multiply_panel(b_panels, panel * n * LANES, new, n, dw, panel * LANES)
         _search(y, new, z, n, w, dw, weight)
-    return weight
+    for t in range(len(w)):
+        multipliers[t] = max(-weight * w[t], 0.0)
 
 
 @njit(cache=True)
@@ -144,12 +146,9 @@ def _search(y, new, z, n, w, dw, weight):
             w[i + lane] += a[lane] * dw[i + lane]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True)
 def _slopes(w, dw, a, weight, linear, square, out):
     """Derivative of the penalised objective at step a in each lane."""
-    total = np.zeros(LANES)
-    for i in range(0, len(w), LANES):
-        for lane in range(LANES):
-            total[lane] += min(w[i + lane] + a[lane] * dw[i + lane], 0.0) * dw[i + lane]
+    hinge_slopes(w, dw, a, len(w) // LANES, out)
     for lane in range(LANES):
-        out[lane] = linear[lane] + a[lane] * square[lane] + weight * total[lane]
+        out[lane] = linear[lane] + a[lane] * square[lane] + weight * out[lane]
