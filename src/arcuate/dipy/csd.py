@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.dipy.harmonics import basis_matrix
+from arcuate.dipy.harmonics import basis_matrix, basis_to_the_last_bit, rotational_to_the_last_bit
+from arcuate.dipy.renames import renamed
 from arcuate.dipy.simulations import single_tensor
 from arcuate.dipy.spheres import get_small_sphere, vertices_of
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import SHELL_GAP
-from arcuate.models.csd import CsdSystem, scale_of_penalty, zonal_to_rotational
+from arcuate.models.csd import CsdSystem, scale_of_penalty
 from arcuate.models.response import zonal_harmonics
 from arcuate.models.status import Status
 from arcuate.numerics.sh import degrees_and_orders
@@ -65,6 +66,7 @@ class ConstrainedSphericalDeconvModel:
     convergence : most iterations
     """
 
+    @renamed(sh_order="sh_order_max")
     def __init__(
         self,
         gtab: Any,
@@ -74,16 +76,13 @@ class ConstrainedSphericalDeconvModel:
         lambda_: float = 1,
         tau: float = 0.1,
         convergence: int = 50,
-        *,
-        sh_order: int | None = None,
     ) -> None:
-        sh_order_max = sh_order_max if sh_order is None else sh_order
         self.gtab, self.response = gtab, response
         self.sh_order_max, self.tau, self.convergence = sh_order_max, tau, convergence
         self._where_dwi = np.flatnonzero(~np.asarray(gtab.b0s_mask))
         self._where_b0s = np.flatnonzero(np.asarray(gtab.b0s_mask))
         _check_volumes(gtab, self._where_dwi, sh_order_max)
-        self.B_dwi = basis_matrix(np.asarray(gtab.gradients)[self._where_dwi], sh_order_max)
+        self.B_dwi = basis_to_the_last_bit(np.asarray(gtab.gradients)[self._where_dwi], sh_order_max)
         self.l_values, self.m_values = degrees_and_orders(sh_order_max)
         self.sphere = get_small_sphere() if reg_sphere is None else reg_sphere
         zonal = self._read_response()
@@ -92,7 +91,7 @@ class ConstrainedSphericalDeconvModel:
                 f"the response has degree {2 * len(zonal) - 2}, the model asks for sh_order_max = {sh_order_max}; "
                 "lower sh_order_max, or estimate the response with that degree."
             )
-        rotational = zonal_to_rotational(zonal)
+        rotational = rotational_to_the_last_bit(zonal)
         self.R = np.diag(rotational[self.l_values // 2])
         self.B_reg = basis_matrix(vertices_of(self.sphere), sh_order_max)
         self.B_reg *= scale_of_penalty(rotational[0], len(self.R), len(self.B_reg), lambda_)
@@ -229,9 +228,9 @@ def _check_volumes(gtab: Any, where_dwi: np.ndarray, sh_order_max: int) -> None:
             f"the weighted volumes lie on shells at b = {found}; single-shell CSD takes them all as one, as DIPY "
             "does. Give it one shell and its b=0 volumes, or use multi-tissue CSD.",
             InputWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if (sh_order_max + 1) * (sh_order_max + 2) // 2 > len(where_dwi):
         warnings.warn(
-            "Number of parameters required for the fit are more than the actual data points", UserWarning, stacklevel=3
+            "Number of parameters required for the fit are more than the actual data points", UserWarning, stacklevel=4
         )

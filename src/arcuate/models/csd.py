@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
@@ -43,11 +44,13 @@ class CsdSystem:
     tau : float
         Amplitudes below tau times the mean of the unconstrained FOD are pulled to zero.
     max_iterations : int
+    is_lifted : bool, whether 1e-5 is added to the diagonal of XᵀX
+        None: only where LAPACK finds no Cholesky factor, DIPY's rule. With more coefficients than directions rounding
+        decides that, and with it the solution.
 
     Notes
     -----
-    The unconstrained FOD is the least squares solution, with 1e-5 added to the diagonal of XᵀX where that is not
-    positive definite (more coefficients than directions); its degrees up to 4 give the first set of penalised
+    The unconstrained FOD is the least squares solution; its degrees up to 4 give the first set of penalised
     directions. Each round solves (XᵀX + HᵀH) f = Xᵀs and ends when the set repeats.
 
     References
@@ -59,16 +62,23 @@ class CsdSystem:
     penalty: np.ndarray
     tau: float = 0.1
     max_iterations: int = 50
+    is_lifted: bool | None = None
 
     @cached_property
-    def normal(self) -> np.ndarray:
-        """(n_coef, n_coef) float: XᵀX, lifted by 1e-5 on the diagonal where it has no Cholesky factor."""
-        normal = self.forward.T @ self.forward
-        try:
-            np.linalg.cholesky(normal)
-        except np.linalg.LinAlgError:
+    def _normal_and_factor(self) -> tuple[np.ndarray, np.ndarray]:
+        """XᵀX, lifted or not, and its lower Cholesky factor, each (n_coef, n_coef) float."""
+        normal = np.dot(self.forward.T, self.forward)
+        # the upper triangle, as DIPY asks for it: on the verge of singular the rounding is part of the answer
+        upper, info = dpotrf(normal, lower=False, clean=True)
+        if self.is_lifted or (self.is_lifted is None and info > 0):
             normal = normal + 1e-5 * np.eye(len(normal))
-        return normal
+            upper, info = dpotrf(normal, lower=False, clean=True)
+        if info > 0:
+            raise InputError(
+                "the directions do not determine a fibre orientation distribution of this degree, not even with a "
+                "small term added; lower lmax, or check the b-vectors and the response."
+            )
+        return normal, np.ascontiguousarray(upper.T)
 
     def fit(self, signals: np.ndarray) -> CsdFit:
         """FODs of signals (n_vox, n_dir) in the directions of ``forward``."""
@@ -91,22 +101,16 @@ class CsdSystem:
         table = np.zeros((2 * n_reg, width))
         table[:n_reg, :n_coef], table[n_reg:, :n_coef] = self.penalty, -self.penalty
         bare, full = np.zeros((width, width)), np.zeros((width, width))
-        bare[:n_coef, :n_coef] = self.normal
-        full[:n_coef, :n_coef] = self.normal + self.penalty.T @ self.penalty
-        try:
-            factor = np.linalg.cholesky(self.normal)
-        except np.linalg.LinAlgError as error:
-            raise InputError(
-                "the directions do not determine a fibre orientation distribution of this degree, not even with a "
-                "small term added; lower lmax, or check the b-vectors and the response."
-            ) from error
+        normal, factor = self._normal_and_factor
+        bare[:n_coef, :n_coef] = normal
+        full[:n_coef, :n_coef] = normal + self.penalty.T @ self.penalty
         return (
             as_panels(self.forward.T),
             as_panels(self.penalty),
             np.ascontiguousarray(table).ravel(),
             bare.ravel(),
             full.ravel(),
-            np.ascontiguousarray(factor),
+            factor,
             np.ascontiguousarray(self.penalty[:1, 0]),
         )
 
@@ -127,6 +131,10 @@ def make_csd_system(
     ----------
     directions : (n_dir, 3) float, unit vectors of one shell
     zonal : (>= lmax/2 + 1,) float, the response, see :class:`Response`
+    lmax : even degree of the FOD
+    tau, penalty_weight : amplitudes below ``tau`` times the mean are pulled to zero with this weight
+    max_iterations : rounds after which a voxel counts as not converged
+    constraint_directions : (n_reg, 3) float, unit vectors of another set
     """
     degree, _ = degrees_and_orders(lmax)
     rotational = zonal_to_rotational(zonal)[degree // 2]
@@ -135,7 +143,8 @@ def make_csd_system(
         constraint_directions = get_hemisphere("symmetric362").vertices
     penalty = sh_matrix(constraint_directions, lmax)
     penalty *= scale_of_penalty(rotational[0], forward.shape[1], len(penalty), penalty_weight)
-    return CsdSystem(forward, penalty, tau, max_iterations)
+    is_underdetermined = forward.shape[1] > len(forward)
+    return CsdSystem(forward, penalty, tau, max_iterations, is_lifted=is_underdetermined or None)
 
 
 def zonal_to_rotational(zonal: np.ndarray) -> np.ndarray:
