@@ -58,6 +58,15 @@ def test_finds_the_brain_and_leaves_the_scalp_out() -> None:
     assert _dice(otsu_mask(image, (4.0, 4.0, 4.0)), brain) > 0.97
 
 
+@pytest.mark.parametrize("margin", [4, 20, 60])
+@pytest.mark.parametrize("noise", [5.0, 40.0, 120.0])
+def test_a_wide_field_of_view_full_of_noise_does_not_move_the_mask(margin: int, noise: float) -> None:
+    rng = np.random.default_rng(1)
+    image, brain = (np.pad(a, margin) for a in _head())
+    image = np.hypot(image, rng.normal(0, noise, image.shape))
+    assert _dice(otsu_mask(image, (4.0, 4.0, 4.0)), brain) > 0.95
+
+
 def test_coil_shading_does_not_move_the_mask() -> None:
     image, brain = _head()
     shading = np.exp(np.linspace(-0.7, 0.7, image.shape[0]))[:, None, None]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError, InputWarning
-from arcuate.nets.brain import BrainNetwork, is_installed
+from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
 from arcuate.orientation import Orientation
 from arcuate.resource import InMemoryVolumeResource
@@ -56,9 +56,12 @@ def extract_brain(
     ----------
     dwi : scan with at least one b = 0 volume
     method : "auto", "hdbet", "otsu"
-        "hdbet" is the network HD-BET (extra ``[hdbet]``), "otsu" the embedded method, see :func:`otsu_mask`; "auto"
-        is the network where it is installed and the scan a whole head, else the embedded method.
-    folds : networks of HD-BET whose answers are averaged, 1 (fast) to 5 (what HD-BET calls accurate)
+        "hdbet" is the network HD-BET: release 2 where the package hd-bet and its weights (``arcuate fetch hd-bet``)
+        are on the machine, else release 1 (extra ``[hdbet]``, its weights included). "otsu" is the embedded method,
+        see :func:`otsu_mask`. "auto" is the network where one is there and the scan a whole head, else the embedded
+        method. The sidecar says which it was.
+    folds : networks of HD-BET 1 whose answers are averaged, 1 (fast) to 5 (what HD-BET calls accurate); release 2 has
+        one network
     augmentation : average over the eight mirror images as well, eight times slower
     device : "auto", "cpu", "cuda"; for the network
 
@@ -76,7 +79,8 @@ def extract_brain(
     Notes
     -----
     HD-BET was trained on structural contrasts (T1, T2, FLAIR); b = 0 images are off its label. It works on whole
-    heads; of a truncated slab, whose outer slices are repeated before the network sees it, look at the mask.
+    heads; of a truncated slab, whose outer slices are repeated before the network sees it, look at the mask. A mask
+    ends where the image ends: volumes of one head compare only between scans that hold the same part of it.
 
     References
     ----------
@@ -90,13 +94,13 @@ def extract_brains(
     scans: Iterable[Dwi], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> list[VolumeResource]:
     """Brain masks of many scans, the network loaded once; see :func:`extract_brain`."""
-    network = BrainNetwork(folds, augmentation, device)
+    network = choose_network(folds, augmentation, device)
     masks = []
     for dwi in scans:
         # "auto" is resolved before the cached step: what is installed decides the result, so it belongs in the key
         resolved = resolve_method(method, dwi)
         if resolved == "hdbet":
-            inside = network_mask(dwi, folds=folds, augmentation=augmentation, network=network)
+            inside = network_mask(dwi, facts=network.facts, network=network)
         else:
             inside = brain_mask(dwi, method=resolved)
         warn_if_no_brain(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
@@ -115,7 +119,7 @@ def resolve_method(method: str, dwi: Dwi | None = None) -> str:
     return "hdbet" if is_installed() else "otsu"
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def brain_mask(dwi: Dwi, *, method: str) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one of the methods without a network."""
     mean_b0 = dwi.compute_mean_b0()
@@ -124,16 +128,32 @@ def brain_mask(dwi: Dwi, *, method: str) -> VolumeResource:
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())
 
 
-@cacheable(version=1, ignore=("network",))
-def network_mask(dwi: Dwi, *, folds: int, augmentation: bool, network: BrainNetwork) -> VolumeResource:
-    """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET."""
+def mask_facts(
+    inside: VolumeResource, dwi: Dwi, method: str, *, folds: int = 1, augmentation: bool = False
+) -> dict[str, Any]:
+    """What the sidecar of a mask (x, y, z) says: the method that was used, its options, and what came out."""
+    quality = mask_quality(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
+    resolved = resolve_method(method, dwi)
+    return {
+        "Type": "Brain",
+        "Method": resolved,
+        **(choose_network(folds, augmentation).facts if resolved == "hdbet" else {}),
+        "B0Threshold": dwi.b0_threshold,
+        "VolumeMl": round(quality.volume_ml, 1),
+        "Parts": quality.n_components,
+    }
+
+
+@cacheable(version=2, ignore=("network",))
+def network_mask(dwi: Dwi, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
+    """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET; ``facts`` are those of the network."""
     mean_b0 = dwi.compute_mean_b0()
     affine = mean_b0.get_affine()
     image = mean_b0.get_array()
     image = np.where(np.isfinite(image), image, 0)
     if image.max() == image.min():
         raise InputError("the mean b=0 image is constant; expected a head. Check the image, or give a mask (--mask).")
-    orientation = Orientation.towards("LPS", image.shape, affine)
+    orientation = Orientation.towards(network.axes, image.shape, affine)
     x, y, z = voxel_size(orientation.affine)
     head = np.ascontiguousarray(orientation.turn(image).transpose(2, 1, 0))
     inside = network.find_brain(head, (z, y, x)).transpose(2, 1, 0)
@@ -226,7 +246,7 @@ def thin_axis(shape: tuple[int, ...], zooms: tuple[float, ...]) -> int | None:
 
 
 def voxel_size(affine: np.ndarray) -> tuple[float, float, float]:
-    """Edge lengths of a voxel along the axes of the array, mm."""
+    """Edge lengths (3,) of a voxel along the axes of the array, mm, from an affine (4, 4)."""
     lengths = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
     return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
 
@@ -241,7 +261,7 @@ def mask_quality(inside: np.ndarray, zooms: tuple[float, float, float]) -> MaskQ
 
 
 def warn_if_no_brain(inside: np.ndarray, zooms: tuple[float, float, float]) -> None:
-    """Warn, with numbers, about a mask that cannot be a brain."""
+    """Warn, with numbers, about a mask (x, y, z) bool that cannot be a brain; ``zooms`` in mm."""
     doubts = mask_quality(inside, zooms).doubts(thin_axis(inside.shape, zooms) is not None)
     if doubts:
         warnings.warn(

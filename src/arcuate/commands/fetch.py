@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--to", "to", type=PATH, help="Folder; default: ARCUATE_WEIGHTS or ARCUATE_DATA, else ~/.cache/arcuate.")
 def fetch(name: str | None, to: Path | None) -> None:
     """Fetch the scan or the weights called NAME; without NAME, list what there is."""
-    from arcuate.nets.weights import weight_sets, weights_folder
+    from arcuate.nets.weights import HD_BET_SET, unpack_brain_weights, weight_sets, weights_folder
     from arcuate.public_scans import SCANS, scans_folder
 
     weights = weight_sets()
@@ -30,12 +30,16 @@ def fetch(name: str | None, to: Path | None) -> None:
     if name in SCANS:
         _fetch(SCANS[name], scans_folder(name, to))
     elif name in weights:
-        _fetch(weights[name], weights_folder(to))
+        paths = _fetch(weights[name], weights_folder(to))
+        if name == HD_BET_SET.name:
+            click.echo(
+                f"{unpack_brain_weights(paths[0])}  unpacked; the method hdbet uses them with the package hd-bet"
+            )
     else:
         raise InputError(f"found the name {name!r}; expected one of {', '.join([*SCANS, *weights])}.")
 
 
-def _fetch(wanted: RemoteSet, folder: Path) -> None:
+def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -44,6 +48,7 @@ def _fetch(wanted: RemoteSet, folder: Path) -> None:
     click.echo(f"{wanted.summary}; licence {wanted.licence}; cite {wanted.citation}")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    paths = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         for file in wanted.files:
             task = progress.add_task(file.name, total=None)
@@ -53,3 +58,5 @@ def _fetch(wanted: RemoteSet, folder: Path) -> None:
 
             path = download(file, folder, show)
             click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+            paths.append(path)
+    return paths

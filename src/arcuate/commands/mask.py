@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,7 +19,7 @@ from arcuate.masks import extract_brain
     type=click.IntRange(1, 5),
     default=default_of(extract_brain, "folds"),
     show_default=True,
-    help="Networks of HD-BET that are averaged: 1 is fast, 5 what it calls accurate.",
+    help="Networks of HD-BET 1 that are averaged: 1 is fast, 5 what it calls accurate.",
 )
 @click.option("--augmentation", is_flag=True, help="HD-BET on the eight mirror images as well: eight times slower.")
 @click.option("--device", default=default_of(extract_brain, "device"), show_default=True, help="auto, cpu or cuda.")
@@ -29,20 +28,12 @@ def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool
 
     HD-BET was trained on structural images; b=0 images are off its label: look at the mask.
     """
-    from arcuate.masks import mask_quality, resolve_method, voxel_size
+    from arcuate.masks import mask_facts
     from arcuate.study.bids import input_facts, write_map
 
     dwi = scan.read()
     inside = extract_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
-    quality = mask_quality(inside.get_array() > 0, voxel_size(inside.get_affine()))
-    facts: dict[str, Any] = {
-        "Type": "Brain",
-        "Method": resolve_method(method, dwi),
-        "B0Threshold": scan.b0_threshold,
-        "VolumeMl": round(quality.volume_ml, 1),
-        "Inputs": input_facts(scan.inputs),
-    }
-    if facts["Method"] == "hdbet":
-        facts |= {"Folds": folds, "Augmentation": augmentation}
-    write_map(inside, out, facts)
-    click.echo(f"{out}: {quality.volume_ml:.0f} ml, method {facts['Method']}")
+    facts = mask_facts(inside, dwi, method, folds=folds, augmentation=augmentation)
+    write_map(inside, out, {**facts, "Inputs": input_facts(scan.inputs)})
+    network = f" ({facts['Network']})" if "Network" in facts else ""
+    click.echo(f"{out}: {facts['VolumeMl']:.0f} ml, method {facts['Method']}{network}")

