@@ -14,8 +14,8 @@ import pytest
 from arcuate.csd import estimate_response_function
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
+from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.nets.bundles import CroppedHead, close_gaps, main_axes, run_network
 from arcuate.nets.unet import load_unet
 from arcuate.resource import InMemoryVolumeResource
@@ -40,7 +40,8 @@ NEAR = 1e-4
 def _write(folder: Path, *names: str, n_filters: int = 64) -> Path:
     for name in names:
         n_classes, seed = SEEDS[name]
-        PUBLISHED["write_weights"](folder / f"pretrained_weights_{name}.npz", n_classes, seed, n_filters)
+        scale = PUBLISHED["VECTORS"] if "regression" in name else 1.0
+        PUBLISHED["write_weights"](folder / f"pretrained_weights_{name}.npz", n_classes, seed, n_filters, scale)
     return folder
 
 
@@ -55,12 +56,6 @@ def _golden(output_type: str) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def peaks(data_dir: Path) -> InMemoryVolumeResource:
     return NiftiVolumeResource(data_dir / "tractseg_reference" / "peaks.nii.gz").load()
-
-
-def _part(peaks: InMemoryVolumeResource, golden: dict[str, np.ndarray]) -> InMemoryVolumeResource:
-    """The part of the head that TractSeg's endings and orientation maps were kept for."""
-    box = tuple(slice(*s) for s in golden["part"])
-    return InMemoryVolumeResource(np.ascontiguousarray(peaks.get_array()[box]), peaks.get_affine())
 
 
 @pytest.fixture
@@ -119,12 +114,13 @@ def _compare(found: np.ndarray, golden: dict[str, np.ndarray], probabilities: np
     np.testing.assert_allclose(counts[ruled], golden["counts"][ruled], rtol=1e-3)
 
 
-def test_tracts_of_a_head_equal_those_of_tractseg(
-    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("output_type", ["tract_segmentation", "endings_segmentation"])
+def test_masks_and_probabilities_of_a_head_equal_those_of_tractseg(
+    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_type: str
 ) -> None:
     from arcuate import tractseg
 
-    golden = _golden("tract_segmentation")
+    golden = _golden(output_type)
     kept = []
 
     def remember(*args: object, **options: object) -> tuple[np.ndarray, np.ndarray]:
@@ -132,42 +128,49 @@ def test_tracts_of_a_head_equal_those_of_tractseg(
         return kept[-1]
 
     monkeypatch.setattr(tractseg, "run_network", remember)
-    weights = _write(tmp_path, "tract_segmentation_v3")
-    found = find_tracts(peaks, weights=weights, device="cpu").get_array()
-    assert found.shape == (73, 87, 73, 72)
+    weights = _write(tmp_path, next(name for name in SEEDS if name.startswith(output_type)))
+    found = find_tracts(peaks, output_type, weights=weights, device="cpu").get_array()
+    n_classes = len(tract_names(output_type))
+    assert found.shape == (73, 87, 73, n_classes)
     assert found.dtype == np.uint8
+    probabilities = np.zeros(found.shape, np.float32)
+    probabilities[_head_of(peaks).box] = np.moveaxis(kept[0][0], 0, -1)
+    few = probabilities.reshape(-1, n_classes)[golden["few"]]
+    np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
+    _compare(found, golden, probabilities, output_type)
+
+
+def _head_of(peaks: InMemoryVolumeResource) -> CroppedHead:
     head = CroppedHead.of(np.nan_to_num(peaks.get_array()), (2.5, 2.5, 2.5))
     assert head is not None
-    probabilities = np.zeros((*peaks.shape[:3], 72), np.float32)
-    probabilities[head.box] = np.moveaxis(kept[0][0], 0, -1)
-    few = probabilities.reshape(-1, 72)[golden["few"]]
-    np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
-    _compare(found, golden, probabilities, "tract_segmentation")
+    return head
 
 
-def test_endings_equal_those_of_tractseg(peaks: InMemoryVolumeResource, tmp_path: Path) -> None:
-    golden = _golden("endings_segmentation")
-    part = _part(peaks, golden)
-    weights = _write(tmp_path, "endings_segmentation_v4")
-    probabilities = find_tracts(part, "endings_segmentation", probabilities=True, weights=weights, device="cpu")
-    few = probabilities.get_array().reshape(-1, 144)[golden["few"]]
-    np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
-    _compare(
-        (probabilities.get_array() >= 0.5).astype(np.uint8), golden, probabilities.get_array(), "endings_segmentation"
-    )
+@pytest.mark.parametrize("kind", ["maps", pytest.param("fused", marks=pytest.mark.long)])
+def test_orientation_maps_of_a_head_equal_those_of_tractseg(
+    peaks: InMemoryVolumeResource, tmp_path: Path, kind: str
+) -> None:
+    """Of the first of the four networks, before they are masked and normalised: one direction, and three fused."""
+    from arcuate.tractseg import _orientation_maps
 
-
-def test_orientation_maps_equal_those_of_tractseg(peaks: InMemoryVolumeResource, tmp_path: Path) -> None:
     golden = _golden("TOM")
-    part = _part(peaks, golden)
-    head = CroppedHead.of(np.nan_to_num(part.get_array()), (2.5, 2.5, 2.5))
-    assert head is not None
+    head = _head_of(peaks)
     path = _write(tmp_path, "peak_regression_part1_v2") / "pretrained_weights_peak_regression_part1_v2.npz"
     unet = load_unet(path, 54, upsampling="nearest", has_sigmoid=False)
-    maps = np.zeros((*part.shape[:3], 54), np.float32)
-    maps[head.box] = np.moveaxis(run_network(head, unet, directions=(1,))[0], 0, -1)
-    np.testing.assert_allclose(maps, golden["maps"], atol=1e-4)
-    assert np.abs(maps).max() > 0.5
+    directions = (1,) if kind == "maps" else (0, 1, 2)
+    options = {"directions": directions, "batch": 2, "progress": None}
+    maps = np.zeros((*peaks.shape[:3], 54), np.float32)
+    maps[head.box] = np.moveaxis(_orientation_maps(head, iter([unet]), options), 0, -1)
+    rows, expected = maps.reshape(-1, 54)[golden["index"]], golden[kind]
+    if kind == "maps":
+        np.testing.assert_allclose(rows[:, ::2], expected, atol=1e-4)
+        assert np.abs(expected).max() > 0.5
+        return
+    rows = rows.reshape(len(rows), -1, 3)[:, golden["tracts"]]
+    expected = expected.reshape(rows.shape)
+    sign = np.sign((rows * expected).sum(axis=2, keepdims=True))  # an axis: which of its two ends is not defined
+    np.testing.assert_allclose(rows * sign, expected, atol=1e-4)
+    assert np.abs(expected).max() > 0.5
 
 
 def test_orientation_maps_of_three_directions_are_the_main_axes_of_their_mean_tensor() -> None:
@@ -326,28 +329,37 @@ def test_peaks_that_are_none_are_refused(narrow: Path) -> None:
         find_tracts(_small(), "tracts", weights=narrow)
 
 
-def _crossing() -> Dwi:
-    """A ball of one tensor, 4 mm voxels, enough for a response and peaks."""
-    rng = np.random.default_rng(0)
-    directions = rng.normal(size=(48, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    bvals = np.concatenate([[0.0], np.full(48, 2000.0)])
-    all_directions = np.concatenate([np.zeros((1, 3)), directions])
-    signal = 1000 * np.exp(-bvals * (0.3e-3 + 1.4e-3 * all_directions[:, 0] ** 2))
-    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (10, 12, 9)], indexing="ij")
-    inside = x**2 + y**2 + z**2 < 0.8
-    image = np.where(inside[..., None], signal, 0.0) + np.abs(rng.normal(0, 5, (*inside.shape, 49)))
-    return Dwi.from_arrays(image.astype(np.float32), np.diag([-4.0, 4, 4, 1]), GradientTable(bvals, all_directions))
+def _phantom() -> tuple[Dwi, InMemoryVolumeResource]:
+    """The phantom, stored PSR and oblique, voxels of 4 mm, and the mask of its brain."""
+    head = make_phantom(three_shell_gradients(), (48, 48, 36), voxel_size=4.0, orientation="PSR", oblique_degrees=12)
+    inside = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    return Dwi.from_arrays(head.signal, head.affine, head.gradients), inside
 
 
-def test_a_scan_gives_72_masks_on_its_own_grid(narrow: Path) -> None:
-    dwi = _crossing()
-    inside = InMemoryVolumeResource((dwi.volume.get_array()[..., 0] > 500).astype(np.uint8), dwi.volume.get_affine())
-    response = estimate_response_function(dwi, inside, "ssst")
+def test_the_phantom_gives_72_masks_on_its_own_grid(narrow: Path) -> None:
+    dwi, inside = _phantom()
+    response = estimate_response_function(dwi, inside)
     tracts = extract_tractseg(dwi, inside, response, weights=narrow)
-    assert tracts.shape == (10, 12, 9, 72)
+    assert tracts.shape == (*dwi.volume.shape[:3], 72)
     assert set(np.unique(tracts.get_array())) == {0, 1}
     np.testing.assert_array_equal(tracts.get_affine(), dwi.volume.get_affine())
+
+
+def test_a_run_ends_in_one_mask_per_tract(narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from arcuate.study.bids import Derivatives
+    from arcuate.study.pipeline import Settings, run_subject
+
+    monkeypatch.setenv("ARCUATE_WEIGHTS", str(narrow))
+    dwi, inside = _phantom()
+    names = Derivatives(tmp_path, "sub-head")
+    settings = Settings(steps=("response", "fod", "peaks", "tracts"), denoise_method="none")
+    run = run_subject(dwi, names, inputs={}, mask=inside, settings=settings)
+    assert run.tracts is not None
+    assert run.tracts.shape == (*dwi.volume.shape[:3], 72)
+    for i in (0, 14, 71):
+        written = NiftiVolumeResource(names.path("bundles") / f"{tract_names('tract_segmentation')[i]}.nii.gz")
+        np.testing.assert_array_equal(written.get_array(), run.tracts.get_array()[..., i])
+        np.testing.assert_allclose(written.get_affine(), dwi.volume.get_affine(), atol=1e-4)
 
 
 def test_missing_weights_name_the_command_and_the_folder_before_anything_is_computed(
@@ -360,7 +372,7 @@ def test_missing_weights_name_the_command_and_the_folder_before_anything_is_comp
     monkeypatch.setattr("arcuate.csd.find_fod_peaks", lambda *_, **__: pytest.fail("the peaks were computed"))
     said = r"arcuate fetch tractseg-tract-segmentation.*copy them to .*offline"
     with pytest.raises(InputError, match=said):
-        extract_tractseg(_crossing(), None, None)  # type: ignore[arg-type]
+        extract_tractseg(_phantom()[0], None, None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=said):
         find_fod_tracts(_small())
     with pytest.raises(InputError, match="tractseg-tom"):
@@ -371,7 +383,7 @@ def test_without_torch_the_extra_is_named_first(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ARCUATE_WEIGHTS", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"arcuate\[tractseg\]"):
-        extract_tractseg(_crossing(), None, None)  # type: ignore[arg-type]
+        extract_tractseg(_phantom()[0], None, None)  # type: ignore[arg-type]
 
 
 def test_other_weights_are_another_result_in_the_cache(narrow: Path, tmp_path: Path) -> None:

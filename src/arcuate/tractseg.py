@@ -210,7 +210,7 @@ def tract_facts(
     precision: str = "float32",
     single_orientation: bool | None = None,
 ) -> dict[str, Any]:
-    """What the sidecars of an output say of how it was made."""
+    """What the sidecars of an output say of how it was made; arguments as for :func:`find_tracts`."""
     is_single = output_type == "TOM" if single_orientation is None else single_orientation
     return {
         "Model": "TractSeg's U-Net",

@@ -21,8 +21,14 @@ DECONVOLUTIONS = (("deconv_1", 16), ("deconv_2", 8), ("deconv_3", 4), ("deconv_4
 OUTPUTS = (("output_2", 12), ("output_3", 6), ("conv_5", 1))
 
 
-def make_weights(n_classes: int, seed: int, n_filters: int = N_FILTERS) -> dict[str, np.ndarray]:
-    """Tensors by their published names, scaled so that activations keep their size through the network."""
+VECTORS = 1 / 32  # scale of the outputs of orientation maps: brings their vectors to the length of about 1
+
+
+def make_weights(n_classes: int, seed: int, n_filters: int = N_FILTERS, scale: float = 1.0) -> dict[str, np.ndarray]:
+    """Tensors by their published names, scaled so that activations keep their size through the network.
+
+    ``scale`` multiplies what comes out.
+    """
     rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
 
@@ -40,14 +46,16 @@ def make_weights(n_classes: int, seed: int, n_filters: int = N_FILTERS) -> dict[
         add(f"{name}.0", (n * f, n * f, 2, 2), n * f, n * f)
     for name, n in OUTPUTS:
         add(name, (n_classes, n * f, 1, 1), n * f, n_classes, gain=1.0)
+        for kind in ("weight", "bias"):
+            weights[f"{name}.{kind}"] *= np.float32(scale)
     return weights
 
 
-def write_weights(path: Path, n_classes: int, seed: int, n_filters: int = N_FILTERS) -> Path:
+def write_weights(path: Path, n_classes: int, seed: int, n_filters: int = N_FILTERS, scale: float = 1.0) -> Path:
     """A weight file as published: a state dictionary under the key "unet", written by torch, named .npz."""
     import torch
 
-    state = {name: torch.from_numpy(array) for name, array in make_weights(n_classes, seed, n_filters).items()}
+    state = {name: torch.from_numpy(array) for name, array in make_weights(n_classes, seed, n_filters, scale).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"unet": state}, str(path))
     return path
