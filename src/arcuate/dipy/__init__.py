@@ -1,16 +1,26 @@
 """Functions on arrays with DIPY 1.12's names, arguments and conventions: change the import line of a DIPY script.
 
 No change of frame, DIPY's basis for spherical harmonics, all volumes. Objects of DIPY (gradient tables, spheres) are
-accepted, and results can be handed to DIPY's tracking. DIPY itself is not needed.
+accepted, and results can be handed to DIPY's tracking. DIPY itself is not needed. Arguments that DIPY takes as keywords
+only may be given by position, as older scripts do; names that DIPY gave up (``sh_order``) are taken with a warning.
 """
 
 from __future__ import annotations
+
+import warnings
 
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
 from arcuate.dipy.datasets import fetch_sherbrooke_3shell, fetch_stanford_hardi, get_fnames
 from arcuate.dipy.denoise import patch2self
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
-from arcuate.dipy.harmonics import convert_sh_from_legacy, sf_to_sh, sh_to_sf, sh_to_sf_matrix
+from arcuate.dipy.harmonics import (
+    convert_sh_descoteaux_tournier,
+    convert_sh_from_legacy,
+    convert_sh_to_legacy,
+    sf_to_sh,
+    sh_to_sf,
+    sh_to_sf_matrix,
+)
 from arcuate.dipy.images import load_nifti, load_nifti_data, save_nifti
 from arcuate.dipy.multishell import (
     MSDeconvFit,
@@ -73,7 +83,9 @@ __all__ = [
     "auto_response_ssst",
     "axial_diffusivity",
     "color_fa",
+    "convert_sh_descoteaux_tournier",
     "convert_sh_from_legacy",
+    "convert_sh_to_legacy",
     "decompose_tensor",
     "default_sphere",
     "fa_trace_to_lambdas",
@@ -120,10 +132,17 @@ __all__ = [
 ]
 
 
+_FORMER = {"auto_response": auto_response_ssst, "response_from_mask": response_from_mask_ssst}
+
+
 def __getattr__(name: str) -> object:
-    """``default_sphere`` and ``small_sphere``, made when they are first asked for."""
+    """``default_sphere`` and ``small_sphere``, made when they are first asked for; functions by their former names."""
     if name == "default_sphere":
         return get_default_sphere()
     if name == "small_sphere":
         return get_small_sphere()
+    if name in _FORMER:
+        present = _FORMER[name].__name__
+        warnings.warn(f"{name} is called {present} in today's DIPY and here.", DeprecationWarning, stacklevel=2)
+        return _FORMER[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -150,7 +150,7 @@ def gradient_table_from_bvals_bvecs(
 
     Raises
     ------
-    InputError (a ValueError)
+    InputError
         Shapes that do not match, or a vector of a weighted volume whose length is not 1 within ``atol``.
     """
     bvals, bvecs = np.asarray(bvals, float), np.asarray(bvecs, float)

@@ -38,7 +38,7 @@ def load_nifti(
 def save_nifti(
     fname: str | PathLike[str], data: np.ndarray, affine: np.ndarray, hdr: Any = None, dtype: Any = None
 ) -> None:
-    """Write an array and its affine as NIfTI, in the array's type unless ``dtype`` or ``hdr`` says otherwise."""
+    """Write data (x, y, z, ...) and affine (4, 4) as NIfTI, in its type unless ``dtype`` or ``hdr`` say otherwise."""
     import nibabel as nib
 
     if hdr is None and dtype is None and data.dtype in (np.int64, np.uint64):

@@ -11,6 +11,7 @@ import numpy as np
 from arcuate.dipy.csd import SphHarmFit
 from arcuate.dipy.gradients import gradient_table
 from arcuate.dipy.harmonics import basis_matrix
+from arcuate.dipy.renames import renamed
 from arcuate.dipy.responses import _region, response_from_mask_ssst
 from arcuate.dipy.simulations import single_tensor
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
@@ -28,7 +29,7 @@ _BLOCK = 50_000
 
 
 def unique_bvals_tolerance(bvals: Any, *, tol: float = 20) -> np.ndarray:
-    """One b-value per cluster, lowest first: the highest of those within ``tol`` of the cluster's lowest."""
+    """One b-value (n,) per cluster, s/mm², lowest first: the highest of those within ``tol`` of its lowest."""
     b = np.unique(np.asarray(bvals, dtype=np.float64))
     found = []
     first = 0
@@ -50,6 +51,7 @@ class MultiShellResponse:
     S0 : signal of each tissue without weighting
     """
 
+    @renamed(sh_order="sh_order_max")
     def __init__(self, response: np.ndarray, sh_order_max: int, shells: Any, *, S0: Any = None) -> None:
         self.S0 = S0
         self.response = response
@@ -66,6 +68,7 @@ class MultiShellResponse:
         return int(self.response.shape[1]) - self.sh_order_max // 2 - 1
 
 
+@renamed(sh_order="sh_order_max")
 def multi_shell_fiber_response(
     sh_order_max: int,
     bvals: Any,
@@ -95,7 +98,7 @@ def multi_shell_fiber_response(
     along_z = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).T
     has_b0 = bvals[0] < tol
     if not has_b0:
-        warnings.warn("No b0 given. Proceeding either way.", UserWarning, stacklevel=2)
+        warnings.warn("No b0 given. Proceeding either way.", UserWarning, stacklevel=3)
     response = np.empty((len(bvals), len(degrees) + 2))
     for row, b in enumerate(bvals):
         i = max(row - 1, 0) if has_b0 else row
@@ -125,6 +128,7 @@ class MultiShellDeconvModel:
     The optimum is exact (see :mod:`arcuate.numerics.qp`); DIPY's solver stops about 1e-4 before it.
     """
 
+    @renamed(sh_order="sh_order_max")
     def __init__(
         self,
         gtab: Any,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.dipy.harmonics import sh_to_sf_matrix
+from arcuate.dipy.renames import renamed
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.models.peaks import GridPeaks, find_peaks_on_grid
 from arcuate.numerics.sampling import sample
@@ -91,6 +92,7 @@ def gfa(samples: np.ndarray) -> np.ndarray:
     return np.sqrt(np.divide(spread, power, out=np.full(power.shape, np.nan), where=power > 0))
 
 
+@renamed(sh_order="sh_order_max", nbr_processes="num_processes")
 def peaks_from_model(
     model: Any,
     data: np.ndarray,
@@ -110,8 +112,6 @@ def peaks_from_model(
     invB: np.ndarray | None = None,
     parallel: bool = False,
     num_processes: int | None = None,
-    *,
-    sh_order: int | None = None,
 ) -> PeaksAndMetrics:
     """Fit a model and find the peaks of its ODFs on the vertices of a sphere.
 
@@ -131,7 +131,6 @@ def peaks_from_model(
     B, invB : ready-made matrices of :func:`sh_to_sf_matrix`
     parallel, num_processes : checked and without effect: all cores work in any case
     """
-    sh_order_max = sh_order_max if sh_order is None else sh_order
     sphere = get_default_sphere() if sphere is None else sphere
     data = np.asarray(data)
     grid = data.shape[:-1]

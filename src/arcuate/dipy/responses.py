@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel
+from arcuate.dipy.renames import renamed
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
 from arcuate.errors import InputError
@@ -16,6 +17,7 @@ from arcuate.models.recursive import calibrate
 from arcuate.numerics.sampling import sample
 
 
+@renamed(roi_radius="roi_radii")
 def auto_response_ssst(
     gtab: Any, data: np.ndarray, roi_center: Any = None, roi_radii: Any = 10, fa_thr: float = 0.7
 ) -> tuple[tuple[Any, Any], Any]:
@@ -31,6 +33,7 @@ def auto_response_ssst(
     return response_from_mask_ssst(gtab, data, mask)
 
 
+@renamed(roi_radius="roi_radii")
 def mask_for_response_ssst(
     gtab: Any, data: np.ndarray, roi_center: Any = None, roi_radii: Any = 10, fa_thr: float = 0.7
 ) -> np.ndarray:
@@ -49,7 +52,7 @@ def mask_for_response_ssst(
         warnings.warn(
             f"No voxel with a FA higher than {fa_thr} were found. Try a larger roi or a lower threshold.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return mask
 
@@ -66,6 +69,7 @@ def response_from_mask_ssst(gtab: Any, data: np.ndarray, mask: np.ndarray) -> tu
     return (evals, np.mean(at_b0) if at_b0.size else 0), second / first
 
 
+@renamed(sh_order="sh_order_max", nbr_processes="num_processes")
 def recursive_response(
     gtab: Any,
     data: np.ndarray,
@@ -79,8 +83,6 @@ def recursive_response(
     parallel: bool = False,
     num_processes: int | None = None,
     sphere: Any = None,
-    *,
-    sh_order: int | None = None,
 ) -> AxSymShResponse:
     """Response calibrated on the voxels that show a single peak (Tax 2014).
 
@@ -96,7 +98,6 @@ def recursive_response(
     parallel, num_processes : without effect: all cores work in any case
     sphere : where peaks are looked for; ``default_sphere`` by default
     """
-    sh_order_max = sh_order_max if sh_order is None else sh_order
     sphere = get_default_sphere() if sphere is None else sphere
     data = np.asarray(data)
     rows = data.reshape(-1, data.shape[-1]) if mask is None else data[np.asarray(mask, dtype=bool)]

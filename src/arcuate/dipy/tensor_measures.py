@@ -29,12 +29,12 @@ def _share(part: np.ndarray, evals: np.ndarray) -> np.ndarray:
 
 
 def fractional_anisotropy(evals: Any, axis: int = -1) -> np.ndarray:
-    """sqrt(1/2 Σ (λᵢ - λⱼ)² / Σ λᵢ²), 0 where all are 0."""
+    """(...): sqrt(1/2 Σ (λᵢ - λⱼ)² / Σ λᵢ²) of eigenvalues (..., 3), 0 where all are 0."""
     return models.fractional_anisotropy(np.moveaxis(_evals_first(evals, axis), 0, -1))
 
 
 def geodesic_anisotropy(evals: Any, axis: int = -1) -> np.ndarray:
-    """sqrt(Σ log²(λᵢ / (λ₁λ₂λ₃)^⅓)), 0 where the first is 0."""
+    """(...): sqrt(Σ log²(λᵢ / (λ₁λ₂λ₃)^⅓)) of eigenvalues (..., 3), 0 where the first is 0."""
     evals = _evals_first(evals, axis).astype(float)
     is_zero = evals[0] == 0
     evals = np.where(is_zero, 1.0, evals)
@@ -42,39 +42,39 @@ def geodesic_anisotropy(evals: Any, axis: int = -1) -> np.ndarray:
 
 
 def mean_diffusivity(evals: Any, axis: int = -1) -> np.ndarray:
-    """(λ₁ + λ₂ + λ₃) / 3."""
+    """(...), mm²/s: (λ₁ + λ₂ + λ₃) / 3 of eigenvalues (..., 3)."""
     return _evals_first(evals, axis).mean(0)
 
 
 def axial_diffusivity(evals: Any, axis: int = -1) -> np.ndarray:
-    """λ₁."""
+    """(...), mm²/s: λ₁ of eigenvalues (..., 3)."""
     return _evals_first(evals, axis)[0]
 
 
 def radial_diffusivity(evals: Any, axis: int = -1) -> np.ndarray:
-    """(λ₂ + λ₃) / 2."""
+    """(...), mm²/s: (λ₂ + λ₃) / 2 of eigenvalues (..., 3)."""
     return _evals_first(evals, axis)[1:].mean(0)
 
 
 def trace(evals: Any, axis: int = -1) -> np.ndarray:
-    """λ₁ + λ₂ + λ₃."""
+    """(...), mm²/s: λ₁ + λ₂ + λ₃ of eigenvalues (..., 3)."""
     return _evals_first(evals, axis).sum(0)
 
 
 def linearity(evals: Any, axis: int = -1) -> np.ndarray:
-    """(λ₁ - λ₂) / Σ λᵢ."""
+    """(...): (λ₁ - λ₂) / Σ λᵢ of eigenvalues (..., 3)."""
     a, b, _ = evals = _evals_first(evals, axis)
     return _share(a - b, evals)
 
 
 def planarity(evals: Any, axis: int = -1) -> np.ndarray:
-    """2 (λ₂ - λ₃) / Σ λᵢ."""
+    """(...): 2 (λ₂ - λ₃) / Σ λᵢ of eigenvalues (..., 3)."""
     _, b, c = evals = _evals_first(evals, axis)
     return _share(2 * (b - c), evals)
 
 
 def sphericity(evals: Any, axis: int = -1) -> np.ndarray:
-    """3 λ₃ / Σ λᵢ."""
+    """(...): 3 λ₃ / Σ λᵢ of eigenvalues (..., 3)."""
     evals = _evals_first(evals, axis)
     return _share(3 * evals[2], evals)
 

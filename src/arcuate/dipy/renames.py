@@ -1,0 +1,33 @@
+"""Argument names that DIPY gave up, and that tutorials on the web still use."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def renamed(**names: str) -> Callable[[F], F]:
+    """Accept former argument names (former="present") with a DeprecationWarning; both together are an error."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def with_former_names(*args: Any, **kwargs: Any) -> Any:
+            for former in kwargs.keys() & names.keys():
+                present = names[former]
+                if present in kwargs:
+                    raise TypeError(f"{function.__qualname__}() was given {former} and {present}; give {present} alone")
+                warnings.warn(
+                    f"{former} is called {present} in today's DIPY and here; write {present}=... instead.",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                kwargs[present] = kwargs.pop(former)
+            return function(*args, **kwargs)
+
+        return with_former_names  # type: ignore[return-value]
+
+    return decorate
