@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arcuate.cache import cacheable
 from arcuate.errors import InputError
 from arcuate.models.mtnormalise import normalise_tissues
 from arcuate.models.multitissue import SUM_OF_TISSUES
@@ -24,6 +25,7 @@ class NormalisedTissues:
     parameters: dict[str, Any] = make_field(default_factory=dict)
 
 
+@cacheable(version=1)
 def mtnormalise(
     tissues: dict[str, VolumeResource],
     mask: VolumeResource,
@@ -37,6 +39,8 @@ def mtnormalise(
     ----------
     tissues : images (x, y, z, n_coef) of one multi-tissue fit, white matter first
     mask : of the brain, (x, y, z)
+    order : degree of the polynomial of the field's logarithm, 0 to 3
+    reference : what the balanced sum of the tissues is brought to
     """
     if not tissues:
         raise InputError("found no image of a tissue; expected at least one.")

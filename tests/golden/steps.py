@@ -243,6 +243,20 @@ def _fibre_response() -> Any:
     return tensor_response(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, 2500.0, lmax=6)
 
 
+def _normalised_tissues(context: Context) -> Any:
+    from arcuate.mtnormalise import mtnormalise
+
+    rng = np.random.default_rng(4)
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (14, 12, 10)], indexing="ij")
+    shading = np.exp(0.3 * x - 0.2 * y * z)
+    shares = rng.dirichlet([2, 1, 1], size=x.shape) * 0.28 * shading[..., None]
+    white = np.concatenate([shares[..., :1], rng.normal(0, 0.05, (*x.shape, 5))], axis=-1)
+    images = {"wm": white, "gm": shares[..., 1], "csf": shares[..., 2]}
+    tissues = {name: InMemoryVolumeResource(image.astype(np.float32)) for name, image in images.items()}
+    inside = (x**2 + y**2 + z**2 < 1.5).astype(np.uint8)
+    return mtnormalise(tissues, InMemoryVolumeResource(inside))
+
+
 def _peaks_of_fods(context: Context) -> Any:
     from arcuate.csd import find_fod_peaks
 
@@ -273,4 +287,5 @@ STEPS: dict[str, Run] = {
     "estimate_fods": _fods,
     "compute_csd_peaks": _peaks,
     "find_fod_peaks": _peaks_of_fods,
+    "mtnormalise": _normalised_tissues,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 
 SECONDS = ("timings.json", ".html")  # the two files that say how long things took: the table, and the report of it
-STEPS = "denoise,mask,dti"  # the rest takes the same way through the cache, and minutes to compile
+FEW = ("--no-report", "--steps", "denoise,mask,dti")  # the rest goes the same way, and takes minutes to compile
+EVERYTHING: tuple[str, ...] = ()
+Reference = Callable[[tuple[str, ...]], tuple[dict[str, str], float]]
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(scan: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu"]
-    command += ["--no-report", "--steps", STEPS, *options]
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -82,22 +85,32 @@ def strays(out: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
-    """The files of a run that nobody disturbed, and how long one takes that has its kernels compiled."""
-    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
-    finish(start(scan, first))
-    begin = time.perf_counter()
-    finish(start(scan, second))
-    seconds = time.perf_counter() - begin
-    expected = digests(first)
-    assert len(expected) > 10
-    assert digests(second) == expected  # two runs give the same bytes to begin with
-    return expected, seconds
+def reference(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """By options: the files of a run that nobody disturbed, and how long one takes that has its kernels compiled."""
+
+    @functools.cache
+    def run(options: tuple[str, ...]) -> tuple[dict[str, str], float]:
+        first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+        finish(start(scan, first, *options))
+        begin = time.perf_counter()
+        finish(start(scan, second, *options))
+        seconds = time.perf_counter() - begin
+        expected = digests(first)
+        assert len(expected) > 10
+        assert digests(second) == expected  # two runs give the same bytes to begin with
+        return expected, seconds
+
+    return run
 
 
-def stop_and_resume(scan: Path, out: Path, sign: int, after: float) -> int:
+@pytest.fixture(scope="module")
+def undisturbed(reference: Reference) -> tuple[dict[str, str], float]:
+    return reference(FEW)
+
+
+def stop_and_resume(scan: Path, out: Path, options: tuple[str, ...], sign: int, after: float) -> int:
     """Stop a run after some seconds, then run it to its end; exit status of the first."""
-    process = start(scan, out)
+    process = start(scan, out, *options)
     time.sleep(after)
     process.send_signal(sign)
     _, error = process.communicate()
@@ -107,21 +120,22 @@ def stop_and_resume(scan: Path, out: Path, sign: int, after: float) -> int:
         assert "Traceback" not in error
     cache = out / ".arcuate-cache"
     before = finished_steps(cache)
-    finish(start(scan, out))
+    finish(start(scan, out, *options))
     after_all = finished_steps(cache)
     assert {key: after_all[key] for key in before} == before  # no finished step was repeated
     assert not strays(out)
     return process.returncode
 
 
-@pytest.mark.parametrize("n_kills", [4, pytest.param(30, marks=pytest.mark.long)])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, scan, undisturbed, tmp_path):
-    expected, seconds = undisturbed
+@pytest.mark.parametrize(("n_kills", "options"), [(4, FEW), pytest.param(30, EVERYTHING, marks=pytest.mark.long)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, options, scan, reference, tmp_path):
+    expected, seconds = reference(options)
     rng = np.random.default_rng(n_kills)
     killed = 0
     for i in range(n_kills):
         out = tmp_path / str(i)
-        killed += stop_and_resume(scan, out, signal.SIGKILL, rng.uniform(0.1, 1.0) * seconds) == -signal.SIGKILL
+        after = rng.uniform(0.1, 1.0) * seconds
+        killed += stop_and_resume(scan, out, options, signal.SIGKILL, after) == -signal.SIGKILL
         assert digests(out) == expected
     assert killed
 
@@ -129,23 +143,23 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, scan, 
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(scan, undisturbed, tmp_path):
     expected, seconds = undisturbed
     for share in (0.3, 0.5, 0.7):
-        process = start(scan, tmp_path)
+        process = start(scan, tmp_path, *FEW)
         time.sleep(share * seconds)
         process.kill()
         process.communicate()
-    finish(start(scan, tmp_path))
+    finish(start(scan, tmp_path, *FEW))
     assert digests(tmp_path) == expected
     assert not strays(tmp_path)
 
 
-@pytest.mark.parametrize("n_stops", [3, pytest.param(15, marks=pytest.mark.long)])
-def test_ctrl_c_ends_a_run_cleanly_and_it_goes_on_where_it_was(n_stops, scan, undisturbed, tmp_path):
-    expected, seconds = undisturbed
+@pytest.mark.parametrize(("n_stops", "options"), [(3, FEW), pytest.param(15, EVERYTHING, marks=pytest.mark.long)])
+def test_ctrl_c_ends_a_run_cleanly_and_it_goes_on_where_it_was(n_stops, options, scan, reference, tmp_path):
+    expected, seconds = reference(options)
     rng = np.random.default_rng(n_stops)
     codes = []
     for i in range(n_stops):
         out = tmp_path / str(i)
-        codes.append(stop_and_resume(scan, out, signal.SIGINT, rng.uniform(0.4, 0.9) * seconds))
+        codes.append(stop_and_resume(scan, out, options, signal.SIGINT, rng.uniform(0.4, 0.9) * seconds))
         assert digests(out) == expected
     assert 130 in codes
 
@@ -153,9 +167,9 @@ def test_ctrl_c_ends_a_run_cleanly_and_it_goes_on_where_it_was(n_stops, scan, un
 def test_a_finished_run_computes_nothing_again(scan, undisturbed, tmp_path):
     expected, _ = undisturbed
     cache = tmp_path / "kept"
-    finish(start(scan, tmp_path / "a", "--cache", str(cache)))
+    finish(start(scan, tmp_path / "a", *FEW, "--cache", str(cache)))
     before = finished_steps(cache)
-    finish(start(scan, tmp_path / "b", "--cache", str(cache)))
+    finish(start(scan, tmp_path / "b", *FEW, "--cache", str(cache)))
     assert finished_steps(cache) == before
     assert digests(tmp_path / "a") == digests(tmp_path / "b") == expected
 
@@ -163,7 +177,7 @@ def test_a_finished_run_computes_nothing_again(scan, undisturbed, tmp_path):
 def test_two_runs_at_once_may_share_a_cache(scan, undisturbed, tmp_path):
     expected, _ = undisturbed
     cache = tmp_path / "kept"
-    runs = [start(scan, tmp_path / name, "--cache", str(cache)) for name in "ab"]
+    runs = [start(scan, tmp_path / name, *FEW, "--cache", str(cache)) for name in "ab"]
     for run in runs:
         finish(run)
     assert digests(tmp_path / "a") == digests(tmp_path / "b") == expected
@@ -174,5 +188,5 @@ def test_a_cache_that_cannot_be_written_stops_no_run(scan, undisturbed, tmp_path
     if os.getuid() == 0:
         pytest.skip("root may write everywhere")
     (cache := tmp_path / "kept").mkdir(mode=0o555)
-    finish(start(scan, tmp_path / "out", "--cache", str(cache)))
+    finish(start(scan, tmp_path / "out", *FEW, "--cache", str(cache)))
     assert digests(tmp_path / "out") == expected

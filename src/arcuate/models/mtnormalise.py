@@ -38,6 +38,8 @@ def normalise_tissues(
     amounts : (n_vox, n_tissue) float, first SH coefficient of each tissue, of the voxels of a brain mask
     positions : (n_vox, 3) float, mm
     order : 0 to 3, degree of the polynomial of the field's logarithm
+    reference : sum of the tissues after it
+    n_rounds : how often the three steps are repeated at most
 
     Raises
     ------

@@ -11,6 +11,7 @@ from arcuate.resource import InMemoryVolumeResource
 from arcuate.study.bids import SCANNER_FRAME
 
 if TYPE_CHECKING:
+    from arcuate.csd import Fods
     from arcuate.dti import Dti
     from arcuate.noddi import Noddi
     from arcuate.resource import VolumeResource
@@ -27,11 +28,13 @@ class Map:
     param : BIDS label of the parameter, also the file name of the single commands
     volume : the image
     facts : what its sidecar says beyond what all images of the step say
+    label : BIDS label of the tissue, where there are several
     """
 
     param: str
     volume: VolumeResource
     facts: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
 
 
 def tensor_maps(dti: Dti) -> list[Map]:
@@ -43,6 +46,24 @@ def tensor_maps(dti: Dti) -> list[Map]:
         "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
     }
     return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
+
+
+def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> list[Map]:
+    """FODs of each tissue, the total fibre density, and the share of each tissue where there are several."""
+    from arcuate.csd import compute_fibre_density, compute_tissue_fractions
+
+    tissues = list(fods.volumes)
+    maps = [Map("fod", volume, fod_facts(), name if is_multi_tissue else None) for name, volume in fods.volumes.items()]
+    density = {"Units": "arbitrary", "Description": "total apparent fibre density: integral of the FOD over the sphere"}
+    maps.append(Map("afd", compute_fibre_density(fods.volumes[tissues[0]]), density))
+    if len(tissues) > 1:
+        shares = compute_tissue_fractions(fods)
+        array, affine, metadata = np.asarray(shares.get_array()), shares.get_affine(), shares.get_metadata()
+        for i, name in enumerate(tissues):
+            own = InMemoryVolumeResource(np.ascontiguousarray(array[..., i]), affine, metadata)
+            about = {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}
+            maps.append(Map("fraction", own, about, name))
+    return maps
 
 
 def fod_facts() -> dict[str, Any]:

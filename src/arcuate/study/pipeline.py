@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,6 +81,11 @@ class SubjectResult:
     peaks: tuple[VolumeResource, VolumeResource] | None = None
     tracts: VolumeResource | None = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # sidecar facts by step
+    on_disk: Dwi | None = None  # the denoised scan as it was written
+
+    def release_signal(self, scan: Dwi) -> None:
+        """Back to the ``scan`` as it was given and the denoised one on disk: no more model needs all their voxels."""
+        self.scan, self.denoised = scan, self.on_disk
 
 
 class _Writer:
@@ -95,7 +100,8 @@ class _Writer:
 
     def maps(self, model: str, maps: Iterable[Map], facts: dict[str, Any]) -> None:
         for image in maps:
-            write_map(image.volume, self.names.dwimap(model, image.param), {**image.facts, **facts, **self.common})
+            path = self.names.dwimap(model, image.param, image.label)
+            write_map(image.volume, path, {**image.facts, **facts, **self.common})
 
 
 def run_subject(
@@ -156,6 +162,7 @@ def run_subject(
     stage("response", _response)
     if run.response is not None:
         stage("fod", _fod)
+    run.release_signal(scan)
     if run.fods is not None:
         stage("peaks", _peaks)
         stage("tracts", _tracts)
@@ -170,7 +177,8 @@ def _denoise(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage
     denoising = run_denoising(run.scan, method=cast(Any, settings.denoise_method))
     residual = residual_facts(shell_residuals(run.scan, denoising.dwi))
     facts = {**denoising.parameters, "Residual": residual}
-    writer.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts)
+    written = writer.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts)
+    run.on_disk = replace(denoising.dwi, volume=written)
     FslBvalResource.save(denoising.dwi.bval, run.names.path("desc-denoised_dwi.bval"))
     FslBvecResource.save(denoising.dwi.bvec, run.names.path("desc-denoised_dwi.bvec"))
     writer.image("desc-noise_dwimap.nii.gz", denoising.noise, {"Type": "noise level", **denoising.parameters})
@@ -180,19 +188,13 @@ def _denoise(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage
 
 
 def _mask(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
-    from arcuate.masks import extract_brain, mask_quality, resolve_method, voxel_size
+    from arcuate.masks import extract_brain, mask_facts
 
     run.mask = extract_brain(run.denoised or run.scan, method=settings.mask_method)
-    quality = mask_quality(np.asarray(run.mask.get_array()) > 0, voxel_size(run.mask.get_affine()))
-    facts = {
-        "Type": "Brain",
-        "Method": resolve_method(settings.mask_method, run.scan),
-        "B0Threshold": run.scan.b0_threshold,
-        "VolumeMl": round(quality.volume_ml, 1),
-    }
+    facts = mask_facts(run.mask, run.scan, settings.mask_method)
     writer.image("desc-brain_mask.nii.gz", run.mask, facts)
     run.facts["mask"] = facts
-    now.facts = {"ml": round(quality.volume_ml), "method": facts["Method"]}
+    now.facts = {"ml": round(facts["VolumeMl"]), "method": facts["Method"]}
 
 
 def _dti(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
@@ -225,18 +227,32 @@ def _response(run: SubjectResult, settings: Settings, writer: _Writer, now: Stag
 
 def _fod(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
     from arcuate.csd import estimate_fods
-    from arcuate.study.maps import fod_facts
+    from arcuate.study.maps import fod_maps
 
     assert run.response is not None
-    fods = estimate_fods(run.denoised or run.scan, run.mask, run.response)
-    model = _csd_model(run.response)
-    for tissue, volume in fods.volumes.items():
-        label = None if run.response.is_single_shell else tissue
-        path = writer.names.dwimap(model, "fod", label)
-        write_map(volume, path, {**fod_facts(), **fods.parameters, **writer.common})
+    fods = _normalised(estimate_fods(run.denoised or run.scan, run.mask, run.response), run.mask)
+    maps = fod_maps(fods, is_multi_tissue=not run.response.is_single_shell)
+    writer.maps(_csd_model(run.response), maps, fods.parameters)
     run.fods = fods
     run.facts["fod"] = fods.parameters
     now.facts = {"voxels": fods.parameters["VoxelsByStatus"]}
+
+
+def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
+    """Tissues made comparable between places and subjects; as they are where there is one, or no sum to balance."""
+    from arcuate.mtnormalise import mtnormalise
+
+    if mask is None or len(fods.volumes) == 1:
+        return fods
+    try:
+        result = mtnormalise(fods.volumes, mask)
+    except InputError as error:
+        return replace(fods, parameters={**fods.parameters, "IntensityNormalisation": f"left out: {error}"})
+    return replace(
+        fods,
+        volumes=result.volumes,
+        parameters={**fods.parameters, "IntensityNormalisation": result.parameters},
+    )
 
 
 def _peaks(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
@@ -252,6 +268,11 @@ def _peaks(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) 
     facts = peak_facts(settings.n_peaks, *chosen)
     path = writer.names.dwimap(_csd_model(run.response), "peaks")
     write_map(combine_csd_peaks_to_vector_volume(directions, values), path, {**facts, **writer.common})
+    density = {
+        "Units": "arbitrary",
+        "Description": "apparent fibre density along each peak, strongest first: the amplitude of the FOD",
+    }
+    write_map(values, writer.names.dwimap(_csd_model(run.response), "peakafd"), {**density, **facts, **writer.common})
     run.peaks = directions, values
     run.facts["peaks"] = facts
     now.facts = {"voxels": int(np.sum(np.asarray(values.get_array())[..., 0] > 0))}
