@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,10 @@ def _source_state() -> str:
 
 # numba's disk cache does not see edits in a file that a kernel imports from: every state of the source has its own.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / _source_state()))
+
+# A shell that starts tests in the background leaves them deaf to Ctrl-C, and with them every program they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(os.environ.get("ARCUATE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
@@ -40,6 +47,26 @@ def mrtrix() -> Path:
     if program is None:
         pytest.skip("MRtrix3 is not installed (Debian: apt-get install mrtrix3); its oracle tests are left out")
     return Path(program).parent
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of a small phantom, its report in it."""
+    from arcuate.dwi import Dwi
+    from arcuate.models.phantom import make_phantom, three_shell_gradients
+
+    folder = tmp_path_factory.mktemp("run")
+    gradients = three_shell_gradients(n_b0=2, n_directions=20, seed=0)
+    keep = gradients.bvals < 2500
+    phantom = make_phantom(gradients.subset(keep.nonzero()[0]), shape=(32, 32, 20), voxel_size=6.0, snr=40, seed=0)
+    Dwi.from_arrays(phantom.signal, phantom.affine, phantom.gradients).save(folder, basename="sub-small_dwi")
+    scan, out = folder / "sub-small_dwi.nii.gz", folder / "out"
+    steps = ("--steps", "denoise,mask,dti,response,fod,peaks", "--algorithm", "ssst")
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), *steps]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "report" in done.stderr
+    return out
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 def end_with_report(run: SubjectResult) -> Path | None:
-    """Last stage of a run: note what only the scan tells, and make the page; None where the extra is not installed."""
-    from arcuate.report import SubjectFiles, keep_scan_facts, write_report
+    """Last stage of a run: note what only the scan tells, and make the page; None where the extra is not installed.
+
+    A page that was made from the same derivatives stays.
+    """
+    from arcuate.report import SubjectFiles, is_current, keep_scan_facts, write_report
 
     try:
         with run.log.stage("report") as now:
-            keep_scan_facts(run)
-            page = write_report(SubjectFiles(run.names))
+            page = run.names.report
+            if not is_current(SubjectFiles(run.names)):
+                keep_scan_facts(run)
+                page = write_report(SubjectFiles(run.names))
             now.facts = {"page": page}
     except MissingExtraError as error:
         run.log.skip("report", str(error))

@@ -106,10 +106,13 @@ def methods_paragraph(
 
 
 def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
-    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}.get(facts["FitMethod"], "")
+    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}.get(
+        facts.get("FitMethod", ""), ""
+    )
     used = ", ".join(f"{b:g}" for b in facts.get("BValuesUsed", []))
     text.say(
-        f"The diffusion tensor was fitted by {method} linear least squares to the volumes with b = {used} s/mm²",
+        " ".join(filter(None, ("The diffusion tensor was fitted by", method, "linear least squares")))
+        + (f" to the volumes with b = {used} s/mm²" if used else ""),
         *(("tensor",) if method == "ordinary" else ("tensor", "wls")),
     )
 

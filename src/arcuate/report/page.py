@@ -1,24 +1,20 @@
-"""The page: facts, pictures and methods in one file that needs no network and runs no script."""
+"""The page: facts, pictures, viewer and methods in one file that needs no network."""
 
 from __future__ import annotations
 
 import importlib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import arcuate
 from arcuate.errors import MissingExtraError
 from arcuate.io import write_text_atomically
+from arcuate.report.freshness import state_of
 from arcuate.report.methods import methods_paragraph
-from arcuate.report.pictures import sections_of
+from arcuate.report.pictures import brain_of, sections_of, thick_planes
 from arcuate.report.scan import scan_facts
 from arcuate.report.subject import SubjectFiles
-
-VIEWER_MISSING = (
-    "The interactive viewer is not part of this installation: the pictures below are still ones. The maps are NIfTI "
-    "images in the scanner's frame; any viewer shows them, and mrview shows the FODs."
-)
+from arcuate.report.viewer import viewer_of
 
 
 def write_report(subject: SubjectFiles) -> Path:
@@ -36,11 +32,14 @@ def write_report(subject: SubjectFiles) -> Path:
             raise MissingExtraError(package, "report", "the report") from None
     import jinja2
 
-    template = (resources.files("arcuate.report") / "page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("arcuate.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    html = environment.from_string(template).render(page_facts(subject))
+    html = environment.get_template("page.html.j2").render(page_facts(subject))
     write_text_atomically(subject.names.report, html)
     return subject.names.report
 
@@ -55,8 +54,11 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         subject.sidecars, algorithm=algorithm, csd_model=subject.csd_model, n_tracts=len(subject.bundles)
     )
     sections = sections_of(subject)
+    inside = brain_of(subject)
+    planes = [] if inside is None or subject.affine is None else thick_planes(inside.shape, subject.affine)
     return {
         "title": subject.names.prefix,
+        "state": state_of(subject),
         "version": arcuate.__version__,
         "scan": _scan_rows(facts, is_denoised),
         "shells": facts.get("shells", []),
@@ -69,7 +71,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "parameters": {step: _parameter_rows(content) for step, content in subject.sidecars.items()},
         "methods": paragraph,
         "references": references,
-        "viewer_missing": VIEWER_MISSING,
+        "viewer": viewer_of(subject, inside, planes),
     }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from arcuate.errors import MissingExtraError
 from arcuate.plotting import Panel, plot_directions, plot_histograms, plot_maps, plot_mask, png_of
+from arcuate.report.layers import color_fa
+from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
 from arcuate.report.subject import MapFile, SubjectFiles
 from arcuate.views import Canonical, View
 
@@ -42,29 +44,6 @@ class Section:
     missing: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Style:
-    label: str
-    colormap: str = "viridis"
-    limits: tuple[float, float] | None = None
-    factor: float = 1.0
-
-
-_STYLES = {
-    ("tensor", "fa"): _Style("FA", limits=(0, 1)),
-    ("tensor", "md"): _Style("MD (1e-3 mm²/s)", "cividis", (0, 3), 1e3),
-    ("tensor", "ad"): _Style("AD (1e-3 mm²/s)", "cividis", (0, 3), 1e3),
-    ("tensor", "rd"): _Style("RD (1e-3 mm²/s)", "cividis", (0, 3), 1e3),
-    ("noddi", "icvf"): _Style("NDI", limits=(0, 1)),
-    ("noddi", "odi"): _Style("ODI", "magma", (0, 1)),
-    ("noddi", "isovf"): _Style("FWF", "cividis", (0, 1)),
-    ("noddi", "rmse"): _Style("RMSE / S0", "inferno"),
-    ("noddi", "dot"): _Style("dot fraction", limits=(0, 1)),
-    ("noddi", "s0"): _Style("S0", "gray"),
-}
-_NOT_PLAIN = {"evals", "evecs", "diffusivity", "fod", "peaks", "direction"}  # drawn in their own way
-
-
 def sections_of(subject: SubjectFiles) -> list[Section]:
     """Every section for which the run left something."""
     makers: tuple[tuple[str, str, Callable[[SubjectFiles], Iterator[Picture]]], ...] = (
@@ -75,6 +54,7 @@ def sections_of(subject: SubjectFiles) -> list[Section]:
         ("noddi", "NODDI", lambda s: _maps_of(s, "noddi")),
         ("response", "Fibre response", _response),
         ("fods", "Fibre orientations", _fods),
+        ("tissues", "Tissues", _tissues),
         ("tracts", "Tracts", _tracts),
         ("others", "Other maps", _others),
     )
@@ -111,13 +91,13 @@ def _denoising(subject: SubjectFiles) -> Iterator[Picture]:
             "What was taken away should look like noise: no anatomy in the right column.",
         )
     if subject.noise is not None:
-        panel = Panel(_map_array(subject.noise), "noise σ", "inferno", contour=_mask_array(subject))
+        panel = Panel(_map_array(subject.noise), "noise σ", "inferno", contour=brain_of(subject))
         figure = plot_maps([panel], subject.noise.get_affine(), slices=6)
         yield Picture(png_of(figure), "Axial slices of the estimated noise level.", "Noise level.")
 
 
 def _mask(subject: SubjectFiles) -> Iterator[Picture]:
-    inside, fa = _mask_array(subject), subject.get_map("tensor", "fa")
+    inside, fa = brain_of(subject), subject.get_map("tensor", "fa")
     source = subject.mask or (fa.volume if fa is not None else None)
     if inside is None or source is None:
         return
@@ -126,13 +106,13 @@ def _mask(subject: SubjectFiles) -> Iterator[Picture]:
         below = np.asarray(subject.denoised.compute_mean_b0().get_array(), dtype=np.float32)
     affine = source.get_affine()
     note = "" if subject.mask is not None else " (given to the run: where the tensor was fitted)"
-    for plane in _thick_planes(below.shape, affine):
+    for plane in thick_planes(below.shape, affine):
         figure = plot_mask(below, inside, affine, plane=plane, slices=6, label="mean b = 0")
         alt = f"{plane.capitalize()} slices with the outline of the brain mask."
         yield Picture(png_of(figure), alt, f"Outline of the mask{note}, {plane}.")
 
 
-def _thick_planes(shape: tuple[int, ...], affine: np.ndarray) -> list[str]:
+def thick_planes(shape: tuple[int, ...], affine: np.ndarray) -> list[str]:
     """Planes in which the image is more than a stripe."""
     frame = Canonical(affine)
     extent = np.array([shape[frame.stored_axis(axis)] for axis in range(3)]) * frame.voxel_size
@@ -144,27 +124,21 @@ def _tensor(subject: SubjectFiles) -> Iterator[Picture]:
     fa, evecs = subject.get_map("tensor", "fa"), subject.get_map("tensor", "evecs")
     if fa is not None and evecs is not None:
         color = color_fa(np.asarray(fa.volume.get_array()), np.asarray(evecs.volume.get_array()))
-        for plane in _thick_planes(color.shape, fa.volume.get_affine()):
+        for plane in thick_planes(color.shape, fa.volume.get_affine()):
             figure = plot_maps([Panel(color, "colour FA")], fa.volume.get_affine(), plane=plane, slices=6)
             alt = f"{plane.capitalize()} slices of FA, red left-right, green front-back, blue up-down."
             yield Picture(png_of(figure), alt, f"Colour FA, {plane}: red left-right, green front-back, blue up-down.")
     yield from _maps_of(subject, "tensor")
 
 
-def color_fa(fa: np.ndarray, evecs: np.ndarray) -> np.ndarray:
-    """(x, y, z, 3) in 0..1: FA times the magnitudes of the first eigenvector."""
-    return np.asarray(np.clip(np.nan_to_num(fa), 0, 1)[..., None] * np.abs(evecs[..., :3]))
-
-
 def _maps_of(subject: SubjectFiles, model: str) -> Iterator[Picture]:
-    maps = [m for m in subject.maps if m.model == model and m.param not in _NOT_PLAIN]
-    maps.sort(key=lambda m: list(_STYLES).index(key) if (key := (m.model, m.param)) in _STYLES else len(_STYLES))
-    yield from _draw_maps(subject, maps)
+    maps = [m for m in subject.maps if m.model == model and m.param not in NOT_PLAIN]
+    yield from _draw_maps(subject, sorted(maps, key=rank_of))
 
 
 def _others(subject: SubjectFiles) -> Iterator[Picture]:
     known = {"tensor", "noddi"}
-    yield from _draw_maps(subject, [m for m in subject.maps if m.model not in known and m.param not in _NOT_PLAIN])
+    yield from _draw_maps(subject, [m for m in subject.maps if m.model not in known and m.param not in NOT_PLAIN])
 
 
 def _draw_maps(subject: SubjectFiles, maps: list[MapFile]) -> Iterator[Picture]:
@@ -174,13 +148,13 @@ def _draw_maps(subject: SubjectFiles, maps: list[MapFile]) -> Iterator[Picture]:
     affine = maps[0].volume.get_affine()
     names = ", ".join(p.label for p in panels)
     yield Picture(png_of(plot_maps(panels, affine, slices=6)), f"Axial slices of {names}.", "")
-    inside = _mask_array(subject)
+    inside = brain_of(subject)
     values = {p.label: p.array[inside > 0] if inside is not None else p.array.ravel() for p in panels}
     yield Picture(png_of(plot_histograms(values)), f"Histograms of {names}.", "Distributions in the mask.")
 
 
 def _panel(found: MapFile) -> Panel:
-    style = _STYLES.get((found.model, found.param), _Style(" ".join(filter(None, (found.param, found.label)))))
+    style = style_of(found)
     return Panel(style.factor * _map_array(found.volume), style.label, style.colormap, style.limits)
 
 
@@ -189,7 +163,7 @@ def _map_array(volume: Any) -> np.ndarray:
     return array if array.ndim == 3 else array[..., 0]
 
 
-def _mask_array(subject: SubjectFiles) -> np.ndarray | None:
+def brain_of(subject: SubjectFiles) -> np.ndarray | None:
     """The mask; where it was given to the run and not written, the voxels with a tensor."""
     if subject.mask is not None:
         return np.asarray(subject.mask.get_array()) > 0
@@ -221,7 +195,7 @@ def _fods(subject: SubjectFiles) -> Iterator[Picture]:
     fa = subject.get_map("tensor", "fa")
     background = None if fa is None else np.asarray(fa.volume.get_array())
     coefs, affine = np.asarray(fods.volume.get_array()), fods.volume.get_affine()
-    for plane in [p for p in _thick_planes(coefs.shape, affine) if p != "sagittal"]:
+    for plane in [p for p in thick_planes(coefs.shape, affine) if p != "sagittal"]:
         box = _middle(coefs, affine, plane)
         below = None if background is None else background[box]
         part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
@@ -237,6 +211,17 @@ def _fods(subject: SubjectFiles) -> Iterator[Picture]:
         lengths = np.linalg.norm(vectors[box], axis=-1)
         image = render_peaks(vectors[box], lengths, affine=affine, background=below, size=(900, 900), norm=True)
         yield Picture(_png(image), "Peaks of the FODs in the middle axial slice.", "Peaks, axial.")
+
+
+def _tissues(subject: SubjectFiles) -> Iterator[Picture]:
+    fractions, affine = subject.tissue_fractions, subject.affine
+    if not fractions or affine is None:
+        return
+    panels = [Panel(array, f"fraction of {tissue}", "viridis", (0, 1)) for tissue, array in fractions.items()]
+    for plane in thick_planes(panels[0].array.shape, affine)[:2]:
+        figure = plot_maps(panels, affine, plane=plane, slices=6)
+        alt = f"{plane.capitalize()} slices of the fractions of {', '.join(fractions)}."
+        yield Picture(png_of(figure), alt, f"Share of each tissue in the FODs' isotropic parts, {plane}.")
 
 
 def _middle(array: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slice, ...]:
@@ -271,7 +256,10 @@ def _tracts(subject: SubjectFiles) -> Iterator[Picture]:
     stacked = InMemoryVolumeResource(masks, next(iter(volumes.values())).get_affine())
     for plane in ("sagittal", "coronal", "axial"):
         image = render_tracts(stacked, names=list(volumes), view=View(plane), brain=subject.mask, size=(600, 600))
-        yield Picture(_png(image), f"{len(volumes)} tracts in the head, {plane} view.", f"Tracts, {plane} view.")
+        caption = f"Tracts, {plane} view; the two of a pair share a colour."
+        if plane == "sagittal":
+            caption += f" Drawn are {', '.join(volumes)}."
+        yield Picture(_png(image), f"{len(volumes)} tracts in the head, {plane} view.", caption)
 
 
 def _png(image: np.ndarray) -> bytes:

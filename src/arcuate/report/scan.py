@@ -45,11 +45,10 @@ def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
     shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.shells}
     if gradients.is_b0.any():
         shells = {"b = 0": int(np.flatnonzero(gradients.is_b0)[0]), **shells}
-    before, after = scan.volume.get_array(), denoised.volume.get_array()
     try:
         figure = plot_residuals(
-            {name: before[..., v] for name, v in shells.items()},
-            {name: after[..., v] for name, v in shells.items()},
+            {name: scan.volume.get_volume(v) for name, v in shells.items()},
+            {name: denoised.volume.get_volume(v) for name, v in shells.items()},
             scan.volume.get_affine(),
         )
     except MissingExtraError:

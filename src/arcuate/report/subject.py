@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 from arcuate.io.responses import read_response
+from arcuate.models.multitissue import tissue_fractions
 from arcuate.study.bids import Derivatives, sidecar_of
 
 if TYPE_CHECKING:
@@ -93,13 +96,40 @@ class SubjectFiles:
         of = {path: re.search(r"label-(\w+?)_response", path.name) for path in found}
         order = list(TISSUES)
         found.sort(key=lambda p: order.index(m[1]) if (m := of[p]) and m[1] in order else len(order))
-        return read_response(found) if found else None
+        if not found:
+            return None
+        response = read_response(found)
+        labels = [m[1] if (m := re.search(r"label-(\w+?)_response", name)) else name for name in response.tissues]
+        return replace(response, tissues=tuple(labels))
+
+    @cached_property
+    def tissue_fractions(self) -> dict[str, np.ndarray]:
+        """Share of each tissue (x, y, z) in the FODs of a multi-tissue model, white matter first; empty otherwise."""
+        found = {m.label: m.volume for m in self.maps if m.param == "fod" and m.label is not None}
+        tissues = sorted(found, key=lambda name: TISSUES.index(name) if name in TISSUES else len(TISSUES))
+        if len(tissues) < 2:
+            return {}
+        fods = [np.asarray(found[name].get_array(), dtype=np.float32) for name in tissues]
+        fods = [array if array.ndim == 4 else array[..., None] for array in fods]
+        fractions = tissue_fractions([array[..., :1] for array in fods])
+        return {name: np.asarray(fractions[..., k], dtype=np.float32) for k, name in enumerate(tissues)}
+
+    @property
+    def affine(self) -> np.ndarray | None:
+        """(4, 4) of the maps; None if there are none."""
+        found = self.mask or next((m.volume for m in self.maps), None)
+        return None if found is None else np.asarray(found.get_affine())
 
     @cached_property
     def bundles(self) -> dict[str, Path]:
         """Mask of each tract by its name."""
         folder = self.names.path("bundles")
         return {p.name.removesuffix(".nii.gz"): p for p in sorted(folder.glob("*.nii.gz"))}
+
+    @property
+    def bundle_volumes(self) -> dict[str, NiftiVolumeResource]:
+        """Image of each tract by its name; nothing is read yet."""
+        return {name: NiftiVolumeResource(path) for name, path in self.bundles.items()}
 
     @cached_property
     def timings(self) -> dict[str, float]:

@@ -1,0 +1,50 @@
+"""Whether a page is still that of the derivatives beside it, so that a run that repeats nothing need not draw it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+import arcuate
+from arcuate.report.subject import SubjectFiles
+
+OWN = ("timings.json", "desc-scan_facts.json", "desc-denoising_residuals.png")  # made for the page, or about seconds
+HEAD = 4096  # bytes of a page within which its state stands
+
+
+def state_of(subject: SubjectFiles) -> str:
+    """Digest of all that a page is made from: the content of the derivatives, the code of the report, what it can draw.
+
+    Of a gzip file the length and the checksum at its end stand for its content.
+    """
+    digest = hashlib.sha256(arcuate.__version__.encode())
+    digest.update(str(importlib.util.find_spec("pyvista") is not None).encode())
+    code = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    for path in code:
+        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\0".encode())
+    names = subject.names
+    for path in sorted(names.folder.rglob(f"{names.prefix}_*")) + sorted(names.path("bundles").glob("*")):
+        if path.is_file() and not path.name.endswith(OWN):
+            digest.update(f"{path.relative_to(names.folder)}\0".encode())
+            digest.update(_content_of(path))
+    return digest.hexdigest()
+
+
+def is_current(subject: SubjectFiles) -> bool:
+    """Whether the page on disk was made from the derivatives as they are now."""
+    page = subject.names.report
+    if not page.is_file() or not subject.scan_facts:
+        return False
+    with page.open("rb") as file:
+        return state_of(subject).encode() in file.read(HEAD)
+
+
+def _content_of(path: Path) -> bytes:
+    if not path.name.endswith(".gz"):
+        return hashlib.sha256(path.read_bytes()).digest()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        return size.to_bytes(8, "little") + file.read()
