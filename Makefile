@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # CPU builds of torch are enough everywhere; this pin keeps pip from fetching CUDA.
 CONSTRAINTS := constraints.txt
+TUTORIALS := single_subject csd_on_arrays multi_tissue_csd custom_step region_averages
+TUTORIAL_OPTIONS ?=
 
 .PHONY: demo test test-long lint bench docs tutorials clean
 
@@ -11,11 +13,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.user: $(BIN)/python pyproject.toml
+# the viewer of the reports is built from npm by the installation
+VIEWER := hatch_build.py js/package.json js/package-lock.json js/build.mjs $(wildcard js/src/*.js)
+
+$(VENV)/.user: $(BIN)/python pyproject.toml $(VIEWER)
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[report,viz]'
 	touch $@
 
-$(VENV)/.dev: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+$(VENV)/.dev: $(BIN)/python pyproject.toml $(CONSTRAINTS) $(VIEWER)
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[all,dev]'
 	touch $@
@@ -37,5 +42,12 @@ test-long: $(VENV)/.dev  ## fuzzing, kills and races at their full counts
 bench: $(VENV)/.dev  ## side by side with the peers; writes benchmarks/results
 	$(BIN)/python -m benchmarks --write
 
+docs: $(VENV)/.dev  ## the site with the executed tutorials, in docs/_build/html; warnings are errors
+	ARCUATE_GALLERY=full $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+tutorials: $(VENV)/.dev  ## every tutorial as a script, on the phantom
+	set -e; for name in $(TUTORIALS); do \
+		echo "== $$name"; $(BIN)/python tutorials/$$name.py --out tutorial-results/$$name $(TUTORIAL_OPTIONS); done
+
 clean:
-	rm -rf $(VENV) build demo
+	rm -rf $(VENV) build demo docs/_build docs/generated tutorial-results js/node_modules src/arcuate/report/static

@@ -1,3 +1,89 @@
-"""arcuate: diffusion MRI, from the scan to maps of microstructure and fibre orientation."""
+"""arcuate: diffusion MRI, from the scan to maps of microstructure and fibre orientation.
+
+The names below are imported from their modules when they are first asked for, so that ``import arcuate`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from arcuate.cache import Cache, cacheable
+    from arcuate.csd import (
+        combine_csd_peaks_to_vector_volume,
+        compute_csd_fods,
+        compute_csd_peaks,
+        estimate_response_function,
+    )
+    from arcuate.dti import Dti
+    from arcuate.dwi import Dwi, subsample_dwi
+    from arcuate.errors import InputError, InputWarning, MissingExtraError
+    from arcuate.gradients import GradientTable
+    from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+    from arcuate.models.phantom import make_phantom, three_shell_gradients
+    from arcuate.models.response import Response
+    from arcuate.noddi import Noddi
+    from arcuate.resource import InMemoryVolumeResource, VolumeResource
+    from arcuate.tractseg import extract_tractseg, get_bundle_names
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Cache",
+    "Dti",
+    "Dwi",
+    "FslBvalResource",
+    "FslBvecResource",
+    "GradientTable",
+    "InMemoryVolumeResource",
+    "InputError",
+    "InputWarning",
+    "MissingExtraError",
+    "NiftiVolumeResource",
+    "Noddi",
+    "Response",
+    "VolumeResource",
+    "__version__",
+    "cacheable",
+    "combine_csd_peaks_to_vector_volume",
+    "compute_csd_fods",
+    "compute_csd_peaks",
+    "estimate_response_function",
+    "extract_tractseg",
+    "get_bundle_names",
+    "make_phantom",
+    "subsample_dwi",
+    "three_shell_gradients",
+]
+
+_HOMES = {
+    "arcuate.cache": ("Cache", "cacheable"),
+    "arcuate.csd": (
+        "combine_csd_peaks_to_vector_volume", "compute_csd_fods", "compute_csd_peaks", "estimate_response_function",
+    ),
+    "arcuate.dti": ("Dti",),
+    "arcuate.dwi": ("Dwi", "subsample_dwi"),
+    "arcuate.errors": ("InputError", "InputWarning", "MissingExtraError"),
+    "arcuate.gradients": ("GradientTable",),
+    "arcuate.io": ("FslBvalResource", "FslBvecResource", "NiftiVolumeResource"),
+    "arcuate.models.phantom": ("make_phantom", "three_shell_gradients"),
+    "arcuate.models.response": ("Response",),
+    "arcuate.noddi": ("Noddi",),
+    "arcuate.resource": ("InMemoryVolumeResource", "VolumeResource"),
+    "arcuate.tractseg": ("extract_tractseg", "get_bundle_names"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from the module that it lives in."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

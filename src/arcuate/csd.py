@@ -110,6 +110,7 @@ def estimate_fods(
 
     Parameters
     ----------
+    mask : (x, y, z), where to fit; every voxel if None
     response : decides the model: single-shell CSD for one tissue on one shell, multi-tissue CSD otherwise
     shell : s/mm², only to say which shell a response without b-value belongs to
     lmax : degree of the white-matter FOD; by default that of the response, at most 8
@@ -147,7 +148,10 @@ def compute_csd_fods(
     shell: float | None = None,
     lmax: int | None = None,
 ) -> VolumeResource:
-    """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame; see :func:`estimate_fods`."""
+    """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame.
+
+    See :func:`estimate_fods` for mask, response, shell and lmax.
+    """
     fods = estimate_fods(dwi, mask, response, shell=shell, lmax=lmax)
     return fods.volumes[response.tissues[0]]
 
@@ -171,7 +175,8 @@ def compute_csd_peaks(
     directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
     values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
 
-    See :func:`estimate_fods` for response, shell and lmax, :func:`arcuate.models.peaks.find_peaks` for the rest.
+    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`arcuate.models.peaks.find_peaks` for n_peaks,
+    relative_peak_threshold and min_separation_angle (degrees).
     """
     fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
     return find_fod_peaks(
@@ -193,7 +198,15 @@ def find_fod_peaks(
     min_separation_angle: float = 25.0,
     min_amplitude: float = 0.0,
 ) -> tuple[VolumeResource, VolumeResource]:
-    """Peaks of an image of FODs (MRtrix3's basis): directions (x, y, z, n_peaks, 3), values (x, y, z, n_peaks)."""
+    """Peaks of an image of FODs (MRtrix3's basis): directions (x, y, z, n_peaks, 3), values (x, y, z, n_peaks).
+
+    Parameters
+    ----------
+    fods : (x, y, z, n_coef), such as :func:`compute_csd_fods` returns
+    mask : (x, y, z), where to look; every voxel without it
+    n_peaks, relative_peak_threshold, min_separation_angle, min_amplitude
+        See :func:`arcuate.models.peaks.find_peaks`.
+    """
     inside = check_mask(fods, mask)
     n_vox = int(inside.sum())
     directions = np.zeros((n_vox, n_peaks, 3), np.float32)
@@ -213,7 +226,8 @@ def find_fod_peaks(
 def combine_csd_peaks_to_vector_volume(directions: VolumeResource, values: VolumeResource) -> VolumeResource:
     """One image (x, y, z, 3 n_peaks) float32: x y z of each peak, its length the amplitude, 0 where absent.
 
-    The form in which MRtrix3 and TractSeg read peaks.
+    The form in which MRtrix3 and TractSeg read peaks. ``directions`` (x, y, z, n, 3) and ``values`` (x, y, z, n) are
+    those of :func:`compute_csd_peaks`.
     """
     arrow, height = np.asarray(directions.get_array()), np.asarray(values.get_array())
     if arrow.ndim != 5 or arrow.shape[-1] != 3 or arrow.shape[:-1] != height.shape:

@@ -128,7 +128,7 @@ def run_denoising(
 def shell_residuals(before: Dwi, after: Dwi, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
     """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes).
 
-    Without a mask the voxels that stand out in the mean of the denoised volumes (Otsu) are looked at.
+    Without a mask (x, y, z) the voxels that stand out in the mean of the denoised volumes (Otsu) are looked at.
     """
     inside = check_mask(before.volume, mask)
     original, denoised = before.volume.get_array(), after.volume.get_array()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class Dwi:
     """A diffusion scan.
 
+    Every method returns a new object; nothing is read from disk before it is needed.
+
     Parameters
     ----------
     volume : (x, y, z, n_meas), any unit
@@ -36,8 +38,6 @@ class Dwi:
     bvec : (n_meas, 3), FSL's convention for the axes of ``volume``
     b0_threshold : float, s/mm²
         Volumes with ``b <= b0_threshold`` count as b = 0.
-
-    Every method returns a new object; nothing is read from disk before it is needed.
     """
 
     volume: VolumeResource
@@ -53,6 +53,27 @@ class Dwi:
         bvals, bvecs = gradients.to_fsl(affine)
         volume = InMemoryVolumeResource(array, np.asarray(affine, dtype=np.float64), metadata or {})
         return cls(volume, InMemoryBvalResource(bvals), InMemoryBvecResource(bvecs), gradients.b0_threshold)
+
+    @classmethod
+    def from_files(
+        cls,
+        dwi: str | Path,
+        bval: str | Path | None = None,
+        bvec: str | Path | None = None,
+        *,
+        grad: str | Path | None = None,
+        b0_threshold: float = B0_THRESHOLD,
+    ) -> Dwi:
+        """A scan on disk: FSL's gradient files, found beside the image when not given, or MRtrix3's table ``grad``.
+
+        Raises
+        ------
+        InputError
+            No gradient files were given and none lie beside the image.
+        """
+        from arcuate.io import find_gradients
+
+        return cls(*find_gradients(dwi, bval=bval, bvec=bvec, grad=grad), b0_threshold)
 
     @cached_property
     def gradients(self) -> GradientTable:

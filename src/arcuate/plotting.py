@@ -133,7 +133,7 @@ def plot_volume(
 
 
 def plot_mask(image: np.ndarray, mask: np.ndarray, affine: np.ndarray, *, label: str = "", **options: Any) -> Any:
-    """Slices of an image with the outline of a mask; ``options`` as for :func:`plot_maps`."""
+    """Slices of an image (x, y, z) with the outline of a mask (x, y, z); ``options`` as for :func:`plot_maps`."""
     return plot_maps([Panel(image, label, "gray", contour=mask)], affine, **options)
 
 
@@ -169,7 +169,7 @@ def plot_residuals(
 
 
 def plot_histograms(values: Mapping[str, np.ndarray], *, label: str = "", n_bins: int = 60) -> Any:
-    """Distributions of the values by name, 0 and NaN left out, a panel each; ``label`` on the y axis."""
+    """Distributions of the values (...) by name, 0 and NaN left out, a panel each; ``label`` on the y axis."""
     figure = _new_figure((2.4 * len(values), 1.9))
     axes = figure.subplots(1, len(values), squeeze=False)[0]
     for axis, (name, array) in zip(axes, values.items(), strict=True):
@@ -207,7 +207,7 @@ def plot_directions(shells: Mapping[float, np.ndarray]) -> Any:
 
 
 def robust_limits(array: np.ndarray) -> tuple[float, float]:
-    """1st and 99th percentile of what is finite and not 0; the lower one is 0 where nothing is negative."""
+    """1st and 99th percentile of what, in (...), is finite and not 0; the lower one is 0 where nothing is negative."""
     known = array[np.isfinite(array) & (array != 0)]
     if not known.size:
         return 0.0, 1.0

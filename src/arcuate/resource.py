@@ -30,6 +30,10 @@ class VolumeResource(ABC):
     def get_metadata(self) -> dict[str, Any]:
         """Header entries as plain numbers and strings; a volume derived from this one may be saved with them."""
 
+    def get_volume(self, index: int) -> np.ndarray:
+        """One volume (x, y, z) of a 4-D image."""
+        return self.get_array()[..., index]
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

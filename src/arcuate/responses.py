@@ -30,7 +30,10 @@ def estimate_tournier(
     lmax: int | None = None,
     n_voxels: int = 300,
 ) -> Response:
-    """Single-shell response by Tournier's (2013) rounds; see :func:`choose_single_fibres`."""
+    """Single-shell response by Tournier's (2013) rounds.
+
+    See :func:`~arcuate.models.response_tournier.choose_single_fibres`.
+    """
     from scipy.ndimage import binary_dilation
 
     found, degree = choose_shell(dwi.gradients, shell=shell, lmax=lmax)
@@ -70,7 +73,7 @@ def estimate_dhollander(
     lmax: int | None = None,
     erosion: int = EROSION,
 ) -> Response:
-    """Responses of three tissues on all shells; see :func:`estimate_three_tissues`.
+    """Responses of three tissues on all shells; see :func:`~arcuate.models.response_dhollander.estimate_three_tissues`.
 
     The mask is eroded first, less than ``erosion`` voxels where that would leave under a fifth of it.
     """
@@ -114,7 +117,7 @@ def response_from_masks(
 
 
 def erode(inside: np.ndarray, n_steps: int) -> tuple[np.ndarray, int]:
-    """The mask without its border of ``n_steps`` voxels, fewer where little would be left, and how many."""
+    """The mask (x, y, z) bool without its border of ``n_steps`` voxels, fewer where little is left, and how many."""
     from scipy.ndimage import binary_erosion
 
     for n in range(n_steps, 0, -1):

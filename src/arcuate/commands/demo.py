@@ -26,9 +26,11 @@ N_DIRECTIONS = {"full": 32, "small": 21}
 
 @click.command()
 @click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
-@click.option("--size", type=click.Choice(list(SHAPES)), default="full", show_default=True)
+@click.option(
+    "--size", type=click.Choice(list(SHAPES)), default="full", show_default=True, help="2 mm voxels, or 4 mm: quick."
+)
 @click.option("--snr", type=float, default=30.0, show_default=True, help="Signal of white matter at b=0 over σ.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the head and the noise.")
 @threads_option
 def demo(out: Path, size: str, snr: float, seed: int) -> None:
     """Make a phantom whose truth is known, run the whole pipeline on it, and show seconds and errors."""

@@ -129,7 +129,7 @@ class MrtrixBvalResource(VectorResource):
 
 @dataclass(frozen=True)
 class MrtrixBvecResource(VectorResource):
-    """b-vectors of an MRtrix3 gradient table, turned to FSL's convention for ``volume``.
+    """b-vectors (n, 3) of an MRtrix3 gradient table, turned to FSL's convention for ``volume``.
 
     They are turned only; what may be repaired is decided where a GradientTable is made from them.
     """

@@ -145,7 +145,7 @@ def fit_mppca(
 
 
 def flat_view(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels as one float32 vector, without a copy where there is a choice, and the stride of each axis in it."""
+    """The voxels of (x, y, z, n) as one float32 vector (size,), not copied if possible, and its strides (4,)."""
     image = np.asarray(image, dtype=np.float32)
     if not (image.flags.c_contiguous or image.flags.f_contiguous):
         image = np.ascontiguousarray(image)

@@ -132,7 +132,7 @@ def make_multi_tissue_model(
 
 
 def match_shells(gradients: GradientTable, response: Response) -> tuple[np.ndarray, np.ndarray]:
-    """Volumes that the response describes, and the row of the response for each of them.
+    """Volumes (n,) int that the response describes, and the row of the response for each of them, (n,) int.
 
     Raises
     ------

@@ -229,7 +229,7 @@ def merge_responses(responses: list[Response]) -> Response:
 
 
 def zonal_harmonics(cosines: np.ndarray, lmax: int) -> np.ndarray:
-    """Y_l0 at angles with the given cosines; (lmax/2 + 1, n) float."""
+    """Values (n_degrees, n) of Y_l0, l = 0, 2 ... lmax, at angles with the cosines (n,)."""
     x = np.asarray(cosines, dtype=np.float64)
     rows = [math.sqrt((2 * deg + 1) / (4 * math.pi)) * _legendre(deg, x) for deg in range(0, lmax + 1, 2)]
     return np.stack(rows)
@@ -257,7 +257,7 @@ def tensor_zonal(evals: np.ndarray, s0: float, b: float, lmax: int) -> np.ndarra
 
 
 def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **origin: Any) -> Response:
-    """Single-shell response of a tensor, b = 0 row included (algorithm ``ssst``)."""
+    """Single-shell response of a tensor, b = 0 row included (algorithm ``ssst``); evals (3,) in mm²/s, b in s/mm²."""
     evals = np.asarray(evals, dtype=np.float64)
     rows = np.zeros((2, lmax // 2 + 1))
     rows[0, 0] = s0 * math.sqrt(4 * math.pi)

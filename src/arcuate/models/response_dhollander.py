@@ -144,7 +144,7 @@ def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndar
 
 
 def best_threshold(values: np.ndarray) -> float:
-    """Value that parts ``values`` so that the two-valued image correlates with them (Ridgway 2009).
+    """Value that parts ``values`` (n,) so that the two-valued image correlates with them (Ridgway 2009).
 
     Found by golden section from the middle of the range, to 1 % of the value: of several maxima the one that MRtrix3
     finds, so that both choose the same voxels.

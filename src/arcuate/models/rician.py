@@ -18,7 +18,7 @@ def rician_mean(signal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
 
     Parameters
     ----------
-    signal : true signal A
+    signal : (...) float, true signal A
     sigma : standard deviation of the noise in each channel, above 0
     """
     x = np.square(np.asarray(signal, dtype=np.float64) / sigma) / 4

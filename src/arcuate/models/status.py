@@ -17,6 +17,6 @@ class Status(IntEnum):
 
 
 def count_status(status: np.ndarray) -> dict[str, int]:
-    """Number of voxels per outcome, those outside the mask left out, as ``{"fitted": 1200, ...}``."""
+    """Number of voxels per outcome of ``status`` (...), those outside left out, as ``{"fitted": 1200, ...}``."""
     counts = np.bincount(np.asarray(status, dtype=np.uint8).ravel(), minlength=len(Status))
     return {s.name.lower(): int(counts[s]) for s in Status if s is not Status.OUTSIDE and counts[s] > 0}

@@ -115,7 +115,7 @@ def tensor_signals(gradients: GradientTable, tensors: np.ndarray, s0: np.ndarray
 
 
 def add_rician_noise(signals: np.ndarray, sigma: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-    """Magnitudes |signal + σ (n₁ + i n₂)| with standard normal n₁ and n₂; same shape, float64."""
+    """Magnitudes |signal + σ (n₁ + i n₂)| with standard normal n₁ and n₂, (...) float64 as ``signals`` (...)."""
     signals = np.asarray(signals, dtype=np.float64)
     real = signals + sigma * rng.standard_normal(signals.shape)
     return np.hypot(real, sigma * rng.standard_normal(signals.shape))
