@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +68,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "report" in done.stderr
     return out
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The reduced counts try the same examples each time; new ones are looked for by `make test-long`."""
+    if "long" not in (config.getoption("-m") or ""):
+        settings.register_profile("reduced", derandomize=True)
+        settings.load_profile("reduced")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

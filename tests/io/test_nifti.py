@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from arcuate.errors import InputError, InputWarning
@@ -507,6 +507,7 @@ def test_any_bytes_are_refused_as_an_image(content: bytes, tmp_path: Path) -> No
 
 @same_folder
 @given(where=st.integers(0, 347), value=st.integers(0, 255))
+@example(where=111, value=95)  # the voxels start beyond any file
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
 def test_a_header_with_a_wrong_byte_is_read_or_refused(where: int, value: int, tmp_path: Path) -> None:
     NiftiVolumeResource.save(in_memory(np.ones((2, 3, 4), np.float32)), tmp_path / "x.nii")
@@ -519,6 +520,16 @@ def test_a_header_with_a_wrong_byte_is_read_or_refused(where: int, value: int, t
         return
     assert volume.get_affine().shape == (4, 4)
     assert volume.get_array().shape == volume.shape
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_an_image_larger_than_its_file_asks_for_no_memory(name: str, array: np.ndarray, tmp_path: Path) -> None:
+    NiftiVolumeResource.save(in_memory(array), tmp_path / "whole.nii")
+    raw = bytearray((tmp_path / "whole.nii").read_bytes())
+    raw[40:56] = np.array([4, 32000, 32000, 32000, 32000, 1, 1, 1], "<i2").tobytes()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    with pytest.raises(InputError, match=r"its header promises 4194304000000000352 bytes, the file has \d+\."):
+        NiftiVolumeResource(tmp_path / name).get_array()
 
 
 def test_what_is_no_single_nifti_file_is_told_apart(array: np.ndarray, tmp_path: Path) -> None:

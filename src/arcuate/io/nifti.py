@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from arcuate.resource import InMemoryVolumeResource, VolumeResource
 _HEADER_SIZE = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels, without extensions
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once
 _TILE_VALUES = 1 << 16  # of them, what is turned at once
+_MAX_DEFLATE = 1032  # bytes that one byte of a deflate stream can stand for at most
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class NiftiVolumeResource(VolumeResource):
         return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
 
     def get_array(self) -> np.ndarray:
-        out = np.empty(int(np.prod(self.shape)), dtype=self._header.dtype_in_memory)
+        self._check_length()
+        out = np.empty(math.prod(self.shape), dtype=self._header.dtype_in_memory)
         self._read(0, out)
         return out.reshape(self.shape, order="F")
 
@@ -63,7 +66,8 @@ class NiftiVolumeResource(VolumeResource):
         """One volume (x, y, z) of a 4-D image; quick for ``.nii`` and for files that arcuate wrote."""
         if len(self.shape) != 4 or not -self.shape[3] <= index < self.shape[3]:
             raise InputError(f"{self.path} has the shape {self.shape}; it has no volume {index}.")
-        out = np.empty(int(np.prod(self.shape[:3])), dtype=self._header.dtype_in_memory)
+        self._check_length()
+        out = np.empty(math.prod(self.shape[:3]), dtype=self._header.dtype_in_memory)
         self._read(index % self.shape[3] * len(out), out)
         return out.reshape(self.shape[:3], order="F")
 
@@ -123,6 +127,16 @@ class NiftiVolumeResource(VolumeResource):
     @cached_property
     def _affine(self) -> np.ndarray:
         return geometry.affine_of(self._header.nifti, self.path)
+
+    def _check_length(self) -> None:
+        """Refuse a file that cannot hold what its header promises, before memory is asked for."""
+        header, size = self._header, self.path.stat().st_size
+        promised = header.offset + math.prod(header.shape) * header.dtype.itemsize
+        if promised > size * (_MAX_DEFLATE if is_gzip(self.path) else 1):
+            raise InputError(
+                f"{self.path} is damaged or was cut short: its header promises {promised} bytes, the file has {size}. "
+                "Copy or download it again."
+            )
 
     def _read(self, first: int, out: np.ndarray) -> None:
         """Fill ``out`` (flat) with the voxels from number ``first`` on."""
