@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from arcuate.numerics.lanes import LANES, transpose_8
-from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
+from arcuate.numerics.lanes import LANES, hinge_slopes, mark_negative, transpose_8
+from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
 
 
 def _lay_out(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -34,6 +34,17 @@ def test_solves_eight_systems_as_lapack_does(n: int) -> None:
     np.testing.assert_allclose(x.reshape(n, LANES).T, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 3, 28, 45, 47])
+def test_the_factor_serves_other_right_hand_sides(n: int) -> None:
+    matrices, right = _systems(n)
+    factor, x = _lay_out(matrices, 0 * right), np.zeros(LANES * n)
+    cholesky_solve_lanes(factor, n, x)
+    for scale in (1.0, -3.0):
+        solve_factored_lanes(factor, n, np.ascontiguousarray(scale * right.T).ravel(), x)
+        expected = np.linalg.solve(matrices, scale * right[..., None])[..., 0]
+        np.testing.assert_allclose(x.reshape(n, LANES).T, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_a_matrix_that_is_not_positive_definite_spoils_its_own_lane_only() -> None:
     matrices, right = _systems(15)
     good, bad = np.zeros(LANES * 15), np.zeros(LANES * 15)
@@ -54,3 +65,19 @@ def test_transposing_turns_rows_into_lines() -> None:
     transpose(source, out)
     expected = source[3:83].reshape(8, 10)[:, :8].T
     np.testing.assert_array_equal(out[8:].reshape(8, 8), expected)
+
+
+def test_slope_and_curvature_of_the_hinge_and_its_signs() -> None:
+    @njit
+    def look(w, dw, step, slopes, marks):
+        hinge_slopes(w, dw, step, len(w) // 8, slopes)
+        mark_negative(w, len(w) // 8, marks)
+
+    rng = np.random.default_rng(0)
+    w, dw, step = rng.normal(size=(37, 8)), rng.normal(size=(37, 8)), rng.uniform(size=8)
+    slopes, marks = np.empty(16), np.empty(37, np.uint8)
+    look(w.ravel(), dw.ravel(), step, slopes, marks)
+    below = w + step * dw < 0
+    np.testing.assert_allclose(slopes[:8], np.sum((w + step * dw) * dw * below, axis=0))
+    np.testing.assert_allclose(slopes[8:], np.sum(dw**2 * below, axis=0))
+    np.testing.assert_array_equal(np.unpackbits(marks[:, None], axis=1, bitorder="little"), w < 0)

@@ -59,6 +59,21 @@ def test_solutions_satisfy_the_conditions_of_karush_kuhn_and_tucker(problem: Con
         assert multipliers @ np.abs(values[active]) <= 1e-6 * np.abs(right).max()
 
 
+def test_a_part_that_is_exactly_zero_is_found_though_every_one_of_its_constraints_holds(problem: ConeProblem) -> None:
+    n_meas, n = problem.design.shape
+    rng = np.random.default_rng(4)
+    flat = np.linspace(0.2, 1, n_meas)[:, None]  # a tissue of its own, next to a function that wants to be negative
+    both = ConeProblem(
+        np.hstack([problem.design, flat]), np.block([[problem.constraints, np.zeros((321, 1))], [np.zeros(n), 1]])
+    )
+    u = np.append(np.eye(1, n)[0] * -0.3, 1.0)
+    fit = both.solve(both.design @ u + 0.01 * rng.normal(size=(20, n_meas)))
+    assert np.all(fit.outcome == SOLVED)
+    assert fit.kkt_residual.max() < 1e-9
+    assert np.abs(fit.solution[:, :n]).max() < 1e-9
+    assert fit.solution[:, n].min() > 0.1
+
+
 def test_a_signal_that_no_positive_function_makes_gives_the_apex(problem: ConeProblem) -> None:
     u = np.eye(1, problem.design.shape[1])[0]
     fit = problem.solve(np.stack([-(problem.design @ u), np.zeros(150)]))

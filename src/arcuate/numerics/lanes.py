@@ -84,7 +84,7 @@ def _triangle(builder: Any, row: Any) -> Any:
     return builder.lshr(builder.mul(row, builder.add(row, ir.Constant(_INT, 1))), ir.Constant(_INT, 1))
 
 
-def _make_eliminate(n_rows: int, n_columns: int, is_top: bool = False) -> Any:
+def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_finished: bool = False) -> Any:
     @intrinsic
     def eliminate(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -104,7 +104,19 @@ def _make_eliminate(n_rows: int, n_columns: int, is_top: bool = False) -> Any:
                 pairs = [(a, m) for a in of_rows for m in minus]
                 return [_multiply_add(builder, a, m, line) for (a, m), line in zip(pairs, lines, strict=True)]
 
-            for t, line in enumerate(_accumulate(builder, start, column, step)):
+            lines = _accumulate(builder, start, column, step)
+            if is_finished:
+                at = [
+                    builder.add(pivots[0], column),
+                    builder.add(pivots[1], column),
+                    builder.add(pivots[1], columns[1]),
+                ]
+                scale, factor, scale_1 = (_load_line(builder, data, _times_lanes(builder, place)) for place in at)
+                for t in range(0, len(lines), 2):
+                    lines[t] = builder.fmul(lines[t], scale)
+                    rest = _multiply_add(builder, lines[t], builder.fneg(factor), lines[t + 1])
+                    lines[t + 1] = builder.fmul(rest, scale_1)
+            for t, line in enumerate(lines):
                 if not (is_top and t == 1):  # right of the diagonal: the packed triangle has another entry there
                     _store_line(builder, data, places[t], line)
             return context.get_dummy_value()
@@ -115,9 +127,10 @@ def _make_eliminate(n_rows: int, n_columns: int, is_top: bool = False) -> Any:
 
 
 # A[i, c] -= Σ_{k<j} A[i, k] A[c, k] for 8 or 4 rows i and the columns c = j, j + 1 (or j alone) of a packed triangle;
-# a top tile starts at row j
-eliminate_8x2, eliminate_4x2, eliminate_4x1 = _make_eliminate(8, 2), _make_eliminate(4, 2), _make_eliminate(4, 1)
+# a top tile starts at row j; the others become columns of the factor at once, the pivots' inverses being there
+eliminate_8x2, eliminate_4x2 = _make_eliminate(8, 2, is_finished=True), _make_eliminate(4, 2, is_finished=True)
 eliminate_top_8x2, eliminate_top_4x2 = _make_eliminate(8, 2, is_top=True), _make_eliminate(4, 2, is_top=True)
+eliminate_4x1 = _make_eliminate(4, 1)
 
 
 @intrinsic
@@ -271,7 +284,10 @@ def mark_maxima(
 
 @intrinsic
 def hinge_slopes(typing_context: Any, w: Any, dw: Any, step: Any, count: Any, out: Any) -> Any:
-    """``out[0] = Σ_{k<count} min(w[k] + step[0] dw[k], 0) dw[k]``, all of them lines."""
+    """``out[0] = Σ min(w[k] + step[0] dw[k], 0) dw[k]`` and ``out[1] = Σ dw[k]²`` where that is negative, k < count.
+
+    All of them are lines: slope and curvature of ½ Σ min(w + step dw, 0)².
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         w, dw, step, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 1, 2, 4))
@@ -282,11 +298,32 @@ def hinge_slopes(typing_context: Any, w: Any, dw: Any, step: Any, count: Any, ou
             place = _times_lanes(builder, k)
             slope = _load_line(builder, dw, place)
             value = _multiply_add(builder, factor, slope, _load_line(builder, w, place))
-            below = builder.select(builder.fcmp_ordered("<", value, zero), value, zero)
-            return [_multiply_add(builder, below, slope, sums[0])]
+            is_below = builder.fcmp_ordered("<", value, zero)
+            below = builder.select(is_below, value, zero)
+            counted = builder.select(is_below, slope, zero)
+            return [_multiply_add(builder, below, slope, sums[0]), _multiply_add(builder, counted, slope, sums[1])]
 
-        (total,) = _accumulate(builder, [zero], args[3], add)
-        _store_line(builder, out, ir.Constant(_INT, 0), total)
+        for line, total in enumerate(_accumulate(builder, [zero, zero], args[3], add)):
+            _store_line(builder, out, ir.Constant(_INT, LANES * line), total)
         return context.get_dummy_value()
 
     return types.none(w, dw, step, types.int64, out), generate
+
+
+@intrinsic
+def mark_negative(typing_context: Any, w: Any, count: Any, marks: Any) -> Any:
+    """Bit ``lane`` of ``marks[k]``, uint8: whether lane ``lane`` of line k < count is below zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        w, marks = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2))
+        zero = ir.Constant(_LINE, [0.0] * LANES)
+
+        def mark(k: Any, _: list[Any]) -> list[Any]:
+            is_negative = builder.fcmp_ordered("<", _load_line(builder, w, _times_lanes(builder, k)), zero)
+            builder.store(builder.bitcast(is_negative, ir.IntType(8)), builder.gep(marks, [k]))
+            return []
+
+        _accumulate(builder, [], args[1], mark)
+        return context.get_dummy_value()
+
+    return types.none(w, types.int64, marks), generate

@@ -49,6 +49,10 @@ def cholesky_solve_lanes(matrix, n, x):
         else:
             eliminate_top_4x2(matrix, j, j)
             i = j + 4
+        top = min(i, n + 1)
+        _finish_column(matrix, top, j, inverse)
+        _take_out_column(matrix, top, j)
+        _finish_column(matrix, top, j + 1, inverse)
         while i <= n:
             if n - i >= 4:
                 eliminate_8x2(matrix, i, j)
@@ -56,12 +60,40 @@ def cholesky_solve_lanes(matrix, n, x):
             else:
                 eliminate_4x2(matrix, i, j)
                 i += 4
-        _finish_column(matrix, n, j, inverse)
-        _take_out_column(matrix, n, j)
-        _finish_column(matrix, n, j + 1, inverse)
     if n % 2:
         eliminate_4x1(matrix, n - 1, n - 1)
-        _finish_column(matrix, n, n - 1, inverse)
+        _finish_column(matrix, n + 1, n - 1, inverse)
+    _substitute_back(matrix, n, x)
+
+
+@njit(cache=True, error_model="numpy")
+def solve_factored_lanes(factor, n, right, x):
+    """Solve the eight systems again for other right-hand sides.
+
+    Parameters
+    ----------
+    factor : the ``matrix`` that :func:`cholesky_solve_lanes` has overwritten
+    right : (8 n,) float, the right-hand sides, overwritten
+    x : (8 n,) float, receives the solutions
+    """
+    last = LANES * (n * (n + 1) // 2)
+    for t in range(LANES * n):
+        factor[last + t] = right[t]
+    for k in range(n):  # forward, in the place of the row that rode along
+        place = last + LANES * k
+        for j in range(k):
+            of_row = LANES * (k * (k + 1) // 2 + j)
+            for lane in range(LANES):
+                factor[place + lane] -= factor[of_row + lane] * factor[last + LANES * j + lane]
+        diagonal = LANES * (k * (k + 1) // 2 + k)
+        for lane in range(LANES):
+            factor[place + lane] *= factor[diagonal + lane]
+    _substitute_back(factor, n, x)
+
+
+@njit(cache=True, error_model="numpy")
+def _substitute_back(matrix, n, x):
+    """x of the factor and of the right-hand side in row n, taken forward already."""
     last = LANES * (n * (n + 1) // 2)
     for t in range(LANES * n):
         x[t] = matrix[last + t]
@@ -73,23 +105,23 @@ def cholesky_solve_lanes(matrix, n, x):
 
 
 @njit(cache=True, error_model="numpy")
-def _finish_column(matrix, n, j, inverse):
-    """Divide column ``j`` by the root of its pivot, whose inverse takes the place of the pivot."""
+def _finish_column(matrix, end, j, inverse):
+    """Divide column ``j`` down to row ``end`` by the root of its pivot, whose inverse takes the place of the pivot."""
     pivot = LANES * (j * (j + 1) // 2 + j)
     for lane in range(LANES):
         inverse[lane] = 1.0 / np.sqrt(matrix[pivot + lane])
         matrix[pivot + lane] = inverse[lane]
-    for row in range(j + 1, n + 1):
+    for row in range(j + 1, end):
         place = LANES * (row * (row + 1) // 2 + j)
         for lane in range(LANES):
             matrix[place + lane] *= inverse[lane]
 
 
 @njit(cache=True, error_model="numpy")
-def _take_out_column(matrix, n, j):
-    """A[i, j+1] -= A[i, j] A[j+1, j] for the rows i > j."""
+def _take_out_column(matrix, end, j):
+    """A[i, j+1] -= A[i, j] A[j+1, j] for the rows j < i < end."""
     pivot = LANES * ((j + 1) * (j + 2) // 2 + j)
-    for row in range(j + 1, n + 1):
+    for row in range(j + 1, end):
         place = LANES * (row * (row + 1) // 2 + j)
         for lane in range(LANES):
             matrix[place + LANES + lane] -= matrix[place + lane] * matrix[pivot + lane]

@@ -73,7 +73,12 @@ class ConeProblem:
         rows = rows / norms[:, None]
         n_pad, m_pad = _kernel_size(n), padded(n_con)
         padded_rows = _embed(rows, n_con, n_pad)
-        start = (as_panels(_embed(q.T, n_pad, len(q))), as_panels(rows), np.vstack([padded_rows, -padded_rows]).ravel())
+        start = (
+            as_panels(_embed(q.T, n_pad, len(q))),
+            as_panels(rows),
+            as_panels(_embed(rows.T, n, m_pad)),
+            np.vstack([padded_rows, -padded_rows]).ravel(),
+        )
         shared = (
             padded_rows,
             _embed(rows.T, n_pad, m_pad),

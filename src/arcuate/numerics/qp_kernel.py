@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 
 from arcuate.numerics.lanes import LANES
-from arcuate.numerics.qp_start import start_lanes
+from arcuate.numerics.qp_start import FIRST_PATH, SECOND_PATH, follow_path, project_lanes
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # keeps NaN and infinity
 DEPENDENT = 1e-13  # squared distance from the span of the active rows below which a row can only replace one of them
@@ -23,8 +23,11 @@ NEGLIGIBLE = 1e-12  # of |g|: a multiplier this far below zero is rounding
 APEX = 1e-26  # of |g|²: a solution this short is zero
 RESCUE_ROUND = 3  # from here on a solution that is infeasible by rounding is moved inside the cone ...
 ACCEPTED = 1e-7  # ... and taken with this KKT residual
+PROVEN = 1e-9  # KKT residual of a corner with the multipliers of the start
 
 SOLVED, NOT_CONVERGED, ZERO = 0, 1, 2
+
+CHUNK = 64  # problems started together, so that those which need more of it fill their lanes
 
 COMMON_SIZE = 48  # of degree 8 with up to three tissues
 SIZE: int = globals().get("SIZE", COMMON_SIZE)  # unknowns, padding included: a constant, see qp.load_kernel
@@ -455,6 +458,42 @@ def active_of(multipliers: Any, active: Any, most: int) -> int:
 
 
 @njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
+def find_corner(g: Any, multipliers: Any, shared: Any, state: Any, order: Any, basis: Any, x: Any) -> float:
+    # the nearest point where every constraint with a multiplier is zero, more than unknowns, as where a tissue is
+    # absent; its KKT residual with these multipliers
+    rows, columns, _, norms, r, r_inverse, _ = shared
+    _, inverse, _, y, w, work, z = state
+    positive, count, rank = np.empty(norms.shape[0]), 0, 0
+    y[:] = g
+    for i in range(norms.shape[0]):
+        if not multipliers[i] > 0.0:
+            continue
+        order[count], positive[count] = i, multipliers[i]
+        count += 1
+        if rank == x.shape[0]:
+            continue
+        z[:] = rows[i]
+        for _ in range(2):  # Gram-Schmidt; once more against rounding
+            for k in range(rank):
+                part = -dot_row(basis, k, z)
+                for j in range(SIZE):
+                    z[j] += part * basis[k, j]
+        square = dot(z, z)
+        if square > NEARLY_DEPENDENT:
+            scale = 1.0 / math.sqrt(square)
+            for j in range(SIZE):
+                basis[rank, j] = scale * z[j]
+            part = -dot_row(basis, rank, y)
+            for j in range(SIZE):
+                y[j] += part * basis[rank, j]
+            rank += 1
+    constraint_values(columns, y, w)
+    for k in range(x.shape[0]):
+        x[k] = dot_row(r_inverse, k, y)
+    return residual_of(g, rows, norms, r, x, (order, inverse, positive, y, w, work, z), count)
+
+
+@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
 def solve_one(g: Any, multipliers: Any, shared: Any, tolerance: float, solution: Any, report: Any) -> int:
     # from approximate multipliers of all constraints (zero where inactive), which are overwritten
     rows, columns, gram, norms, r, r_inverse, inner = shared
@@ -475,6 +514,10 @@ def solve_one(g: Any, multipliers: Any, shared: Any, tolerance: float, solution:
         if attempt == 0:  # the constraints that the start violates are as a rule the active ones
             count = active_of(multipliers, active, n)
             if count < 0:
+                report[0] = find_corner(g, multipliers, shared, state, order, matrices[0], x)
+                if report[0] <= PROVEN:
+                    report[1], solution[:] = n, x[:n]
+                    return SOLVED
                 continue
         else:
             count = restart(rows, gram, multipliers, order, state, matrices)
@@ -508,19 +551,37 @@ def solve_one(g: Any, multipliers: Any, shared: Any, tolerance: float, solution:
     return outcome
 
 
+@njit(cache=IS_KEPT)
+def start_chunk(signals: Any, begin: int, end: int, start: Any, n: int, g: Any, multipliers: Any) -> None:
+    # g and approximate multipliers of some problems: all of them on the path, then those that it has not settled
+    q_panels, panels, table = start[0], (start[1], start[2]), start[3]
+    y, is_settled = np.empty_like(g), np.zeros(len(g), np.bool_)
+    chosen = np.empty(LANES, np.int64)
+    for first in range(0, end - begin, LANES):
+        count = min(LANES, end - begin - first)
+        project_lanes(signals[begin:end], first, first + count, q_panels, SIZE, g)
+        for lane in range(count):
+            chosen[lane] = first + lane
+            y[first + lane] = g[first + lane]
+        follow_path(g, y, chosen, count, FIRST_PATH, panels, n, table, multipliers, is_settled)
+    count = 0
+    for v in range(end - begin):
+        if not is_settled[v]:
+            chosen[count] = v
+            count += 1
+        if count == LANES or (count > 0 and v == end - begin - 1):
+            follow_path(g, y, chosen, count, SECOND_PATH, panels, n, table, multipliers, is_settled)
+            count = 0
+
+
 @njit(cache=IS_KEPT, parallel=True)
 def solve_all(signals: Any, start: Any, shared: Any, tolerance: float, out: Any) -> None:
     solution, residual, n_active, outcome = out
-    n, n_con, m = solution.shape[1], shared[0].shape[0], shared[1].shape[1]
-    n_vox = signals.shape[0]
-    panels, table = (start[0], start[1]), start[2]
-    for block in prange((n_vox + LANES - 1) // LANES):
-        begin, end = block * LANES, min((block + 1) * LANES, n_vox)
-        g, guess = np.zeros((LANES, SIZE)), np.zeros(LANES * m)
-        start_lanes(signals, begin, end, panels, n, table, SIZE, g, guess)
-        multipliers, report = np.empty(n_con), np.empty(2)
+    n, n_con, n_vox = solution.shape[1], shared[0].shape[0], signals.shape[0]
+    for chunk in prange((n_vox + CHUNK - 1) // CHUNK):
+        begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, n_vox)
+        g, multipliers, report = np.zeros((CHUNK, SIZE)), np.empty((CHUNK, n_con)), np.empty(2)
+        start_chunk(signals, begin, end, start, n, g, multipliers)
         for v in range(begin, end):
-            for i in range(n_con):
-                multipliers[i] = guess[LANES * i + v - begin]
-            outcome[v] = solve_one(g[v - begin], multipliers, shared, tolerance, solution[v], report)
+            outcome[v] = solve_one(g[v - begin], multipliers[v - begin], shared, tolerance, solution[v], report)
             residual[v], n_active[v] = report[0], int(report[1])

@@ -1,83 +1,143 @@
 # mypy: disable-error-code=no-untyped-def
-"""Start of :mod:`arcuate.numerics.qp`: the multipliers of eight problems side by side, one per lane, nearly right."""
+"""Start of :mod:`arcuate.numerics.qp`: the multipliers of eight problems side by side, one per lane, nearly right.
+
+Follows the minimisers of ½|y - g|² + ½ρ|min(By, 0)|² as ρ grows, one Newton step with a line search for each weight:
+one that grows faster leaves more to the active set method than it saves here.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from arcuate.numerics.lanes import LANES, add_outer_tile, hinge_slopes, multiply_panel, transpose_8
-from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
+from arcuate.numerics.lanes import (
+    LANES,
+    add_outer_tile,
+    hinge_slopes,
+    mark_negative,
+    multiply_panel,
+    transpose_8,
+)
+from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
 
-FIRST_WEIGHT, WEIGHT_GROWTH, N_STEPS = 1000.0, 1.7, 25  # the last weight is near 1e9: beyond, rounding shows
-SEARCHES = 12  # trial steps of one line search
+# weight of the first step, its growth from step to step, number of steps, whether they are refined
+FIRST_PATH = (1000.0, 1.7, 24, False)  # for every problem
+SECOND_PATH = (1e8, 1.7, 14, True)  # for those whose violated constraints still change; it ends near 1e11
+SEARCHES = 20  # trial steps of one line search
 SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
 
 
 @njit(cache=True)
-def start_lanes(signals, begin, end, panels, n, table, width, g, multipliers):
-    """g = Qᵀs of up to eight problems, and approximate multipliers of their constraints.
-
-    Minimises ½|y - g|² + ½ρ|min(By, 0)|², one Newton step with a line search for each of a growing sequence of ρ:
-    a weight that grows faster leaves more to the active set method than it saves here.
-
-    Parameters
-    ----------
-    signals : (n_vox, n_meas), rows ``begin`` to ``end`` are taken
-    panels : Qᵀ and B in panels of eight rows
-    table : rows of B, then their negatives, padded to ``width``; flat
-    g : (8, width) float, out
-    multipliers : (8 n_panel_rows,) float, out; line i holds constraint i, 0 where it is not active
-    """
-    q_panels, b_panels = panels
-    n_meas, n_con = signals.shape[1], len(table) // (2 * width)
+def project_lanes(signals, begin, end, q_panels, width, g):
+    """g = Qᵀs of the rows ``begin`` to ``end`` (eight at most) into the same rows of ``g`` (n_vox, width)."""
+    n_meas = signals.shape[1]
     lines, z = np.zeros(LANES * n_meas), np.zeros(LANES * width)
     for lane in range(end - begin):
         for i in range(n_meas):
             lines[LANES * i + lane] = signals[begin + lane, i]
     for panel in range(width // LANES):
         multiply_panel(q_panels, panel * n_meas * LANES, lines, n_meas, z, panel * LANES)
-    for lane in range(LANES):
+    for lane in range(end - begin):
         for k in range(width):
-            g[lane, k] = z[LANES * k + lane]
-    y, new = z.copy(), np.zeros(LANES * width)
-    w, dw = np.zeros_like(multipliers), np.empty_like(multipliers)
-    n_panels = len(w) // (LANES * LANES)
-    for panel in range(n_panels):
-        multiply_panel(b_panels, panel * n * LANES, y, n, w, panel * LANES)
-    normal = np.zeros(LANES * width * width)
-    matrix = np.zeros(LANES * triangle_lines(n))
-    inside = np.zeros((LANES, n_con), np.bool_)
-    enters, leaves = np.empty(n_con, np.int64), np.empty(n_con, np.int64)
-    weight = FIRST_WEIGHT
-    for step in range(N_STEPS):
-        if step > 0:
-            weight *= WEIGHT_GROWTH
-        for lane in range(end - begin):
-            count = _changes(w, lane, inside[lane], enters, leaves)
-            for i in range(0, width, LANES):
-                for j in range(0, i + 1, LANES):
-                    add_outer_tile(table, width, enters, leaves, count, normal, lane * width * width, i, j)
-        _fill(normal, z, n, width, 1.0 / weight, matrix)
-        cholesky_solve_lanes(matrix, n, new)
-        for panel in range(n_panels):
-            multiply_panel(b_panels, panel * n * LANES, new, n, dw, panel * LANES)
-        _search(y, new, z, n, w, dw, weight)
-    for t in range(len(w)):
-        multipliers[t] = max(-weight * w[t], 0.0)
+            g[begin + lane, k] = z[LANES * k + lane]
 
 
 @njit(cache=True)
-def _changes(w, lane, inside, left, right):
-    """Constraints of a lane that entered the violated set (+ row) or left it (- row); how many."""
-    n_con, count = len(inside), 0
+def follow_path(g, y_rows, chosen, count, path, panels, n, table, multipliers, is_settled):
+    """Moves ``y_rows`` of up to eight problems along the path; approximate multipliers of their constraints.
+
+    Parameters
+    ----------
+    g, y_rows : (n_vox, width) float; ``y_rows`` holds the starts, and then the ends
+    chosen : (8,) int, the rows of the problems; ``count`` of them
+    path : FIRST_PATH or SECOND_PATH; weights above 1e9 need refinement
+    panels : B and Bᵀ in panels of eight rows
+    table : rows of B, then their negatives, padded to ``width``; flat
+    multipliers : (n_vox, n_con) float, out; 0 where a constraint is not active
+    is_settled : (n_vox,) bool, out: the last step changed no constraint's side, and no more are violated than unknowns
+    """
+    weight, growth, n_steps, is_refined = path
+    width, n_con = g.shape[1], multipliers.shape[1]
+    n_panels = (n_con + LANES - 1) // LANES
+    m = LANES * n_panels
+    z, y, new = np.zeros(LANES * width), np.zeros(LANES * width), np.zeros(LANES * width)
+    for lane in range(count):
+        for k in range(n):
+            z[LANES * k + lane], y[LANES * k + lane] = g[chosen[lane], k], y_rows[chosen[lane], k]
+    w, dw = np.zeros(LANES * m), np.empty(LANES * m)
+    for panel in range(n_panels):
+        multiply_panel(panels[0], panel * n * LANES, y, n, w, panel * LANES)
+    normal = np.zeros(LANES * width * width)
+    matrix = np.zeros(LANES * triangle_lines(n))
+    inside, marks = np.zeros(n_con, np.uint8), np.zeros(m, np.uint8)
+    enters, leaves = np.empty((LANES, n_con), np.int64), np.empty((LANES, n_con), np.int64)
+    n_changes = np.empty(LANES, np.int64)
+    work = (np.empty(LANES * width), np.zeros(LANES * width), np.empty(LANES * m))
+    for step in range(n_steps):
+        if step > 0:
+            weight *= growth
+        _list_changes(w, marks, inside, enters, leaves, n_changes)
+        for lane in range(count):
+            for i in range(0, width, LANES):
+                for j in range(0, i + 1, LANES):
+                    add_outer_tile(
+                        table, width, enters[lane], leaves[lane], n_changes[lane], normal, lane * width * width, i, j
+                    )
+        _fill(normal, z, n, width, 1.0 / weight, matrix)
+        cholesky_solve_lanes(matrix, n, new)
+        for panel in range(n_panels):
+            multiply_panel(panels[0], panel * n * LANES, new, n, dw, panel * LANES)
+        if is_refined:
+            _refine(new, z, n, w, dw, 1.0 / weight, panels[1], matrix, work)
+            for panel in range(n_panels):
+                multiply_panel(panels[0], panel * n * LANES, new, n, dw, panel * LANES)
+        _search(y, new, z, n, w, dw, weight)
+    _list_changes(w, marks, inside, enters, leaves, n_changes)
+    for lane in range(count):
+        v, n_violated = chosen[lane], 0
+        for k in range(n):
+            y_rows[v, k] = y[LANES * k + lane]
+        for i in range(n_con):
+            multipliers[v, i] = max(-weight * w[LANES * i + lane], 0.0)
+            n_violated += multipliers[v, i] > 0.0
+        is_settled[v] = n_changes[lane] == 0 and n_violated <= n
+
+
+@njit(cache=True)
+def _list_changes(w, marks, inside, enters, leaves, counts):
+    """Constraints of each lane that entered the violated set (+ row) or left it (- row), and how many."""
+    n_con = len(inside)
+    mark_negative(w, n_con, marks)
+    counts[:] = 0
     for i in range(n_con):
-        is_violated = w[LANES * i + lane] < 0.0
-        left[count] = i if is_violated else i + n_con
-        right[count] = i
-        count += is_violated != inside[i]
-        inside[i] = is_violated
-    return count
+        changed = inside[i] ^ marks[i]
+        if changed == 0:
+            continue
+        for lane in range(LANES):
+            k = counts[lane]
+            enters[lane, k] = i if (marks[i] >> lane) & 1 else i + n_con
+            leaves[lane, k] = i
+            counts[lane] = k + ((changed >> lane) & 1)
+        inside[i] = marks[i]
+
+
+@njit(cache=True)
+def _refine(new, z, n, w, dw, shift, bt_panels, factor, work):
+    """One step of iterative refinement of (BᵀB + shift I) new = shift z, B the rows with w < 0; dw holds B new.
+
+    The matrix that was factorised carries the rounding of all rows that entered and left; this residual does not.
+    """
+    residual, change, violated = work
+    for t in range(len(w)):
+        violated[t] = dw[t] if w[t] < 0.0 else 0.0
+    n_con_lines = len(w) // LANES
+    for panel in range((n + LANES - 1) // LANES):
+        multiply_panel(bt_panels, panel * n_con_lines * LANES, violated, n_con_lines, residual, panel * LANES)
+    for t in range(LANES * n):
+        residual[t] = shift * (z[t] - new[t]) - residual[t]
+    solve_factored_lanes(factor, n, residual, change)
+    for t in range(LANES * n):
+        new[t] += change[t]
 
 
 @njit(cache=True)
@@ -106,37 +166,29 @@ def _search(y, new, z, n, w, dw, weight):
             square[lane] += d * d
     for t in range(len(w)):
         dw[t] -= w[t]
-    low, high = np.zeros(LANES), np.ones(LANES)
-    at_low, at_high, at = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    _slopes(w, dw, low, weight, linear, square, at_low)
-    _slopes(w, dw, high, weight, linear, square, at_high)
-    a = np.ones(LANES)
-    side, first = np.zeros(LANES, np.int64), at_low.copy()
-    is_done = np.zeros(LANES, np.bool_)
-    for lane in range(LANES):
-        is_done[lane] = at_high[lane] <= 0.0 or at_low[lane] >= 0.0
-    for _ in range(SEARCHES):
+    low, high, a = np.zeros(LANES), np.ones(LANES), np.zeros(LANES)
+    slope, curvature = np.empty(LANES), np.empty(LANES)
+    _slopes(w, dw, a, weight, linear, square, slope, curvature)
+    enough = SLOPE_LEFT * np.abs(slope)
+    is_done = slope >= 0.0
+    a[:] = 1.0
+    for _ in range(SEARCHES):  # the slope is piecewise linear and grows: Newton's method, kept between two ends
         if np.all(is_done):
             break
-        for lane in range(LANES):
-            if not is_done[lane]:
-                a[lane] = low[lane] - at_low[lane] * (high[lane] - low[lane]) / (at_high[lane] - at_low[lane])
-        _slopes(w, dw, a, weight, linear, square, at)
+        _slopes(w, dw, a, weight, linear, square, slope, curvature)
         for lane in range(LANES):
             if is_done[lane]:
                 continue
-            if abs(at[lane]) < -SLOPE_LEFT * first[lane]:
+            if abs(slope[lane]) <= enough[lane] or (slope[lane] < 0.0 and a[lane] == 1.0):
                 is_done[lane] = True
-            elif at[lane] > 0.0:  # the end that stays is given less weight: both ends move (Anderson & Björck 1973)
-                ratio = 1.0 - at[lane] / at_high[lane]
-                high[lane], at_high[lane] = a[lane], at[lane]
-                at_low[lane] *= ratio if side[lane] > 0 and ratio > 0.0 else (0.5 if side[lane] > 0 else 1.0)
-                side[lane] = 1
+                continue
+            if slope[lane] > 0.0:
+                high[lane] = a[lane]
             else:
-                ratio = 1.0 - at[lane] / at_low[lane]
-                low[lane], at_low[lane] = a[lane], at[lane]
-                at_high[lane] *= ratio if side[lane] < 0 and ratio > 0.0 else (0.5 if side[lane] < 0 else 1.0)
-                side[lane] = -1
+                low[lane] = a[lane]
+            a[lane] -= slope[lane] / curvature[lane]
+            if not low[lane] < a[lane] < high[lane]:
+                a[lane] = 0.5 * (low[lane] + high[lane])
     for k in range(n):
         for lane in range(LANES):
             t = LANES * k + lane
@@ -147,8 +199,10 @@ def _search(y, new, z, n, w, dw, weight):
 
 
 @njit(cache=True)
-def _slopes(w, dw, a, weight, linear, square, out):
-    """Derivative of the penalised objective at step a in each lane."""
-    hinge_slopes(w, dw, a, len(w) // LANES, out)
+def _slopes(w, dw, a, weight, linear, square, slope, curvature):
+    """First and second derivative of the penalised objective at step a in each lane."""
+    sums = np.empty(2 * LANES)
+    hinge_slopes(w, dw, a, len(w) // LANES, sums)
     for lane in range(LANES):
-        out[lane] = linear[lane] + a[lane] * square[lane] + weight * out[lane]
+        slope[lane] = linear[lane] + a[lane] * square[lane] + weight * sums[lane]
+        curvature[lane] = square[lane] + weight * sums[LANES + lane]
