@@ -20,6 +20,7 @@ from arcuate.models.phantom import Phantom, add_rician_noise, make_phantom, thre
 from arcuate.models.response import Response
 from arcuate.models.status import Status
 from arcuate.mtnormalise import mtnormalise
+from arcuate.numerics.qp import inner_direction
 from arcuate.numerics.sphere import get_hemisphere
 from arcuate.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
@@ -99,7 +100,11 @@ def _agreement(folder: Path, scan: Dwi, mask: object, response: Response, fods: 
     signals = np.asarray(scan.volume.get_array())[inside]
     theirs, ours = read("{}.nii"), np.hstack(model.fit(signals[:, model.volumes]).coefs)
     off = np.abs(ours - theirs).max(axis=1) / np.abs(ours).max(axis=1)
-    mine, other = (_objective(model, signals, u) for u in (ours, theirs))
+    constraints = model.problem.constraints
+    outside = np.minimum((theirs @ constraints.T).min(axis=1), 0)  # what single precision leaves: moved inside
+    mine, other = (
+        _objective(model, signals, u) for u in (ours, theirs - outside[:, None] * inner_direction(constraints))
+    )
     excess = (mine - other) / np.abs(other)
     rows = [
         ["voxels within 1e-3 of the largest coefficient", f"{100 * np.mean(off < 1e-3):.2f} %", "99 %"],

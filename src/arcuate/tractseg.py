@@ -15,7 +15,7 @@ from arcuate.cache import cacheable
 from arcuate.errors import InputError
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
 from arcuate.nets.bundles import BATCH, INCOMPLETE, CroppedHead, Progress, close_gaps, look_up, main_axes, run_network
-from arcuate.nets.unet import UNet, choose_device, import_torch, load_unet
+from arcuate.nets.unet import UNet, choose_device, load_unet, require_torch
 from arcuate.nets.weights import tractseg_weights
 from arcuate.orientation import Orientation, tilt
 from arcuate.resource import InMemoryVolumeResource, VolumeResource
@@ -74,7 +74,7 @@ def extract_tractseg(
     """
     from arcuate.csd import combine_csd_peaks_to_vector_volume, compute_csd_peaks
 
-    import_torch()
+    require_torch()
     tractseg_weights(output_type, weights)  # what is missing is said before the peaks are computed
     # all local maxima, as sh2peaks gave them to the networks in training
     directions, values = compute_csd_peaks(dwi, mask, response, N_PEAKS, relative_peak_threshold=0.0)
@@ -132,7 +132,7 @@ def find_tracts(
     Wasserthal, Neher, Hirjak, Maier-Hein, Combined tract segmentation and orientation mapping for bundle-specific
     tractography. Medical Image Analysis 58, 2019.
     """
-    import_torch()
+    require_torch()
     files = tractseg_weights(output_type, weights)
     if single_orientation is None:
         single_orientation = output_type == "TOM"
@@ -197,7 +197,7 @@ def find_fod_tracts(fods: VolumeResource, mask: VolumeResource | None = None, **
     """Tracts from white-matter FODs (x, y, z, n_coef) in MRtrix3's basis; see :func:`find_tracts` for the options."""
     from arcuate.csd import combine_csd_peaks_to_vector_volume, find_fod_peaks
 
-    import_torch()
+    require_torch()
     tractseg_weights(options.get("output_type", "tract_segmentation"), options.get("weights"))
     peaks = find_fod_peaks(fods, mask, n_peaks=N_PEAKS, relative_peak_threshold=0.0)
     return find_tracts(combine_csd_peaks_to_vector_volume(*peaks), **options)

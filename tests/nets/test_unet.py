@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.nets.unet import choose_device, import_torch, load_unet, weight_shapes
+from arcuate.nets.unet import choose_device, import_torch, load_unet, require_torch, weight_shapes
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra [tractseg])")
 PUBLISHED = runpy.run_path(str(Path(__file__).with_name("published_weights.py")))
@@ -122,6 +122,8 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*arcuate\[tractseg\]"):
         import_torch()
+    with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*arcuate\[tractseg\]"):
+        require_torch()
 
 
 def _by_modules(state: dict, x: object) -> object:

@@ -19,12 +19,14 @@ def end_with_report(run: SubjectResult) -> Path | None:
 
     A page that was made from the same derivatives stays.
     """
-    from arcuate.report import SubjectFiles, is_current, keep_scan_facts, write_report
+    from arcuate.report import SubjectFiles, is_current
 
     try:
         with run.log.stage("report") as now:
             page = run.names.report
             if not is_current(SubjectFiles(run.names)):
+                from arcuate.report import keep_scan_facts, write_report
+
                 keep_scan_facts(run)
                 page = write_report(SubjectFiles(run.names))
             now.facts = {"page": page}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,12 @@ N_CHANNELS = 9
 SLOPE = 0.01
 PRECISIONS = ("float32", "bfloat16")
 _LEVELS = 4
+
+
+def require_torch(extra: str = "tractseg", purpose: str = "finding tracts") -> None:
+    """Refuse where torch is not installed, without the seconds that its import takes."""
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("torch", extra, purpose)
 
 
 def import_torch(extra: str = "tractseg", purpose: str = "finding tracts") -> Any:
