@@ -217,6 +217,7 @@ def accurate(g: Any, rows: Any, gram: Any, active: Any, count: int, lam: Any, y:
         y[j] = g[j]
     for k in range(count):
         lam[k] = 0.0
+    before = 0.0
     for _ in range(MAX_REFINEMENTS):
         largest, change = 0.0, 0.0
         for i in range(count):
@@ -235,8 +236,9 @@ def accurate(g: Any, rows: Any, gram: Any, active: Any, count: int, lam: Any, y:
             lam[k] += step[k]
             largest, change = max(largest, abs(lam[k])), max(change, abs(step[k]))
         add_combination(rows, active, step, count, y)
-        if change <= 1e-12 * largest:
+        if change <= 1e-12 * largest or change * change <= 1e-14 * largest * before:  # what the next would change
             break
+        before = change
 
 
 @njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")

@@ -11,7 +11,7 @@ from numba import njit, prange
 from arcuate.numerics import qp_active_set
 from arcuate.numerics.lanes import LANES
 from arcuate.numerics.qp_active_set import FAST, SPANNED
-from arcuate.numerics.qp_start import FIRST_PATH, SECOND_PATH, follow_path, project_lanes
+from arcuate.numerics.qp_start import FIRST_PATH, SECOND_PATH, follow_path, make_scratch, project_lanes
 
 MAX_ROUNDS = 9  # times the active set method is started, each time with a pseudo-inverse built anew
 NEGLIGIBLE = 1e-12  # of |g|: a multiplier this far below zero is rounding
@@ -19,7 +19,7 @@ APEX = 1e-26  # of |g|²: a solution this short is zero
 RESCUE_ROUND = 3  # from here on a solution that is infeasible by rounding is moved inside the cone ...
 ACCEPTED = 1e-7  # ... and taken with this KKT residual
 PROVEN = 1e-9  # KKT residual of a corner with the multipliers of the start
-CHUNK = 64  # problems started together, so that those which need more of it fill their lanes
+CHUNK = 128  # problems started together, so that those which need more of it fill their lanes
 
 SOLVED, NOT_CONVERGED, ZERO = 0, 1, 2
 
@@ -213,21 +213,21 @@ def start_chunk(signals: Any, begin: int, end: int, start: Any, n: int, g: Any, 
     # g and approximate multipliers of some problems: all of them on the path, then those that it has not settled
     q_panels, panels, table = start[0], (start[1], start[2]), start[3]
     y, is_settled = np.empty_like(g), np.zeros(len(g), np.bool_)
-    chosen = np.empty(LANES, np.int64)
+    chosen, scratch = np.empty(LANES, np.int64), make_scratch(n, SIZE, multipliers.shape[1])
     for first in range(0, end - begin, LANES):
         count = min(LANES, end - begin - first)
         project_lanes(signals[begin:end], first, first + count, q_panels, SIZE, g)
         for lane in range(count):
             chosen[lane] = first + lane
             y[first + lane] = g[first + lane]
-        follow_path(g, y, chosen, count, FIRST_PATH, panels, n, table, multipliers, is_settled)
+        follow_path(g, y, chosen, count, FIRST_PATH, panels, n, table, scratch, multipliers, is_settled)
     count = 0
     for v in range(end - begin):
         if not is_settled[v]:
             chosen[count] = v
             count += 1
         if count == LANES or (count > 0 and v == end - begin - 1):
-            follow_path(g, y, chosen, count, SECOND_PATH, panels, n, table, multipliers, is_settled)
+            follow_path(g, y, chosen, count, SECOND_PATH, panels, n, table, scratch, multipliers, is_settled)
             count = 0
 
 

@@ -20,9 +20,10 @@ from arcuate.numerics.lanes import (
 )
 from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
 
-# weight of the first step, its growth from step to step, number of steps, whether they are refined
-FIRST_PATH = (1000.0, 1.7, 24, False)  # for every problem
-SECOND_PATH = (1e8, 1.7, 14, True)  # for those whose violated constraints still change; it ends near 1e11
+# weight of the first step, its growth from step to step, number of steps
+FIRST_PATH = (1000.0, 1.7, 24)  # for every problem
+SECOND_PATH = (1e8, 1.7, 14)  # for those whose violated constraints still change; it ends near 1e11
+UNREFINED = 1e9  # weight up to which the rounding of the factor does not matter
 SEARCHES = 20  # trial steps of one line search
 SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
 
@@ -43,36 +44,45 @@ def project_lanes(signals, begin, end, q_panels, width, g):
 
 
 @njit(cache=True)
-def follow_path(g, y_rows, chosen, count, path, panels, n, table, multipliers, is_settled):
+def make_scratch(n, width, n_con):
+    """What :func:`follow_path` works in, made once for many calls: fresh memory of this size costs page faults."""
+    m = LANES * ((n_con + LANES - 1) // LANES)
+    lines = (np.zeros(LANES * width), np.zeros(LANES * width), np.zeros(LANES * width))
+    values = (np.zeros(LANES * m), np.empty(LANES * m))
+    matrices = (np.zeros(LANES * width * width), np.zeros(LANES * triangle_lines(n)))
+    marks = (np.zeros(n_con, np.uint8), np.zeros(m, np.uint8))
+    changes = (np.empty((LANES, n_con), np.int64), np.empty((LANES, n_con), np.int64), np.empty(LANES, np.int64))
+    refinement = (np.empty(LANES * width), np.zeros(LANES * width), np.empty(LANES * m))
+    return lines, values, matrices, marks, changes, refinement
+
+
+@njit(cache=True)
+def follow_path(g, y_rows, chosen, count, path, panels, n, table, scratch, multipliers, is_settled):
     """Moves ``y_rows`` of up to eight problems along the path; approximate multipliers of their constraints.
 
     Parameters
     ----------
     g, y_rows : (n_vox, width) float; ``y_rows`` holds the starts, and then the ends
     chosen : (8,) int, the rows of the problems; ``count`` of them
-    path : FIRST_PATH or SECOND_PATH; weights above 1e9 need refinement
+    path : FIRST_PATH or SECOND_PATH
     panels : B and Bᵀ in panels of eight rows
     table : rows of B, then their negatives, padded to ``width``; flat
+    scratch : as :func:`make_scratch` makes it
     multipliers : (n_vox, n_con) float, out; 0 where a constraint is not active
     is_settled : (n_vox,) bool, out: the last step changed no constraint's side, and no more are violated than unknowns
     """
-    weight, growth, n_steps, is_refined = path
-    width, n_con = g.shape[1], multipliers.shape[1]
-    n_panels = (n_con + LANES - 1) // LANES
-    m = LANES * n_panels
-    z, y, new = np.zeros(LANES * width), np.zeros(LANES * width), np.zeros(LANES * width)
+    (weight, growth, n_steps), (width, n_con) = path, (g.shape[1], multipliers.shape[1])
+    (z, y, new), (w, dw), (normal, matrix), (inside, marks), (enters, leaves, n_changes), refinement = scratch
+    n_panels = len(marks) // LANES
+    z[:] = 0.0  # lanes without a problem solve that of zero
+    y[:] = 0.0
+    normal[:] = 0.0
+    inside[:] = 0
     for lane in range(count):
         for k in range(n):
             z[LANES * k + lane], y[LANES * k + lane] = g[chosen[lane], k], y_rows[chosen[lane], k]
-    w, dw = np.zeros(LANES * m), np.empty(LANES * m)
     for panel in range(n_panels):
         multiply_panel(panels[0], panel * n * LANES, y, n, w, panel * LANES)
-    normal = np.zeros(LANES * width * width)
-    matrix = np.zeros(LANES * triangle_lines(n))
-    inside, marks = np.zeros(n_con, np.uint8), np.zeros(m, np.uint8)
-    enters, leaves = np.empty((LANES, n_con), np.int64), np.empty((LANES, n_con), np.int64)
-    n_changes = np.empty(LANES, np.int64)
-    work = (np.empty(LANES * width), np.zeros(LANES * width), np.empty(LANES * m))
     for step in range(n_steps):
         if step > 0:
             weight *= growth
@@ -87,8 +97,8 @@ def follow_path(g, y_rows, chosen, count, path, panels, n, table, multipliers, i
         cholesky_solve_lanes(matrix, n, new)
         for panel in range(n_panels):
             multiply_panel(panels[0], panel * n * LANES, new, n, dw, panel * LANES)
-        if is_refined:
-            _refine(new, z, n, w, dw, 1.0 / weight, panels[1], matrix, work)
+        if weight > UNREFINED:
+            _refine(new, z, n, w, dw, 1.0 / weight, panels[1], matrix, refinement)
             for panel in range(n_panels):
                 multiply_panel(panels[0], panel * n * LANES, new, n, dw, panel * LANES)
         _search(y, new, z, n, w, dw, weight)
