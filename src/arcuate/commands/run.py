@@ -101,5 +101,6 @@ def run(
     with Cache(cache_folder or out / ".arcuate-cache"):
         result = run_subject(scan.read(), names, inputs=inputs, mask=read_mask(mask), settings=settings, listener=lines)
         if with_report:
+            result.release_maps()
             end_with_report(result)
     click.echo(f"{names.folder}")

@@ -87,6 +87,10 @@ class SubjectResult:
         """Back to the ``scan`` as it was given and the denoised one on disk: no more model needs all their voxels."""
         self.scan, self.denoised = scan, self.on_disk
 
+    def release_maps(self) -> None:
+        """Let go of what the steps made: all of it lies on disk, where the report reads it."""
+        self.dti = self.noddi = self.fods = self.peaks = self.tracts = None
+
 
 class _Writer:
     """Writes maps under their BIDS names with what every sidecar of this run says."""
