@@ -44,7 +44,7 @@ class ConeFit:
 
     solution: np.ndarray  # (n_vox, n) float
     kkt_residual: np.ndarray  # (n_vox,) float, see :meth:`ConeProblem.solve`
-    n_active: np.ndarray  # (n_vox,) int, constraints with a positive multiplier
+    n_active: np.ndarray  # (n_vox,) int, constraints with a positive multiplier; at most as many as unknowns
     outcome: np.ndarray  # (n_vox,) uint8: SOLVED, NOT_CONVERGED or ZERO
 
 
