@@ -96,7 +96,7 @@ def estimate_response_function(
     return response if lmax is None else response.with_origin(lmax=lmax)
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def estimate_fods(
     dwi: Dwi,
     mask: VolumeResource | None,

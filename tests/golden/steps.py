@@ -210,7 +210,7 @@ def _denoising(context: Context) -> Any:
 def _noddi(context: Context) -> Any:
     from arcuate.noddi import Noddi
 
-    return Noddi.estimate_noddi(context.scan, context.mask)
+    return [Noddi.estimate_noddi(context.scan, context.mask, refine=refine) for refine in (False, True)]
 
 
 def _response(context: Context) -> Any:
@@ -218,7 +218,24 @@ def _response(context: Context) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a small scan: few directions, few voxels
-        return estimate_response_function(context.scan, context.mask, "ssst", shell=2500, fa_threshold=0.5)
+        return [
+            estimate_response_function(context.scan, context.mask, "ssst", shell=2500, fa_threshold=0.5),
+            estimate_response_function(context.scan, context.mask, "tournier"),
+            estimate_response_function(_tissue_blocks(context.scan), None, "dhollander"),
+        ]
+
+
+def _tissue_blocks(scan: Dwi) -> Dwi:
+    """The scan between blocks of grey matter and of water: something for each tissue of dhollander's algorithm."""
+    rng = np.random.default_rng(11)
+    bvals = scan.bval.get()
+    blocks = [np.asarray(scan.volume.get_array())]
+    for s0, diffusivity in ((1100, 0.85e-3), (2500, 3e-3)):
+        signal = s0 * np.exp(-bvals * diffusivity) * rng.uniform(0.9, 1.1, size=(*scan.volume.shape[:3], 1))
+        noise = rng.normal(scale=1000 / 30, size=(2, *signal.shape))
+        blocks.append(np.sqrt((signal + noise[0]) ** 2 + noise[1] ** 2))
+    array = np.asfortranarray(np.concatenate(blocks).astype(np.float32))
+    return Dwi(InMemoryVolumeResource(array, scan.volume.get_affine()), scan.bval, scan.bvec)
 
 
 def _fods(context: Context) -> Any:
@@ -226,7 +243,8 @@ def _fods(context: Context) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return estimate_fods(context.scan, context.mask, _fibre_response())
+        fods = [estimate_fods(context.scan, context.mask, r) for r in (_fibre_response(), _tissue_response())]
+    return [dataclasses.replace(f, kkt_residual=None) for f in fods]  # the residual is rounding
 
 
 def _peaks(context: Context) -> Any:
@@ -241,6 +259,16 @@ def _fibre_response() -> Any:
     from arcuate.models.response import tensor_response
 
     return tensor_response(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, 2500.0, lmax=6)
+
+
+def _tissue_response() -> Any:
+    """White matter and water on all shells: the response that asks for multi-tissue CSD."""
+    from arcuate.models.response import Response, tensor_zonal
+
+    bvals = np.array([0.0, 1000.0, 2500.0])
+    fibre = np.stack([tensor_zonal(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, b, 6) for b in bvals])
+    water = np.stack([tensor_zonal(np.full(3, 3e-3), 1000.0, b, 0) for b in bvals])
+    return Response(("wm", "csf"), bvals, (fibre, water))
 
 
 def _normalised_tissues(context: Context) -> Any:

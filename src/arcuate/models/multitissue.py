@@ -17,7 +17,7 @@ from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_hemisphere, unique_directions
 
-CONSTRAINT_SPHERE = "symmetric642"  # 321 directions on a half sphere, about 8 degrees apart
+CONSTRAINT_SPHERE = "symmetric724"  # 362 directions on a half sphere, about 7 degrees apart
 DEFAULT_LMAX = 8
 SUM_OF_TISSUES = 1 / math.sqrt(4 * math.pi)  # 0.28209479: coefficient of a tissue that fills its voxel
 ILL_CONDITIONED = 1e8  # ratio of singular values above which the signals do not determine the tissues
@@ -105,7 +105,7 @@ def make_multi_tissue_model(
     response : one to three tissues; its shells must be those of the scan
     lmax : even degree of the FODs, at most 12; by default that of the response, at most 8
     constraint_directions : (n_dir, 3) float, where FODs are held non-negative, frame of ``gradients``;
-        by default 321 directions on a half sphere
+        by default 362 directions on a half sphere
 
     Raises
     ------
