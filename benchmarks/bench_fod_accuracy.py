@@ -18,12 +18,13 @@ from arcuate.io.responses import write_response
 from arcuate.models.csd import fit_csd
 from arcuate.models.multitissue import fit_multi_tissue
 from arcuate.models.peaks import find_peaks
-from arcuate.models.phantom import add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
+from arcuate.models.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.models.response import Response
 from arcuate.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import RESULTS, arguments, show, table
 
 SNRS, ANGLES = (15, 30, 60), (40, 50, 60, 70, 80, 90)
+SEEDS = (0, 1, 2)  # of whole heads
 S0 = 1000.0
 RELATIVE_THRESHOLD = 0.3  # a peak counts above this share of the strongest
 FAR = 25.0  # degrees: a peak further than this from every fibre is false
@@ -58,7 +59,10 @@ def main() -> None:
                 part = slice(i * count, (i + 1) * count)
                 scores[method, snr, angle] = score(directions[part], values[part], truth[part])
     methods = list(dict.fromkeys(key[0] for key in scores))
-    show("fod_accuracy", "\n".join(_tables(scores, methods, count)), write=options.write)
+    tables = _tables(scores, methods, count)
+    if shutil.which("dwi2response"):
+        tables.append(_table_of_heads(gradients, SEEDS[:1] if options.small else SEEDS))
+    show("fod_accuracy", "\n".join(tables), write=options.write)
     if options.write:
         _plot(scores, methods)
 
@@ -79,21 +83,30 @@ def _fibres(count: int) -> dict[int, np.ndarray]:
 
 def _responses(gradients: GradientTable, snr: float) -> dict[str, Response | Path]:
     """Responses of a head of that SNR: ours, and the folder with those of MRtrix3."""
-    head = make_phantom(gradients, shape=(48, 48, 30), voxel_size=4.0, snr=snr)
-    scan = Dwi.from_arrays(head.signal, head.affine, head.gradients)
-    mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    head, scan, mask = _head(gradients, snr)
     found: dict[str, Response | Path] = {
         name: estimate_response_function(scan, mask, name) for name in ("dhollander", "tournier")
     }
     if shutil.which("dwi2response"):
-        folder = Path(tempfile.mkdtemp())
-        nib.save(nib.Nifti1Image(head.signal, head.affine), folder / "dwi.nii")
-        nib.save(nib.Nifti1Image(head.brain_mask.astype(np.uint8), head.affine), folder / "mask.nii")
-        np.savetxt(folder / "grad.b", gradients.to_mrtrix(), fmt="%.17g")
+        found["MRtrix3"] = folder = _written(head)
         for words in (("dhollander", "dwi.nii", "wm.txt", "gm.txt", "csf.txt"), ("tournier", "dwi.nii", "one.txt")):
             _run(folder, "dwi2response", *words, "-grad", "grad.b", "-mask", "mask.nii", "-scratch", ".")
-        found["MRtrix3"] = folder
     return found
+
+
+def _head(gradients: GradientTable, snr: float, seed: int = 0) -> tuple[Phantom, Dwi, InMemoryVolumeResource]:
+    head = make_phantom(gradients, shape=(48, 48, 30), voxel_size=4.0, snr=snr, seed=seed)
+    mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    return head, Dwi.from_arrays(head.signal, head.affine, head.gradients), mask
+
+
+def _written(head: Phantom) -> Path:
+    """A new folder with dwi.nii, mask.nii and grad.b of a head."""
+    folder = Path(tempfile.mkdtemp())
+    nib.save(nib.Nifti1Image(head.signal, head.affine), folder / "dwi.nii")
+    nib.save(nib.Nifti1Image(head.brain_mask.astype(np.uint8), head.affine), folder / "mask.nii")
+    np.savetxt(folder / "grad.b", head.gradients.to_mrtrix(), fmt="%.17g")
+    return folder
 
 
 def _methods(
@@ -132,6 +145,48 @@ def _methods(
         values = np.linalg.norm(vectors, axis=2)
         out["MRtrix3 msmt_csd, our response"] = (vectors / np.where(values > 0, values, 1)[..., None], values)
         shutil.rmtree(folder)
+    return out
+
+
+def _table_of_heads(gradients: GradientTable, seeds: tuple[int, ...]) -> str:
+    """First peaks in all single-fibre and crossing voxels of whole heads, each program with its own response."""
+    rows = []
+    for snr in SNRS:
+        errors: dict[str, list[np.ndarray]] = {}
+        for seed in seeds:
+            for key, found in _first_peak_errors(gradients, snr, seed).items():
+                errors.setdefault(key, []).append(found)
+        for key, found in errors.items():
+            by_head = " / ".join(f"{np.median(e):.3f}" for e in found)
+            everything = np.concatenate(found)
+            rows.append([snr, key, f"{np.median(everything):.3f}", by_head, f"{everything.mean():.3f}"])
+    header = ["SNR", "voxels and method", "median", "of each head", "mean"]
+    note = (
+        "Degrees between the strongest peak and the nearest fibre. Heads of 48 x 48 x 30 voxels, another brain and "
+        "another noise each; dhollander responses, each program its own."
+    )
+    return table("First peak in whole heads, multi-tissue CSD", header, rows, note)
+
+
+def _first_peak_errors(gradients: GradientTable, snr: float, seed: int) -> dict[str, np.ndarray]:
+    head, scan, mask = _head(gradients, snr, seed)
+    response = estimate_response_function(scan, mask, "dhollander")
+    kinds = {"single fibre": head.is_single_fibre & head.brain_mask, "crossing": head.is_crossing & head.brain_mask}
+    folder = _written(head)
+    grad = ("-grad", "grad.b", "-mask", "mask.nii")
+    _run(folder, "dwi2response", "dhollander", "dwi.nii", "wm.txt", "gm.txt", "csf.txt", *grad, "-scratch", ".")
+    _run(folder, "dwi2fod", "msmt_csd", "dwi.nii", "wm.txt", "a.nii", "gm.txt", "b.nii", "csf.txt", "c.nii", *grad)
+    _run(folder, "sh2peaks", "a.nii", "peaks.nii", "-num", "1", "-mask", "mask.nii")
+    peer = nib.load(folder / "peaks.nii").get_fdata()
+    shutil.rmtree(folder)
+    out = {}
+    for kind, inside in kinds.items():
+        fit = fit_multi_tissue(head.signal[inside], gradients, response)
+        ours = find_peaks(fit.coefs[0], n_peaks=1).directions[:, 0]
+        theirs = peer[inside] / np.linalg.norm(peer[inside], axis=1, keepdims=True)
+        for name, found in (("arcuate", ours), ("MRtrix3", theirs)):
+            cosine = np.abs(np.einsum("nc,nfc->nf", found, head.directions[inside])).max(axis=1)
+            out[f"{kind}, {name}"] = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
     return out
 
 

@@ -25,7 +25,8 @@ GALLERY = ("single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step",
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
     "denoise": ("denoise*",), "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "noddi": ("noddi*",),
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
-    "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*",), "tracts": ("tract*",), "hdbet": ("hdbet*", "mask*"),
+    "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),
+    "hdbet": ("hdbet*", "mask*"), "fod_accuracy": ("fod*",),
 }  # fmt: skip
 
 IMAGES = {  # face A: module -> what the page says of it
@@ -85,6 +86,8 @@ def write_tables() -> None:
         command = "`python -m benchmarks --write`"
         text = "\n\n".join(_lower_headings(path.read_text(encoding="utf-8")) for path in files)
         _write(f"tables/{name}.md", text or f"No table yet: {command} writes it, on a quiet machine.\n")
+    for picture in RESULTS.glob("*.png"):
+        shutil.copyfile(picture, OUT / "tables" / picture.name)
     everything = "\n\n".join(path.read_text(encoding="utf-8") for path in found)
     head = (
         "# Speed and agreement, measured\n\nEach table is what `python -m benchmarks --write` wrote: ours and the peer "
