@@ -33,7 +33,7 @@ the step. Facts are what JSON and this list can hold.
 from __future__ import annotations
 
 from arcuate.cache.fingerprints import UnknownValueError, fingerprint
-from arcuate.cache.session import Cache, CacheWarning, StepCall
+from arcuate.cache.session import Cache, CacheWarning, StepCall, file_sha256
 from arcuate.cache.step import cacheable
 
-__all__ = ["Cache", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "fingerprint"]
+__all__ = ["Cache", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "file_sha256", "fingerprint"]

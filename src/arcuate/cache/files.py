@@ -14,12 +14,17 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 GRAIN = 2.1  # seconds; the coarsest clock of a file system in use (FAT) ticks every 2 s
 _SAMPLE = 16 << 10
+
+
+class FileChangedError(Exception):
+    """A file was written to while it was read; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,24 @@ class FileMemory:
         except OSError:  # it is only memory: a full disk or a read-only folder costs time later, nothing else
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+    def facts(self, path: Path, kind: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """Facts about a file: those noted before, else what ``read`` finds, which is noted.
+
+        Raises
+        ------
+        FileChangedError
+        OSError
+        """
+        signature = Signature.of(path)
+        facts = self.recall(signature, kind)
+        if facts is None:
+            read_at = now()
+            facts = read(path)
+            if Signature.of(path) != signature:
+                raise FileChangedError(f"{path} changed while it was read")
+            self.note(signature, kind, facts, read_at)
+        return facts
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None

@@ -17,7 +17,7 @@ import numpy as np
 from arcuate import __version__
 from arcuate.cache import files
 from arcuate.cache.digests import array_digest, file_digest
-from arcuate.cache.files import FileMemory, Signature
+from arcuate.cache.files import FileChangedError, FileMemory, Signature
 from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.resource import InMemoryVolumeResource, VectorResource, VolumeResource
@@ -168,14 +168,12 @@ class Fingerprinter:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
             raise UnknownValueError(f"{name} is the path {path}, which {what}; only the content of a file can be told")
-        signature = _signature(path, name)
-        facts = self._memory.recall(signature, "bytes")
-        if facts is None:
-            read_at = files.now()
-            facts = {"digest": file_digest(path)}
-            if _signature(path, name) != signature:
-                raise UnknownValueError(f"{name}: {path} changed while it was read")
-            self._memory.note(signature, "bytes", facts, read_at)
+        try:
+            facts = self._memory.facts(path, "bytes", lambda p: {"digest": file_digest(p)})
+        except FileChangedError as error:
+            raise UnknownValueError(f"{name}: {error}") from error
+        except OSError as error:
+            raise UnknownValueError(f"{name}: {path} cannot be read ({error.strerror})") from error
         return _combine("file", {"content": Fingerprint(facts["digest"])})
 
 

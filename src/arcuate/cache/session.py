@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from arcuate import __version__
-from arcuate.cache.files import FileMemory
+from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
-from arcuate.cache.step import Runner, Step, activate, deactivate, known_names, step_of
+from arcuate.cache.step import Runner, Step, activate, active_cache, deactivate, known_names, step_of
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning
@@ -134,6 +134,15 @@ class Cache:
             unknown = sorted(self.force - known_names())
             if unknown:
                 self._warn_once(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.")
+
+    def file_sha256(self, path: Path) -> str:
+        """sha256 of a file's bytes, in hexadecimal; of an unchanged file the one found before.
+
+        Raises
+        ------
+        FileChangedError, OSError
+        """
+        return str(self._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})["sha256"])
 
     def status(self, steps: Iterable[Callable[..., Any]]) -> dict[str, bool]:
         """Whether each step has a kept result: of its last call here, else of any call with its present version."""
@@ -360,3 +369,25 @@ def _said_again(found: tuple[Any, list[str]]) -> Any:
 
 def _warn(text: str) -> None:
     warnings.warn(text, CacheWarning, stacklevel=5)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal. An open cache reads the file once as long as it does not change.
+
+    Raises
+    ------
+    InputError
+        The file was written to meanwhile.
+    """
+    cache = active_cache()
+    if not isinstance(cache, Cache):
+        return _sha256_of_file(path)
+    try:
+        return cache.file_sha256(path)
+    except FileChangedError as error:
+        raise InputError(f"{error}. Start again when nothing writes to it.") from error
+
+
+def _sha256_of_file(path: Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

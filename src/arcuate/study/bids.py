@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
-import hashlib
 import json
 import re
 import shutil
@@ -14,10 +12,12 @@ from typing import Any
 import numpy as np
 
 import arcuate
+from arcuate.cache import file_sha256
 from arcuate.io import NiftiVolumeResource, atomic_path, write_text_atomically
 from arcuate.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
+_PIECE = 1 << 20  # bytes
 _ENTITY = re.compile(r"^[a-zA-Z0-9]+-[a-zA-Z0-9+]+$")
 SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"
 SH_BASIS = "real, even, orthonormal, coefficient l(l+1)/2+m (MRtrix3; DIPY tournier07, legacy=False)"
@@ -112,7 +112,7 @@ def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> Volu
     """
     stored: Path | None = getattr(volume, "stored_file", None)
     if stored is not None and path.name.endswith(".nii.gz"):
-        if not (path.is_file() and filecmp.cmp(stored, path, shallow=False)):
+        if not (path.is_file() and _same_bytes(stored, path)):
             with atomic_path(path) as temporary:
                 shutil.copyfile(stored, temporary)
         saved = NiftiVolumeResource(path)
@@ -122,18 +122,23 @@ def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> Volu
     return saved
 
 
+def _same_bytes(first: Path, second: Path) -> bool:
+    """Whether two files hold the same; pieces of 1 MiB take half the time of filecmp's 8 KiB."""
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb", buffering=0) as one, second.open("rb", buffering=0) as other:
+        while piece := one.read(_PIECE):
+            if piece != other.read(_PIECE):
+                return False
+    return True
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, default=_as_json, ensure_ascii=False) + "\n"
     if path.is_file() and path.read_bytes() == text.encode():
         return
     write_text_atomically(path, text)
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def input_facts(paths: dict[str, Path]) -> dict[str, dict[str, str]]:

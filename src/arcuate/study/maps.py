@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -48,22 +49,26 @@ def tensor_maps(dti: Dti) -> list[Map]:
     return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
 
 
-def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> list[Map]:
-    """FODs of each tissue, the total fibre density, and the share of each tissue where there are several."""
+def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:
+    """FODs of each tissue, the total fibre density, and the share of each tissue where there are several.
+
+    One after the other: FODs that come from a cache are written before anything looks into them, as the file they are.
+    """
     from arcuate.csd import compute_fibre_density, compute_tissue_fractions
 
     tissues = list(fods.volumes)
-    maps = [Map("fod", volume, fod_facts(), name if is_multi_tissue else None) for name, volume in fods.volumes.items()]
+    for name, volume in fods.volumes.items():
+        yield Map("fod", volume, fod_facts(), name if is_multi_tissue else None)
     density = {"Units": "arbitrary", "Description": "total apparent fibre density: integral of the FOD over the sphere"}
-    maps.append(Map("afd", compute_fibre_density(fods.volumes[tissues[0]]), density))
+    yield Map("afd", compute_fibre_density(fods.volumes[tissues[0]]), density)
     if len(tissues) > 1:
         shares = compute_tissue_fractions(fods)
         array, affine, metadata = np.asarray(shares.get_array()), shares.get_affine(), shares.get_metadata()
         for i, name in enumerate(tissues):
             own = InMemoryVolumeResource(np.ascontiguousarray(array[..., i]), affine, metadata)
-            about = {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}
-            maps.append(Map("fraction", own, about, name))
-    return maps
+            yield Map(
+                "fraction", own, {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}, name
+            )
 
 
 def fod_facts() -> dict[str, Any]:
