@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -53,3 +54,55 @@ def test_importing_arcuate_is_quick_enough_to_not_be_noticed() -> None:
     loaded = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     print(f"import arcuate: {time.perf_counter() - start:.2f} s with the interpreter, {loaded} modules")
     assert loaded < 1500
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timer")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_ctrl_c_that_python_loses_is_raised_again_and_does_not_disturb_the_cleaning(number: signal.Signals) -> None:
+    code = f"""
+import os, time, click
+from arcuate import cli
+
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.05)
+
+@click.command()
+def work():
+    swallows = Swallows()
+    del swallows
+    print("went on", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(3 * cli.ASK_AGAIN)
+        print("cleaned up", flush=True)
+
+cli.app = work
+cli.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stdout) == (130, "went on\ncleaned up\n"), done.stderr
+    assert "stopped; what is finished is kept" in done.stderr
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored_and_handlers_come_back() -> None:
+    code = """
+import os, signal, click
+from arcuate import cli
+
+@click.command()
+def work():
+    os.kill(os.getpid(), signal.SIGINT)
+
+cli.app = work
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+before = signal.getsignal(signal.SIGTERM)
+try:
+    cli.main([])
+except SystemExit as end:
+    print(end.code, signal.getsignal(signal.SIGINT) == signal.SIG_IGN, signal.getsignal(signal.SIGTERM) == before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0 True True\n"
