@@ -116,6 +116,8 @@ def measure_reading(scan: Path) -> float:
 
 def measure_ctrl_c(scan: Path, folder: Path, seconds: float, n: int) -> list[float]:
     """Seconds from Ctrl-C to the end of the program, at random moments of runs."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell ignores it for what it starts in the background,
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # and what is ignored here is ignored in the runs
     taken, rng = [], np.random.default_rng(0)
     for i in range(n):
         out = folder / f"stopped{i}"
