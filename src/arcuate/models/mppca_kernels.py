@@ -46,8 +46,8 @@ def find_finite(flat, strides, n_meas, finite):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def denoise_lines(scan, inside, extent, is_exp1, results):  # type: ignore[no-untyped-def]
-    """Denoise all voxels inside.
+def denoise_lines(scan, inside, extent, is_exp1, results, first, last):  # type: ignore[no-untyped-def]
+    """Denoise the voxels inside that are served by the lines of patches from ``first`` up to ``last``.
 
     Each line of patches along x is one job: the same sums in the same order whatever the number of threads.
 
@@ -58,9 +58,8 @@ def denoise_lines(scan, inside, extent, is_exp1, results):  # type: ignore[no-un
     extent : (3,) int, odd
     results : denoised (as flat), sigma, n_signal, status (x, y, z); filled
     """
-    n_y = inside.shape[1] - extent[1] + 1
     n_z = inside.shape[2] - extent[2] + 1
-    for job in prange(n_y * n_z):
+    for job in prange(first, last):
         _denoise_line(scan, inside, extent, is_exp1, job // n_z, job % n_z, results)
 
 

@@ -33,8 +33,10 @@ import numpy as np
 
 from arcuate.numerics import qp_active_set, qp_kernel
 from arcuate.numerics.lanes import LANES
+from arcuate.numerics.pieces import pieces
 from arcuate.numerics.qp_kernel import ACCEPTED, NOT_CONVERGED, SOLVED
 
+CHUNKS_PER_THREAD = 16  # in one call of the kernel: half a second
 FEASIBILITY = 5e-11  # of the largest constraint value; half of what is promised, the rest is for rounding
 
 
@@ -109,7 +111,9 @@ class ConeProblem:
         n_vox = len(signals)
         start, shared = self._factors
         out = (np.empty((n_vox, n)), np.empty(n_vox), np.empty(n_vox, np.int64), np.empty(n_vox, np.uint8))
-        load_kernel(_kernel_size(n))(np.ascontiguousarray(signals), start, shared, FEASIBILITY, out)
+        kernel, rows = load_kernel(_kernel_size(n)), np.ascontiguousarray(signals)
+        for at in pieces(n_vox, CHUNKS_PER_THREAD * qp_kernel.CHUNK):
+            kernel(rows[at], start, shared, FEASIBILITY, tuple(array[at] for array in out))
         fit = ConeFit(*out)
         for v in np.flatnonzero(fit.outcome == NOT_CONVERGED):
             self._solve_by_nnls(np.asarray(signals[v], dtype=np.float64), fit, int(v))
