@@ -15,13 +15,13 @@ from arcuate.csd import estimate_fods, estimate_response_function
 from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import write_response
-from arcuate.models.multitissue import CONSTRAINT_SPHERE, MultiTissueModel, make_multi_tissue_model
+from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model
 from arcuate.models.phantom import Phantom, add_rician_noise, make_phantom, three_shell_gradients
 from arcuate.models.response import Response
 from arcuate.models.status import Status
 from arcuate.mtnormalise import mtnormalise
 from arcuate.numerics.qp import inner_direction
-from arcuate.numerics.sphere import get_hemisphere
+from arcuate.numerics.sphere import get_even_directions
 from arcuate.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
 
@@ -51,7 +51,7 @@ def _against_mrtrix(
     NiftiVolumeResource.save(mask, folder / "mask.nii")
     np.savetxt(folder / "grad.b", scan.gradients.to_mrtrix(), fmt="%.17g")
     write_response(response, folder)
-    x, y, z = get_hemisphere(CONSTRAINT_SPHERE).vertices.T
+    x, y, z = get_even_directions().T
     np.savetxt(folder / "directions.txt", np.column_stack([np.arctan2(y, x), np.arccos(z)]), fmt="%.17g")
 
     def call(*command: str) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""Write the direction sets in src/arcuate/numerics/data from an installed DIPY, with its notice beside them.
+"""Write the direction sets in src/arcuate/numerics/data: from an installed DIPY, with its notice, and one of our own.
 
 usage: python scripts/make_spheres.py   (needs dipy; nothing else of it is used)
 """
@@ -14,8 +14,13 @@ NUMERICS = Path(__file__).resolve().parents[1] / "src" / "arcuate" / "numerics"
 NAMES = ("symmetric362", "symmetric642", "symmetric724", "repulsion724", "repulsion100", "repulsion200")
 
 
+N_EVEN = 480
+
+
 def main() -> None:
     from dipy.data import SPHERE_FILES
+
+    from arcuate.models.phantom.scheme import spread_directions
 
     (NUMERICS / "data").mkdir(exist_ok=True)
     for name in NAMES:
@@ -24,10 +29,14 @@ def main() -> None:
         faces = content["faces"].astype("<u2")
         np.savez_compressed(NUMERICS / "data" / f"{name}.npz", vertices=vertices, faces=faces)
         print(f"{name}: {len(vertices)} vertices, {len(faces)} faces")
+    directions = spread_directions(N_EVEN)
+    directions *= np.where(directions[:, 2:] < 0, -1.0, 1.0)
+    np.savez_compressed(NUMERICS / "data" / f"even{N_EVEN}.npz", directions=directions.astype("<f8"))
     distribution = importlib.metadata.distribution("dipy")
     notice = next(f for f in distribution.files or [] if f.name == "LICENSE" and "dist-info" in str(f))
     text = Path(str(distribution.locate_file(notice))).read_text(encoding="utf-8")
-    head = f"The direction sets in data/*.npz are those of DIPY {distribution.version}, under its licence:\n\n"
+    which = f"The direction sets {', '.join(NAMES)} in data"
+    head = f"{which} are those of DIPY {distribution.version}, under its licence:\n\n"
     (NUMERICS / "LICENSE.dipy").write_text(head + text, encoding="utf-8")
 
 

@@ -15,9 +15,8 @@ from arcuate.models.status import Status
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
-from arcuate.numerics.sphere import get_hemisphere, unique_directions
+from arcuate.numerics.sphere import get_even_directions, unique_directions
 
-CONSTRAINT_SPHERE = "symmetric724"  # 362 directions on a half sphere, about 7 degrees apart
 DEFAULT_LMAX = 8
 SUM_OF_TISSUES = 1 / math.sqrt(4 * math.pi)  # 0.28209479: coefficient of a tissue that fills its voxel
 ILL_CONDITIONED = 1e8  # ratio of singular values above which the signals do not determine the tissues
@@ -105,7 +104,7 @@ def make_multi_tissue_model(
     response : one to three tissues; its shells must be those of the scan
     lmax : even degree of the FODs, at most 12; by default that of the response, at most 8
     constraint_directions : (n_dir, 3) float, where FODs are held non-negative, frame of ``gradients``;
-        by default 362 directions on a half sphere
+        by default 480 on a half sphere, 6 to 7 degrees apart
 
     Raises
     ------
@@ -191,7 +190,7 @@ def forward_matrix(
 def constraint_matrix(degrees: tuple[int, ...], directions: np.ndarray | None = None) -> np.ndarray:
     """(n_con, n) rows that must not be negative: amplitudes on the directions, and isotropic tissues."""
     if directions is None:
-        directions = get_hemisphere(CONSTRAINT_SPHERE).vertices
+        directions = get_even_directions()
     directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
     if directions.ndim != 2 or directions.shape[1] != 3 or not np.all(np.linalg.norm(directions, axis=1) > 0.5):
         raise InputError(

@@ -183,6 +183,15 @@ def get_hemisphere(name: str = "symmetric362") -> HemiSphere:
     return HemiSphere.from_sphere(get_sphere(name))
 
 
+@lru_cache(maxsize=1)
+def get_even_directions() -> np.ndarray:
+    """(480, 3) directions of a half space, spread evenly: 6 to 7 degrees from each to the next (v and -v are one)."""
+    with resources.as_file(resources.files("arcuate.numerics") / "data" / "even480.npz") as path, np.load(path) as file:
+        directions: np.ndarray = file["directions"]
+    directions.flags.writeable = False
+    return directions
+
+
 def unique_edges(faces: np.ndarray) -> np.ndarray:
     """(n_edges, 2) edges of triangles, each once, in a fixed order."""
     faces = np.asarray(faces)
