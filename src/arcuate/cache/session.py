@@ -135,15 +135,6 @@ class Cache:
             if unknown:
                 self._warn_once(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.")
 
-    def file_sha256(self, path: Path) -> str:
-        """sha256 of a file's bytes, in hexadecimal; of an unchanged file the one found before.
-
-        Raises
-        ------
-        FileChangedError, OSError
-        """
-        return str(self._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})["sha256"])
-
     def status(self, steps: Iterable[Callable[..., Any]]) -> dict[str, bool]:
         """Whether each step has a kept result: of its last call here, else of any call with its present version."""
         found: dict[str, bool] = {}
@@ -383,9 +374,10 @@ def file_sha256(path: Path) -> str:
     if not isinstance(cache, Cache):
         return _sha256_of_file(path)
     try:
-        return cache.file_sha256(path)
+        facts = cache._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})
     except FileChangedError as error:
         raise InputError(f"{error}. Start again when nothing writes to it.") from error
+    return str(facts["sha256"])
 
 
 def _sha256_of_file(path: Path) -> str:
