@@ -21,7 +21,7 @@ from arcuate.models.response import Response
 from arcuate.models.status import Status
 from arcuate.mtnormalise import mtnormalise
 from arcuate.numerics.qp import inner_direction
-from arcuate.numerics.sphere import get_even_directions
+from arcuate.numerics.sphere import get_even_directions, to_angles
 from arcuate.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
 
@@ -51,8 +51,8 @@ def _against_mrtrix(
     NiftiVolumeResource.save(mask, folder / "mask.nii")
     np.savetxt(folder / "grad.b", scan.gradients.to_mrtrix(), fmt="%.17g")
     write_response(response, folder)
-    x, y, z = get_even_directions().T
-    np.savetxt(folder / "directions.txt", np.column_stack([np.arctan2(y, x), np.arccos(z)]), fmt="%.17g")
+    polar, azimuth = to_angles(get_even_directions())
+    np.savetxt(folder / "directions.txt", np.column_stack([azimuth, polar]), fmt="%.17g")
 
     def call(*command: str) -> Callable[[], object]:
         words = [*command, "-quiet", "-force", "-nthreads", "2"]

@@ -12,8 +12,6 @@ import numpy as np
 
 NUMERICS = Path(__file__).resolve().parents[1] / "src" / "arcuate" / "numerics"
 NAMES = ("symmetric362", "symmetric642", "symmetric724", "repulsion724", "repulsion100", "repulsion200")
-
-
 N_EVEN = 480
 
 

@@ -19,7 +19,7 @@ from arcuate.models.multitissue import (
 from arcuate.models.phantom import add_rician_noise, simulate_rows, three_shell_gradients
 from arcuate.models.response import Response, tensor_zonal
 from arcuate.models.status import Status
-from arcuate.numerics.sphere import get_even_directions, get_hemisphere
+from arcuate.numerics.sphere import get_even_directions, get_hemisphere, to_angles
 
 SHELLS = (0.0, 1000.0, 2000.0, 3500.0)
 
@@ -185,8 +185,8 @@ def test_agrees_with_mrtrix_on_the_same_directions(
     np.savetxt(tmp_path / "grad.b", gradients.to_mrtrix(), fmt="%.17g")
     for tissue in response.tissues:
         (tmp_path / f"{tissue}.txt").write_text(response.to_mrtrix(tissue))
-    x, y, z = get_even_directions().T
-    np.savetxt(tmp_path / "directions.txt", np.column_stack([np.arctan2(y, x), np.arccos(z)]), fmt="%.17g")
+    polar, azimuth = to_angles(get_even_directions())
+    np.savetxt(tmp_path / "directions.txt", np.column_stack([azimuth, polar]), fmt="%.17g")
     command = [str(mrtrix / "dwi2fod"), "msmt_csd", "dwi.nii", "-grad", "grad.b", "-directions", "directions.txt"]
     command += ["-lmax", "8,0,0", "-quiet"]
     for tissue in response.tissues:

@@ -66,9 +66,8 @@ def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:
         array, affine, metadata = np.asarray(shares.get_array()), shares.get_affine(), shares.get_metadata()
         for i, name in enumerate(tissues):
             own = InMemoryVolumeResource(np.ascontiguousarray(array[..., i]), affine, metadata)
-            yield Map(
-                "fraction", own, {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}, name
-            )
+            about = {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}
+            yield Map("fraction", own, about, name)
 
 
 def fod_facts() -> dict[str, Any]:
