@@ -9,6 +9,7 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.report import end_with_report
@@ -96,7 +97,7 @@ def summary(run: SubjectResult, errors: list[Error]) -> Table:
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
     for stage in run.log.stages:
         if stage.skipped is not None:
-            table.add_row(stage.name, "-", "left out", stage.skipped)
+            table.add_row(stage.name, "-", "left out", Text(stage.skipped))  # plain: [extra] is no markup
             continue
         own: list[Error | None] = [e for e in errors if e.stage == stage.name] or [None]
         for i, error in enumerate(own):
