@@ -257,8 +257,13 @@ def test_processes_that_race_for_one_step_compute_it_once(n_races, tmp_path):
 
 
 KILLED = """
-import sys, time, numpy as np
+import sys
+from pathlib import Path
+
+import numpy as np
 from arcuate.cache import Cache, cacheable
+from arcuate.cache.store import Store
+from arcuate.cache.upkeep import clean_up
 from arcuate.resource import InMemoryVolumeResource
 
 @cacheable(version=1)
@@ -270,8 +275,7 @@ with Cache(sys.argv[1]):
     for n in range(1000):
         step(n % 7)
         if n % 7 == 6:
-            step.step.function  # the plain one
-            import shutil; shutil.rmtree(sys.argv[1] + "/.arcuate/entries")
+            clean_up(Store(Path(sys.argv[1])), keep_days=0)
 """
 
 
