@@ -82,7 +82,8 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
     Python loses an exception that is raised in a destructor or in a callback from C, and a handler runs wherever the
     program happens to be. So it is called again, until the end of the command line stops the clock; not while the
-    exception is on its way, when ``finally`` blocks remove temporary files.
+    exception is on its way, when ``finally`` blocks remove temporary files. What Python would print of a lost one
+    is left out, see :func:`_stoppable`.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
@@ -99,6 +100,8 @@ def _stoppable() -> Iterator[None]:
     names = [name for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
     numbers = [number for name in names if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in numbers}
+    tell = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else tell(lost)
     try:
         yield
     finally:
@@ -106,6 +109,7 @@ def _stoppable() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = tell
 
 
 def main(argv: list[str] | None = None) -> None:
