@@ -211,15 +211,16 @@ def solve_one(g: Any, multipliers: Any, shared: Any, tolerance: float, solution:
 @njit(cache=IS_KEPT)
 def start_chunk(signals: Any, begin: int, end: int, start: Any, n: int, g: Any, multipliers: Any) -> None:
     # g and approximate multipliers of some problems: all of them on the path, then those that it has not settled
-    q_panels, panels, table = start[0], (start[1], start[2]), start[3]
-    y, is_settled = np.empty_like(g), np.zeros(len(g), np.bool_)
+    q_panels, constraint_panels, transposed_panels, table, damped_panels = start
+    panels = (constraint_panels, transposed_panels)
+    y, is_settled = np.zeros_like(g), np.zeros(len(g), np.bool_)
     chosen, scratch = np.empty(LANES, np.int64), make_scratch(n, SIZE, multipliers.shape[1])
     for first in range(0, end - begin, LANES):
         count = min(LANES, end - begin - first)
         project_lanes(signals[begin:end], first, first + count, q_panels, SIZE, g)
+        project_lanes(signals[begin:end], first, first + count, damped_panels, SIZE, y)
         for lane in range(count):
             chosen[lane] = first + lane
-            y[first + lane] = g[first + lane]
         follow_path(g, y, chosen, count, FIRST_PATH, panels, n, table, scratch, multipliers, is_settled)
     count = 0
     for v in range(end - begin):
