@@ -61,7 +61,7 @@ def test_importing_arcuate_is_quick_enough_to_not_be_noticed() -> None:
 def test_a_ctrl_c_that_python_loses_is_raised_again_and_does_not_disturb_the_cleaning(number: signal.Signals) -> None:
     code = f"""
 import os, time, click
-from arcuate import cli
+from arcuate import cli, interrupts
 
 class Swallows:
     def __del__(self):
@@ -76,7 +76,7 @@ def work():
     try:
         time.sleep(60)
     finally:
-        time.sleep(3 * cli.ASK_AGAIN)
+        time.sleep(3 * interrupts.ASK_AGAIN)
         print("cleaned up", flush=True)
 
 cli.app = work

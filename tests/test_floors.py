@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "arcuate"
 HEAVY = {"torch", "pyvista", "vtk", "matplotlib", "dask", "distributed", "dipy", "sklearn", "amico", "pandas", "jinja2"}
 
 FLOOR = {
-    "errors": 0, "gradients": 0, "remote": 0, "numerics": 0,
+    "errors": 0, "interrupts": 0, "gradients": 0, "remote": 0, "numerics": 0,
     "models": 1, "nets": 1,
     "resource": 2, "io": 2, "cache": 2, "public_scans": 2, "voxels": 2, "orientation": 2, "views": 2, "plotting": 2,
     "denoise": 3, "masks": 3, "dti": 3, "noddi": 3, "csd": 3, "tractseg": 3, "dwi": 3,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
-import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import click
 
 from arcuate.errors import InputError, MissingExtraError
-
-ASK_AGAIN = 0.3  # seconds after which a Ctrl-C that was lost is raised again
+from arcuate.interrupts import raised_surely
 
 COMMANDS = {
     "run": "arcuate.commands.run:run",
@@ -77,47 +72,12 @@ def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, 
     click.echo(f"warning: {text}", err=True)
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    """Handler that raises KeyboardInterrupt, and again until it arrives.
-
-    Python loses an exception that is raised in a destructor or in a callback from C, and a handler runs wherever the
-    program happens to be. So it is called again, until the end of the command line stops the clock; not while the
-    exception is on its way, when ``finally`` blocks remove temporary files. What Python would print of a lost one
-    is left out, see :func:`_stoppable`.
-    """
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
-    error = sys.exc_info()[1]
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    if error is None:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what runs here by a KeyboardInterrupt; a signal that is ignored stays so."""
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
-    numbers = [number for name in names if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN]
-    before = {number: signal.signal(number, _stop) for number in numbers}
-    tell = sys.unraisablehook
-    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else tell(lost)
-    try:
-        yield
-    finally:
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = tell
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback)."""
     warnings.showwarning = _one_line_warning
     debug = bool(os.environ.get("ARCUATE_DEBUG"))
     try:
-        with _stoppable():
+        with raised_surely():
             code = app.main(args=argv, prog_name="arcuate", standalone_mode=False)
     except click.ClickException as error:
         error.show()

@@ -10,7 +10,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.figures.glyphs import PathLike
 from arcuate.figures.meshes import direction_colors, glyphs, whole_sphere
-from arcuate.figures.scene import Scene, import_pyvista
+from arcuate.figures.scene import Scene
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_sphere
 from arcuate.views import Canonical, View
@@ -103,10 +103,11 @@ def render_tracts(
     order = list(dict.fromkeys(stems))
     scene = Scene(size)
     if brain is not None:
-        _add_contour(scene, frame, frame.reorder(np.asarray(brain.get_array())), 0.5, 2 * smooth, "white", 0.12)
+        inside = np.nan_to_num(frame.reorder(np.asarray(brain.get_array())))
+        scene.add_contour(inside, frame.voxel_size, 0.5, 2 * smooth, "white", 0.12)
     for k, stem in enumerate(stems):
         color = _TRACT_COLORS[order.index(stem) % len(_TRACT_COLORS)]
-        _add_contour(scene, frame, array[..., k], threshold, smooth, color, 1.0)
+        scene.add_contour(np.nan_to_num(array[..., k]), frame.voxel_size, threshold, smooth, color, 1.0)
     scene.look(view.camera, np.eye(3)[view.up])
     scene.add_labels(view.labels)
     return scene.picture(path)
@@ -114,18 +115,3 @@ def render_tracts(
 
 def _stem(name: str) -> str:
     return name.removesuffix("_left").removesuffix("_right").removesuffix("_L").removesuffix("_R")
-
-
-def _add_contour(
-    scene: Scene, frame: Canonical, array: np.ndarray, level: float, smooth: int, color: str, opacity: float
-) -> None:
-    """Add the surface where a canonical array crosses ``level``; nothing where it never does."""
-    padded = np.pad(np.nan_to_num(np.asarray(array, dtype=np.float32)), 1)
-    if padded.max() <= level:
-        return
-    grid = import_pyvista().ImageData(dimensions=padded.shape, spacing=frame.voxel_size, origin=-frame.voxel_size)
-    grid.point_data["level"] = padded.ravel(order="F")
-    surface = grid.contour([level], scalars="level")
-    if smooth:
-        surface = surface.smooth_taubin(n_iter=smooth, pass_band=0.08)
-    scene.add_surface(surface, color, opacity)

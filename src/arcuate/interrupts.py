@@ -1,0 +1,78 @@
+"""Ctrl-C: raised until it arrives, and held back where it would do harm."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+ASK_AGAIN = 0.3  # seconds after which a Ctrl-C that was lost is raised again
+
+
+@contextlib.contextmanager
+def raised_surely() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what runs here by a KeyboardInterrupt; a signal that is ignored stays so.
+
+    What Python would print of an interrupt that it loses is left out.
+    """
+    numbers = [number for number in _signals() if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in numbers}
+    tell = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else tell(lost)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = tell
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Signals that Python code would answer wait until the block ends; also a decorator.
+
+    For packages whose C++ calls Python: VTK, interrupted there or while it is imported, crashes or prints errors.
+    Signals that end the process at once still do. Other threads never receive a KeyboardInterrupt: nothing is held.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {}
+    try:
+        for number in _signals():
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+                signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """Handler that raises KeyboardInterrupt, and again until it arrives.
+
+    Python loses an exception that is raised in a destructor or in a callback from C, and a handler runs wherever the
+    program happens to be. So it is called again, until :func:`raised_surely` stops the clock; not while the exception
+    is on its way, when ``finally`` blocks remove temporary files.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    if error is None:
+        raise KeyboardInterrupt
+
+
+def _signals() -> list[int]:
+    """Those that a run answers; the clock's first, so that it is the first to work again."""
+    return [getattr(signal, name) for name in ("SIGALRM", "SIGTERM", "SIGINT") if hasattr(signal, name)]

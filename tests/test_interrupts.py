@@ -1,0 +1,91 @@
+"""Ctrl-C held back: it waits, it is not lost, and everything is as before afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from arcuate.interrupts import held_back
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """As in a terminal, also where the tests run in the background of a shell, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    @held_back()
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all of it"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_blocks_may_nest() -> None:
+    done = []
+
+    @held_back()
+    def work() -> None:
+        with held_back():
+            signal.raise_signal(signal.SIGINT)
+        done.append("the outer one, too")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["the outer one, too"]
+
+
+def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
+    @held_back()
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("in the block")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+def test_without_an_interrupt_nothing_happens() -> None:
+    @held_back()
+    def work() -> int:
+        return 3
+
+    assert work() == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no SIGALRM")
+def test_what_the_program_does_not_answer_is_left_alone() -> None:
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        with held_back():
+            assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
+            signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_in_another_thread_nothing_is_held() -> None:
+    seen = []
+
+    def work() -> None:
+        with held_back():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
