@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -108,3 +109,37 @@ except SystemExit as end:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0 True True\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only a POSIX shell asks which signal ended a command")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_ends_by_the_signal_so_that_a_loop_in_a_shell_ends_too(number: signal.Signals) -> None:
+    code = """
+import atexit, time, click
+from arcuate import __main__, cli
+
+@click.command()
+def work():
+    atexit.register(print, "left nothing", flush=True)
+    print("ready", flush=True)
+    time.sleep(60)
+
+cli.app = work
+__main__.main()
+"""
+    loop = f"for subject in 1 2 3; do '{sys.executable}' -c '{code}'; echo ended with $?; done"
+    process = subprocess.Popen(
+        ["bash", "-c", loop],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, number)  # as a terminal does
+    output, error = process.communicate()
+    assert (process.returncode, output) == (-number, "left nothing\n"), error
+    assert error.strip().startswith("stopped; what is finished is kept")
+    assert "Traceback" not in error

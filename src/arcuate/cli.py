@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.interrupts import raised_surely
+from arcuate.interrupts import STOPPED, raised_surely
 
 COMMANDS = {
     "run": "arcuate.commands.run:run",
@@ -73,7 +73,7 @@ def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; exits 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback)."""
+    """Run the command line; exits 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback), or 130."""
     warnings.showwarning = _one_line_warning
     debug = bool(os.environ.get("ARCUATE_DEBUG"))
     try:
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what is finished is kept, start the same command again to go on", err=True)
-        code = 130
+        code = STOPPED
     except OSError as error:
         if debug or error.strerror is None:
             traceback.print_exc()

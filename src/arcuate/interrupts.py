@@ -1,15 +1,21 @@
-"""Ctrl-C: raised until it arrives, and held back where it would do harm."""
+"""Ctrl-C: raised until it arrives, held back where it would do harm, and how a stopped process ends."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 ASK_AGAIN = 0.3  # seconds after which a Ctrl-C that was lost is raised again
+STOPPED = 128 + signal.SIGINT  # exit status of a command that was stopped
+
+_came_by: int = signal.SIGINT  # the signal that stopped the command
 
 
 @contextlib.contextmanager
@@ -64,6 +70,9 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     program happens to be. So it is called again, until :func:`raised_surely` stops the clock; not while the exception
     is on its way, when ``finally`` blocks remove temporary files.
     """
+    global _came_by
+    if signum in (signal.SIGINT, signal.SIGTERM):
+        _came_by = signum
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
     error = sys.exc_info()[1]
@@ -76,3 +85,21 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 def _signals() -> list[int]:
     """Those that a run answers; the clock's first, so that it is the first to work again."""
     return [getattr(signal, name) for name in ("SIGALRM", "SIGTERM", "SIGINT") if hasattr(signal, name)]
+
+
+def end_process() -> NoReturn:
+    """End the process by the signal that stopped it, as a shell expects: then its loop over subjects ends, too.
+
+    The interpreter is not torn down: packages that were interrupted while they were imported may crash it there.
+    """
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C twice
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()  # temporary folders of packages
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if os.name == "posix":
+        signal.signal(_came_by, signal.SIG_DFL)
+        signal.raise_signal(_came_by)
+    os._exit(STOPPED)
