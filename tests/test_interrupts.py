@@ -1,4 +1,4 @@
-"""Ctrl-C held back: it waits, it is not lost, and everything is as before afterwards."""
+"""Ctrl-C held back waits, and none is lost; afterwards everything is as before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arcuate.interrupts import held_back
+from arcuate.interrupts import held_back, raised_surely
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +89,24 @@ def test_in_another_thread_nothing_is_held() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def test_an_error_that_a_package_made_of_the_interrupt_counts_as_one() -> None:
+    def work() -> None:
+        with raised_surely():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    def work() -> None:
+        with raised_surely():
+            raise ImportError("no such module")
+
+    with pytest.raises(ImportError, match="no such module"):
+        work()

@@ -15,21 +15,28 @@ from typing import NoReturn
 ASK_AGAIN = 0.3  # seconds after which a Ctrl-C that was lost is raised again
 STOPPED = 128 + signal.SIGINT  # exit status of a command that was stopped
 
-_came_by: int = signal.SIGINT  # the signal that stopped the command
+_came_by: int | None = None  # the signal that stopped the command
 
 
 @contextlib.contextmanager
 def raised_surely() -> Iterator[None]:
     """Ctrl-C and SIGTERM end what runs here by a KeyboardInterrupt; a signal that is ignored stays so.
 
-    What Python would print of an interrupt that it loses is left out.
+    Also where a package made another error of it: one interrupted in its import says "initialization failed". What
+    Python would print of an interrupt that it loses is left out.
     """
+    global _came_by
+    _came_by = None
     numbers = [number for number in _signals() if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in numbers}
     tell = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else tell(lost)
     try:
         yield
+    except Exception as error:
+        if _came_by is None:
+            raise
+        raise KeyboardInterrupt from error
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -100,6 +107,7 @@ def end_process() -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     if os.name == "posix":
-        signal.signal(_came_by, signal.SIG_DFL)
-        signal.raise_signal(_came_by)
+        number = _came_by or signal.SIGINT
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
     os._exit(STOPPED)
