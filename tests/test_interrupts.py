@@ -82,7 +82,7 @@ def test_in_another_thread_nothing_is_held() -> None:
     seen = []
 
     def work() -> None:
-        with held_back():
+        with raised_surely(), held_back():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -27,7 +27,8 @@ def raised_surely() -> Iterator[None]:
     """
     global _came_by
     _came_by = None
-    numbers = [number for number in _signals() if signal.getsignal(number) != signal.SIG_IGN]
+    answered = threading.current_thread() is threading.main_thread()  # in other threads Python refuses handlers
+    numbers = [number for number in _signals() if answered and signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in numbers}
     tell = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else tell(lost)
@@ -38,7 +39,7 @@ def raised_surely() -> Iterator[None]:
             raise
         raise KeyboardInterrupt from error
     finally:
-        if hasattr(signal, "setitimer"):
+        if answered and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
