@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,19 @@ from arcuate import __version__
 from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
-from arcuate.cache.step import Runner, Step, activate, active_cache, deactivate, known_names, step_of
+from arcuate.cache.step import (
+    Runner,
+    Step,
+    activate,
+    active_cache,
+    deactivate,
+    is_within_a_step,
+    known_names,
+    note_calls,
+    noting_calls,
+    step_of,
+    what_changed,
+)
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning
@@ -28,9 +40,6 @@ from arcuate.resource import VolumeResource
 
 class CacheWarning(InputWarning):
     """A result was computed that could not be kept, or that had been kept and was damaged."""
-
-
-_WITHIN: ContextVar[bool] = ContextVar("arcuate_within_a_step", default=False)
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,10 @@ class Cache:
             dti = dwi.estimate_dti(mask=mask)      # computed, or taken from the folder
             print(cache.status([Dti.estimate_dti]))
 
-    A result is taken from the folder when the step, its version, and the content of every argument (defaults written
-    out) are the same, wherever the files lie and whenever they were written. Threads, device, progress bars and
-    verbosity do not count. Results for several arguments stay side by side; the flat files show the latest call of
-    each step, those that other steps made left out.
+    A result is taken from the folder when the step, its version, those of the steps that it calls, and the content of
+    every argument (defaults written out) are the same, wherever the files lie and whenever they were written. Threads,
+    device, progress bars and verbosity do not count. Results for several arguments stay side by side; the flat files
+    show the latest call of each step, those that other steps made left out.
 
     Parameters
     ----------
@@ -147,6 +156,7 @@ class Cache:
             else:
                 found[label] = any(
                     entry.record["step_version"] == step.version
+                    and not what_changed(entry.record["calls"])
                     and self._store.peek(step.identity, step.name, entry.record["key"])
                     for entry in self._store.entries(step.identity)
                 )
@@ -158,6 +168,7 @@ class Cache:
             bound = step.bind(args, kwargs)
         except TypeError:
             return step.function(*args, **kwargs)  # says itself what is wrong with its arguments
+        note_calls({step.identity: step.version})
         try:
             key = self._key_of(step, step.deciding(bound))
         except UnknownValueError as error:
@@ -199,6 +210,8 @@ class Cache:
             entry = self._store.find(*key.place)
             if entry is None:
                 return None, "no entry"
+            if changed := what_changed(entry.record["calls"]):
+                return None, changed
             files = EntryFiles(entry.folder, entry.record["files"])
             result = ResultReader(files, key.metadata).read(entry.record["result"])
         except CorruptEntryError as error:
@@ -209,6 +222,7 @@ class Cache:
         except Exception as error:  # a class that changed, a file that went away: whatever it is, computing helps
             _warn(f"the kept result of {key.step.label} cannot be used ({error}); it is computed again.")
             return None, f"the entry could not be used: {error}"
+        note_calls(entry.record["calls"])
         self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
         with contextlib.suppress(OSError):
             self._show(entry, key)
@@ -223,12 +237,8 @@ class Cache:
             return self._compute_only(step, bound.args, bound.kwargs)
         bound.arguments.update(loaded)
         start = time.perf_counter()
-        outer = _WITHIN.set(True)
-        try:
-            with _heard() as said:
-                result = step.function(*bound.args, **bound.kwargs)
-        finally:
-            _WITHIN.reset(outer)
+        with noting_calls() as called, _heard() as said:
+            result = step.function(*bound.args, **bound.kwargs)
         seconds = time.perf_counter() - start
         self._note(key, was_cached=False, seconds=seconds)
         try:
@@ -236,7 +246,7 @@ class Cache:
             if changed:
                 _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
                 return result
-            self._show(self._keep(key, result, seconds, cause, said), key)
+            self._show(self._keep(key, result, seconds, {"cause": cause, "warnings": said, "calls": called}), key)
         except (UnknownResultError, UnknownValueError) as error:
             self._latest[step.identity] = None
             _warn(f"the result of {step.label} was not kept: {error}.")
@@ -247,7 +257,7 @@ class Cache:
             )
         return result
 
-    def _keep(self, key: _Key, result: Any, seconds: float, cause: str, said: list[str]) -> Entry:
+    def _keep(self, key: _Key, result: Any, seconds: float, facts: Mapping[str, Any]) -> Entry:
         step = key.step
         digests = {name: digest for name, value in key.metadata.items() if (digest := metadata_digest(value))}
         with self._store.staging(key.text) as folder:
@@ -262,8 +272,7 @@ class Cache:
                 "key": key.text,
                 "computed": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "seconds": round(seconds, 3),
-                "cause": cause,
-                "warnings": said,
+                **facts,
                 "scalars": key.scalars,
                 "hashes": key.hashes,
                 "arguments": {name: value.to_json() for name, value in key.prints.items()},
@@ -273,7 +282,7 @@ class Cache:
             return self._store.publish(folder, record)
 
     def _show(self, entry: Entry, key: _Key) -> None:
-        if not _WITHIN.get():  # flat files are for what the user called, not for what a step called in turn
+        if not is_within_a_step():  # flat files are for what the user called, not for what a step called in turn
             self._store.show(entry, key.sidecar())
 
     def _changed(self, key: _Key, arguments: Mapping[str, Any]) -> str | None:

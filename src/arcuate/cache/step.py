@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +97,8 @@ class Runner(Protocol):
 _ACTIVE: ContextVar[Runner | None] = ContextVar("arcuate_cache", default=None)
 _OPEN: list[Runner] = []  # every cache that is open in this process, for threads that opened none themselves
 _OPEN_LOCK = threading.Lock()
-_STEPS: set[str] = set()  # every name that a step answers to
+_STEPS: dict[str, Step] = {}  # every name that a step answers to, and the one that was defined last
+_CALLED: ContextVar[dict[str, int | str] | None] = ContextVar("arcuate_called_steps", default=None)
 
 
 def active_cache() -> Runner | None:
@@ -116,6 +119,53 @@ def active_cache() -> Runner | None:
 def known_names() -> set[str]:
     """Names of all steps that were defined in this process."""
     return set(_STEPS)
+
+
+@contextlib.contextmanager
+def noting_calls() -> Iterator[dict[str, int | str]]:
+    """{step: version} of the steps that are called in the block, also by each other; the block around it has them, too.
+
+    Steps that run in other threads are not seen.
+    """
+    called: dict[str, int | str] = {}
+    token = _CALLED.set(called)
+    try:
+        yield called
+    finally:
+        _CALLED.reset(token)
+        note_calls(called)
+
+
+def note_calls(called: Mapping[str, int | str]) -> None:
+    """Tell the step that is being computed here, if one is, that these were called."""
+    around = _CALLED.get()
+    if around is not None:
+        around.update(called)
+
+
+def is_within_a_step() -> bool:
+    """Whether a step is being computed here."""
+    return _CALLED.get() is not None
+
+
+def what_changed(called: Mapping[str, int | str]) -> str | None:
+    """The first of these steps that has another version now, in words."""
+    for identity, version in called.items():
+        step = _STEPS.get(identity) or _import_step(identity)
+        if step is None or step.version != version:
+            now = "is not there now" if step is None else f"has version {step.version} now"
+            return f"the step {identity}, which it calls, had version {version} and {now}"
+    return None
+
+
+def _import_step(identity: str) -> Step | None:
+    """A step of arcuate's whose module was not needed so far."""
+    parts = identity.split(".")
+    for n in range(len(parts) - 1, 0, -1):
+        with contextlib.suppress(ImportError):
+            if parts[0] == "arcuate" and importlib.import_module(".".join(parts[:n])):
+                break
+    return _STEPS.get(identity)
 
 
 def activate(runner: Runner) -> Token[Runner | None]:
@@ -183,7 +233,7 @@ def cacheable(
             ignore=NOT_IN_KEY | frozenset(ignore),
         )
 
-        _STEPS.update({known.name, known.label, function.__qualname__, known.identity})
+        _STEPS.update(dict.fromkeys((known.name, known.label, function.__qualname__, known.identity), known))
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
