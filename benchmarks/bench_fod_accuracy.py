@@ -121,7 +121,7 @@ def _methods(
         ("arcuate, multi-tissue", fit_multi_tissue(signals, gradients, ours).coefs[0]),
         ("arcuate, single-shell", fit_csd(signals, gradients, single).coefs),
     ):
-        peaks = find_peaks(coefs, n_peaks=N_PEAKS, relative_peak_threshold=0.0)
+        peaks = find_peaks(coefs, n_peaks=N_PEAKS, relative_peak_threshold=0.0, min_separation_angle=0.0)  # as sh2peaks
         out[name] = (peaks.directions, peaks.values)
     folder = responses.get("MRtrix3")
     if isinstance(folder, Path):

@@ -54,7 +54,7 @@ class Fods:
     kkt_residual: VolumeResource | None = None
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def estimate_response_function(
     dwi: Dwi,
     mask: VolumeResource | None = None,
@@ -156,7 +156,7 @@ def compute_csd_fods(
     return fods.volumes[response.tissues[0]]
 
 
-@cacheable(version=1, outputs=("csd_peak_dirs", "csd_peak_values"))
+@cacheable(version=2, outputs=("csd_peak_dirs", "csd_peak_values"))
 def compute_csd_peaks(
     dwi: Dwi,
     mask: VolumeResource | None,
@@ -188,7 +188,7 @@ def compute_csd_peaks(
     )
 
 
-@cacheable(version=1, outputs=("fod_peak_dirs", "fod_peak_values"))
+@cacheable(version=2, outputs=("fod_peak_dirs", "fod_peak_values"))
 def find_fod_peaks(
     fods: VolumeResource,
     mask: VolumeResource | None = None,

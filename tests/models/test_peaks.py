@@ -84,6 +84,68 @@ def test_the_strongest_peak_is_the_highest_point_of_the_sphere(lmax: int) -> Non
     assert np.all(found <= highest * 1.02)
 
 
+def _all_maxima(coefs: np.ndarray, lmax: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Voxel and direction of the maxima above a share of the highest value, by a search without derivatives.
+
+    It starts at the tops among 5121 directions 2 degrees apart, and looks around in ever smaller rings.
+    """
+    dense = get_hemisphere("symmetric642").subdivide(n=2)
+    near: list[list[int]] = [[i] for i in range(len(dense.vertices))]
+    for a, b in dense.edges.tolist():
+        near[a].append(b)
+        near[b].append(a)
+    table = np.array([ids + ids[:1] * (8 - len(ids)) for ids in near])
+    amplitudes = coefs @ sh_matrix(dense.vertices, lmax).T
+    is_top = amplitudes > threshold * amplitudes.max(axis=1, keepdims=True)
+    for k in range(table.shape[1]):
+        is_top &= amplitudes >= amplitudes[:, table[:, k]]
+    voxel, vertex = np.nonzero(is_top)
+    start = points = dense.vertices[vertex]
+    ring = np.exp(1j * np.arange(8) * np.pi / 4)
+    for radius in np.repeat(0.02 * 0.5 ** np.arange(8), 6):
+        e = _unit(np.cross(points, np.where(np.abs(points[:, 2:]) < 0.9, [0.0, 0, 1], [1.0, 0, 0])))
+        f = np.cross(points, e)
+        offsets = ring.real[:, None, None] * e + ring.imag[:, None, None] * f
+        around = _unit(np.concatenate([points[None], points + radius * offsets]))
+        heights = np.einsum(
+            "kpc,pc->kp", sh_matrix(around.reshape(-1, 3), lmax).reshape(9, len(points), -1), coefs[voxel]
+        )
+        points = around[heights.argmax(axis=0), np.arange(len(points))]
+    stayed = np.sum(start * points, axis=1) > np.cos(np.deg2rad(3))
+    return voxel[stayed], points[stayed]
+
+
+def _near_crossings(n: int, lmax: int) -> np.ndarray:
+    """FODs of two unequal fibres 35 to 60 degrees apart, about where their peaks merge."""
+    rng = np.random.default_rng(lmax)
+    first = _unit(rng.normal(size=(n, 3)))
+    across = _unit(np.cross(first, rng.normal(size=(n, 3))))
+    angle = np.deg2rad(rng.uniform(35, 60, (n, 1)))
+    fibres = np.stack([first, np.cos(angle) * first + np.sin(angle) * across], axis=1)
+    return _deltas(fibres, np.column_stack([np.ones(n), rng.uniform(0.6, 1, n)]), lmax)
+
+
+@pytest.mark.parametrize(
+    ("lmax", "fods"), [(4, "random"), (8, "random"), (12, "random"), (4, "near"), (6, "near"), (8, "near")]
+)
+def test_no_maximum_is_missed_not_even_a_shallow_one(lmax: int, fods: str) -> None:
+    coefs = _random_fods(400, lmax, seed=5) if fods == "random" else _near_crossings(600, lmax)
+    found = find_peaks(coefs, n_peaks=40, relative_peak_threshold=0.1, min_separation_angle=0).directions
+    voxel, maxima = _all_maxima(coefs, lmax, 0.11)
+    nearest = np.abs(np.einsum("pc,pkc->pk", maxima, found[voxel])).max(axis=1)
+    assert len(maxima) > 1.05 * len(coefs)
+    assert np.mean(nearest < np.cos(np.deg2rad(1.5))) <= 1e-3
+
+
+@pytest.mark.parametrize("lmax", [4, 8, 12])
+def test_no_peak_is_given_twice(lmax: int) -> None:
+    directions = find_peaks(
+        _random_fods(300, lmax), n_peaks=40, relative_peak_threshold=0.0, min_separation_angle=0
+    ).directions
+    cosines = np.abs(np.einsum("vpi,vqi->vpq", directions, directions))
+    assert cosines[:, ~np.eye(40, dtype=bool)].max() < np.cos(np.deg2rad(1))
+
+
 def test_peaks_are_sorted_separate_high_enough_and_few_enough() -> None:
     coefs = _random_fods(500, 8, seed=2)
     peaks = find_peaks(coefs, n_peaks=4, relative_peak_threshold=0.3, min_separation_angle=40)

@@ -9,13 +9,14 @@ import numpy as np
 from numba import njit, prange
 
 from arcuate.models.status import Status
-from arcuate.numerics.lanes import LANES, mark_maxima, multiply_panel
+from arcuate.numerics.lanes import LANES, mark_crests, multiply_panel
 from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, to_polynomial
 
 _CHUNK = 64
-_MOST = 64  # maxima kept per voxel before refinement
 _STEP = 0.2  # rad, largest step of the refinement
 _CLOSE = 1e-4  # rad; after a Newton step this small the error is of the order of its square
+_SAME = math.cos(math.radians(1.0))  # maxima nearer than this are one: those of degree 12 lie 10 degrees apart
+_CELL = 0.14  # rad, the distance of neighbouring seeds
 _GAIN = 1.5  # a refined peak is at most this much above the vertex it started from
 _FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), int(Status.NOT_FINITE)
 
@@ -31,8 +32,8 @@ def find_peaks_of_voxels(
         lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
         marks, floor, near = np.zeros(n_seeds, np.uint8), np.zeros(LANES), neighbours.reshape(-1)
         series = np.zeros((table.shape[0], 2, table.shape[1]))
-        row, found, height = np.zeros(n_coef), np.zeros((_MOST, 3)), np.zeros(_MOST)
-        seeds, counts = np.zeros((LANES, _MOST), np.int64), np.zeros(LANES, np.int64)
+        row, found, height = np.zeros(n_coef), np.zeros((n_seeds, 3)), np.zeros(n_seeds)
+        seeds, counts = np.zeros((LANES, n_seeds), np.int64), np.zeros(LANES, np.int64)
         for start in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox), LANES):
             count = min(LANES, n_vox - start)
             for lane in range(count):
@@ -40,7 +41,7 @@ def find_peaks_of_voxels(
             for panel in range(n_panels):
                 multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
             _set_floors(amplitude, n_seeds, 0.5 * threshold, least, floor)
-            mark_maxima(amplitude, near, n_near, n_seeds, floor, marks)
+            mark_crests(amplitude, near, n_near, n_seeds, floor, marks)
             _collect(marks, count, seeds, counts)
             for lane in range(count):
                 v = start + lane
@@ -53,8 +54,8 @@ def find_peaks_of_voxels(
                     row[k] = lines[LANES * k + lane]
                 to_polynomial(row, table, series)
                 n_found = _refine_all(
-                    series, amplitude, lane, seeds[lane, : counts[lane]], vertices, cosine, values.shape[1], found,
-                    height,
+                    series, amplitude, lane, seeds[lane, : counts[lane]], vertices, neighbours, cosine, values.shape[1],
+                    found, height,
                 )  # fmt: skip
                 n_kept = _keep(found, height, n_found, threshold, cosine, least, directions[v], values[v])
                 status[v] = _FITTED if n_kept > 0 else _NO_SIGNAL
@@ -91,13 +92,13 @@ def _collect(marks, count, seeds, counts):
     for d in range(len(marks)):
         if marks[d] != 0:
             for lane in range(count):
-                if (marks[d] >> lane) & 1 and counts[lane] < _MOST:
+                if (marks[d] >> lane) & 1:
                     seeds[lane, counts[lane]] = d
                     counts[lane] += 1
 
 
 @njit(cache=True, error_model="numpy")
-def _refine_all(series, amplitude, lane, seeds, vertices, cosine, n_peaks, found, height):
+def _refine_all(series, amplitude, lane, seeds, vertices, neighbours, cosine, n_peaks, found, height):
     """Refine the seeds, strongest first, until the rest cannot make one of the strongest peaks."""
     for i in range(1, len(seeds)):  # insertion sort: a handful
         seed, j = seeds[i], i
@@ -111,8 +112,10 @@ def _refine_all(series, amplitude, lane, seeds, vertices, cosine, n_peaks, found
             found, height, n_found, cosine, n_peaks
         ):
             break
-        vertex = vertices[seeds[i]]
-        height[n_found] = _climb(series, vertex[0], vertex[1], vertex[2], space, found[n_found])
+        vertex, reach = vertices[seeds[i]], _CELL
+        if _is_top(amplitude, lane, seeds[i], neighbours):
+            reach = np.inf
+        height[n_found] = _climb(series, vertex[0], vertex[1], vertex[2], reach, space, found, n_found)
         if height[n_found] > -np.inf:
             n_found += 1
     return n_found
@@ -135,11 +138,20 @@ def _weakest_needed(found, height, n_found, cosine, n_peaks):
 
 
 @njit(cache=True, error_model="numpy")
-def _climb(series, x, y, z, space, place):
-    """Move to the maximum near (x, y, z); its height is returned, ``place`` receives the direction."""
+def _is_top(amplitude, lane, seed, neighbours):
+    """Whether no neighbour is higher."""
+    n_higher = 0
+    for near in neighbours[seed]:
+        n_higher += amplitude[LANES * near + lane] > amplitude[LANES * seed + lane]
+    return n_higher == 0
+
+
+@njit(cache=True, error_model="numpy")
+def _climb(series, x, y, z, reach, space, found, n_found):
+    """Move to the maximum near (x, y, z) and put it behind those found; its height, -inf if it is one of them."""
     evaluate(series, x, y, z, space)
     is_cap = False
-    for _ in range(40):
+    for k in range(40):
         height = space[0]
         inward = x * space[1] + y * space[2] + z * space[3]
         e, f = tangents(x, y, z)
@@ -148,11 +160,15 @@ def _climb(series, x, y, z, space, place):
         ee, ef, ff = tangent_hessian(space, e, f, inward)
         u, v, is_cap = _newton_step(ee, ef, ff, ge, gf)
         length = math.sqrt(u * u + v * v)
+        if k == 0 and length > reach:
+            return -np.inf
         if length > _STEP:
             u, v = u * _STEP / length, v * _STEP / length
         for _ in range(6):
             a, b, c = x + u * e[0] + v * f[0], y + u * e[1] + v * f[1], z + u * e[2] + v * f[2]
             norm = 1.0 / math.sqrt(a * a + b * b + c * c)
+            if is_cap and _is_known(a * norm, b * norm, c * norm, found, n_found):
+                return -np.inf
             evaluate(series, a * norm, b * norm, c * norm, space)
             if space[0] >= height or length < _CLOSE:
                 break
@@ -160,8 +176,17 @@ def _climb(series, x, y, z, space, place):
         x, y, z = a * norm, b * norm, c * norm
         if length < _CLOSE:
             break
-    place[0], place[1], place[2] = x, y, z
+    found[n_found, 0], found[n_found, 1], found[n_found, 2] = x, y, z
     return space[0] if is_cap else -np.inf
+
+
+@njit(cache=True, error_model="numpy")
+def _is_known(x, y, z, found, n_found):
+    """Whether the direction is one of those found, or its opposite."""
+    nearest = 0.0
+    for i in range(n_found):
+        nearest = max(nearest, abs(x * found[i, 0] + y * found[i, 1] + z * found[i, 2]))
+    return nearest > _SAME
 
 
 @njit(cache=True, error_model="numpy")

@@ -62,9 +62,10 @@ def find_peaks(
 
     Notes
     -----
-    Local maxima among 321 directions on a half sphere start the refinement, which moves by -H⁻¹g in the tangent
-    plane (with a shifted H where it is not negative definite) until the step is below 1e-4 rad; the error is of the
-    order of its square.
+    The refinement starts at those of 321 directions on a half sphere that are above all of their neighbours but one,
+    and moves by -H⁻¹g in the tangent plane (with a shifted H where it is not negative definite) until the step is
+    below 1e-4 rad; the error is of the order of its square. Where one neighbour is higher it starts only if the first
+    step stays within the cell: the shallow second maximum on the shoulder of a first one lies there.
     """
     coefs = np.atleast_2d(coefs)
     try:

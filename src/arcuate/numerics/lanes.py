@@ -253,10 +253,10 @@ def _shuffle(builder: Any, a: Any, b: Any, index: list[int]) -> Any:
 
 
 @intrinsic
-def mark_maxima(
+def mark_crests(
     typing_context: Any, lines: Any, neighbours: Any, n_neighbours: Any, n_lines: Any, floor: Any, marks: Any
 ) -> Any:
-    """Bit ``lane`` of ``marks[d]``: line d is above ``floor`` and not below any of its neighbours in that lane.
+    """Bit ``lane`` of ``marks[d]``: line d is above ``floor`` and below one of its neighbours at most in that lane.
 
     ``neighbours`` is flat, ``n_neighbours`` int64 line numbers for each line; ``floor`` is one line; ``marks`` uint8.
     """
@@ -272,11 +272,14 @@ def mark_maxima(
             def step(k: Any, highest: list[Any]) -> list[Any]:
                 at = builder.load(builder.gep(neighbours, [builder.add(begin, k)]))
                 other = _load_line(builder, lines, _times_lanes(builder, at))
-                return [builder.select(builder.fcmp_ordered(">", other, highest[0]), other, highest[0])]
+                is_first = builder.fcmp_ordered(">", other, highest[0])
+                loser = builder.select(is_first, highest[0], other)
+                is_second = builder.fcmp_ordered(">", loser, highest[1])
+                return [builder.select(is_first, other, highest[0]), builder.select(is_second, loser, highest[1])]
 
-            (highest,) = _accumulate(builder, [least], n_neighbours, step)
-            is_maximum = builder.and_(builder.fcmp_ordered(">=", line, highest), builder.fcmp_ordered(">", line, least))
-            builder.store(builder.bitcast(is_maximum, ir.IntType(8)), builder.gep(marks, [loop.index]))
+            _, second = _accumulate(builder, [least, least], n_neighbours, step)
+            is_crest = builder.and_(builder.fcmp_ordered(">=", line, second), builder.fcmp_ordered(">", line, least))
+            builder.store(builder.bitcast(is_crest, ir.IntType(8)), builder.gep(marks, [loop.index]))
         return context.get_dummy_value()
 
     return types.none(lines, neighbours, types.int64, types.int64, floor, marks), generate
