@@ -132,18 +132,12 @@ def _methods(
             ("MRtrix3 csd", ("csd", "rows.nii", "one.txt", "a.nii", "-shells", "3500")),
         ):
             _run(folder, "dwi2fod", *words, "-grad", "grad.b")
-            _run(folder, "sh2peaks", "a.nii", "peaks.nii", "-num", str(N_PEAKS))
-            vectors = np.nan_to_num(nib.load(folder / "peaks.nii").get_fdata()).reshape(len(signals), N_PEAKS, 3)
-            values = np.linalg.norm(vectors, axis=2)
-            out[name] = (vectors / np.where(values > 0, values, 1)[..., None], values)
+            out[name] = _sh2peaks(folder, "a.nii", N_PEAKS)
         # the same solver with our response shows which of the two makes a difference
         write_response(ours, folder / "ours")
         words = [w for t in ours.tissues for w in (f"ours/{t}.txt", f"{t}_o.nii")]
         _run(folder, "dwi2fod", "msmt_csd", "rows.nii", *words, "-grad", "grad.b")
-        _run(folder, "sh2peaks", "wm_o.nii", "peaks.nii", "-num", str(N_PEAKS))
-        vectors = np.nan_to_num(nib.load(folder / "peaks.nii").get_fdata()).reshape(len(signals), N_PEAKS, 3)
-        values = np.linalg.norm(vectors, axis=2)
-        out["MRtrix3 msmt_csd, our response"] = (vectors / np.where(values > 0, values, 1)[..., None], values)
+        out["MRtrix3 msmt_csd, our response"] = _sh2peaks(folder, "wm_o.nii", N_PEAKS)
         shutil.rmtree(folder)
     return out
 
@@ -176,15 +170,13 @@ def _first_peak_errors(gradients: GradientTable, snr: float, seed: int) -> dict[
     grad = ("-grad", "grad.b", "-mask", "mask.nii")
     _run(folder, "dwi2response", "dhollander", "dwi.nii", "wm.txt", "gm.txt", "csf.txt", *grad, "-scratch", ".")
     _run(folder, "dwi2fod", "msmt_csd", "dwi.nii", "wm.txt", "a.nii", "gm.txt", "b.nii", "csf.txt", "c.nii", *grad)
-    _run(folder, "sh2peaks", "a.nii", "peaks.nii", "-num", "1", "-mask", "mask.nii")
-    peer = nib.load(folder / "peaks.nii").get_fdata()
+    peer = _sh2peaks(folder, "a.nii", 1, "-mask", "mask.nii")[0].reshape(*head.brain_mask.shape, 3)
     shutil.rmtree(folder)
     out = {}
     for kind, inside in kinds.items():
         fit = fit_multi_tissue(head.signal[inside], gradients, response)
         ours = find_peaks(fit.coefs[0], n_peaks=1).directions[:, 0]
-        theirs = peer[inside] / np.linalg.norm(peer[inside], axis=1, keepdims=True)
-        for name, found in (("arcuate", ours), ("MRtrix3", theirs)):
+        for name, found in (("arcuate", ours), ("MRtrix3", peer[inside])):
             cosine = np.abs(np.einsum("nc,nfc->nf", found, head.directions[inside])).max(axis=1)
             out[f"{kind}, {name}"] = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
     return out
@@ -250,6 +242,14 @@ def _plot(scores: dict[tuple[str, int, int], Score], methods: list[str]) -> None
     panels[0, -1].legend(fontsize=7)
     figure.savefig(RESULTS / "fod_accuracy.png", dpi=110)
     plt.close(figure)
+
+
+def _sh2peaks(folder: Path, fods: str, n_peaks: int, *words: str) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (n_vox, n_peaks, 3) and amplitudes (n_vox, n_peaks) of an image's peaks, 0 where there are fewer."""
+    _run(folder, "sh2peaks", fods, "peaks.nii", "-num", str(n_peaks), *words)
+    vectors = np.nan_to_num(nib.load(folder / "peaks.nii").get_fdata()).reshape(-1, n_peaks, 3)
+    values = np.linalg.norm(vectors, axis=2)
+    return vectors / np.where(values > 0, values, 1)[..., None], values
 
 
 def _run(folder: Path, *words: str) -> None:
