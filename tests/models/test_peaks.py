@@ -90,15 +90,10 @@ def _all_maxima(coefs: np.ndarray, lmax: int, threshold: float) -> tuple[np.ndar
     It starts at the tops among 5121 directions 2 degrees apart, and looks around in ever smaller rings.
     """
     dense = get_hemisphere("symmetric642").subdivide(n=2)
-    near: list[list[int]] = [[i] for i in range(len(dense.vertices))]
-    for a, b in dense.edges.tolist():
-        near[a].append(b)
-        near[b].append(a)
-    table = np.array([ids + ids[:1] * (8 - len(ids)) for ids in near])
     amplitudes = coefs @ sh_matrix(dense.vertices, lmax).T
     is_top = amplitudes > threshold * amplitudes.max(axis=1, keepdims=True)
-    for k in range(table.shape[1]):
-        is_top &= amplitudes >= amplitudes[:, table[:, k]]
+    for near in dense.neighbours.T:
+        is_top &= amplitudes >= amplitudes[:, near]
     voxel, vertex = np.nonzero(is_top)
     start = points = dense.vertices[vertex]
     ring = np.exp(1j * np.arange(8) * np.pi / 4)

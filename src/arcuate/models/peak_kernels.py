@@ -15,7 +15,7 @@ from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, 
 _CHUNK = 64
 _STEP = 0.2  # rad, largest step of the refinement
 _CLOSE = 1e-4  # rad; after a Newton step this small the error is of the order of its square
-_SAME = math.cos(math.radians(1.0))  # maxima nearer than this are one: those of degree 12 lie 10 degrees apart
+_SAME = math.cos(math.radians(1.0))  # maxima nearer to each other than this are one
 _CELL = 0.14  # rad, the distance of neighbouring seeds
 _GAIN = 1.5  # a refined peak is at most this much above the vertex it started from
 _FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), int(Status.NOT_FINITE)
@@ -148,7 +148,10 @@ def _is_top(amplitude, lane, seed, neighbours):
 
 @njit(cache=True, error_model="numpy")
 def _climb(series, x, y, z, reach, space, found, n_found):
-    """Move to the maximum near (x, y, z) and put it behind those found; its height, -inf if it is one of them."""
+    """Move to the maximum near (x, y, z) and put it behind those found.
+
+    Returns its height; -inf where that is no maximum, one of those found, or further than ``reach`` by the first step.
+    """
     evaluate(series, x, y, z, space)
     is_cap = False
     for k in range(40):

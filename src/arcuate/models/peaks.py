@@ -62,9 +62,9 @@ def find_peaks(
 
     Notes
     -----
-    The refinement starts at those of 321 directions on a half sphere that are above all of their neighbours but one,
-    and moves by -H⁻¹g in the tangent plane (with a shifted H where it is not negative definite) until the step is
-    below 1e-4 rad; the error is of the order of its square. Where one neighbour is higher it starts only if the first
+    The refinement starts at those of 321 directions on a half sphere that at most one neighbour is higher than, and
+    moves by -H⁻¹g in the tangent plane (with a shifted H where it is not negative definite) until the step is below
+    1e-4 rad; the error is of the order of its square. Where one neighbour is higher it starts only if the first
     step stays within the cell: the shallow second maximum on the shoulder of a first one lies there.
     """
     coefs = np.atleast_2d(coefs)
@@ -147,13 +147,5 @@ def find_peaks_on_grid(
 def _seeds(lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Panels of the harmonics on the seeds, the seeds, and the neighbours of each, itself where it has fewer."""
     sphere = get_hemisphere(SEED_SPHERE)
-    n_seeds = len(sphere.vertices)
     panels = as_panels(sh_matrix(sphere.vertices, lmax))
-    lists: list[list[int]] = [[] for _ in range(n_seeds)]
-    for a, b in sphere.edges.tolist():
-        if a != b:
-            lists[a].append(b)
-            lists[b].append(a)
-    width = max(len(near) for near in lists)
-    neighbours = np.array([near + [i] * (width - len(near)) for i, near in enumerate(lists)], dtype=np.int64)
-    return panels, np.ascontiguousarray(sphere.vertices), neighbours
+    return panels, np.ascontiguousarray(sphere.vertices), sphere.neighbours

@@ -109,6 +109,17 @@ class Sphere:
         """(n_edges, 2) pairs of neighbours."""
         return unique_edges(self.faces)
 
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """(n, most) int64, the vertices that edges lead to from each; itself where it has fewer than the most."""
+        lists: list[list[int]] = [[] for _ in self.vertices]
+        for a, b in self.edges.tolist():
+            if a != b:
+                lists[a].append(b)
+                lists[b].append(a)
+        most = max(map(len, lists))
+        return np.array([near + [i] * (most - len(near)) for i, near in enumerate(lists)], dtype=np.int64)
+
     def subdivide(self, *, n: int = 1) -> Sphere:
         """Sphere with every triangle cut in four, ``n`` times."""
         vertices, faces = self.vertices, self.faces
