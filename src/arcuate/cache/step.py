@@ -160,11 +160,11 @@ def what_changed(called: Mapping[str, int | str]) -> str | None:
 
 def _import_step(identity: str) -> Step | None:
     """A step of arcuate's whose module was not needed so far."""
-    parts = identity.split(".")
-    for n in range(len(parts) - 1, 0, -1):
+    module = identity
+    while identity.startswith("arcuate.") and identity not in _STEPS and "." in module:
+        module = module.rpartition(".")[0]
         with contextlib.suppress(ImportError):
-            if parts[0] == "arcuate" and importlib.import_module(".".join(parts[:n])):
-                break
+            importlib.import_module(module)
     return _STEPS.get(identity)
 
 

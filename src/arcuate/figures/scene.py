@@ -78,13 +78,13 @@ class Scene:
 
         Parameters
         ----------
-        array : (x, y, z) float, finite, canonical axes
-            Taken to be 0 outside the grid.
+        array : (x, y, z), canonical axes
+            NaN and what lies outside the grid count as 0.
         size : (3,) float, voxel size
         level : above 0
         smooth : rounds of smoothing
         """
-        padded = np.pad(np.asarray(array, dtype=np.float32), 1)
+        padded = np.pad(np.nan_to_num(np.asarray(array, dtype=np.float32)), 1)
         if padded.max() <= level:
             return
         grid = self._pyvista.ImageData(dimensions=padded.shape, spacing=size, origin=-size)

@@ -103,11 +103,11 @@ def render_tracts(
     order = list(dict.fromkeys(stems))
     scene = Scene(size)
     if brain is not None:
-        inside = np.nan_to_num(frame.reorder(np.asarray(brain.get_array())))
+        inside = frame.reorder(np.asarray(brain.get_array()))
         scene.add_contour(inside, frame.voxel_size, 0.5, 2 * smooth, "white", 0.12)
     for k, stem in enumerate(stems):
         color = _TRACT_COLORS[order.index(stem) % len(_TRACT_COLORS)]
-        scene.add_contour(np.nan_to_num(array[..., k]), frame.voxel_size, threshold, smooth, color, 1.0)
+        scene.add_contour(array[..., k], frame.voxel_size, threshold, smooth, color, 1.0)
     scene.look(view.camera, np.eye(3)[view.up])
     scene.add_labels(view.labels)
     return scene.picture(path)
