@@ -19,9 +19,9 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import write_response
 from arcuate.models.csd import fit_csd
 from arcuate.models.peaks import find_peaks
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.response import tensor_response
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import Pair, alternate, arguments, show, table
 
 B = 3500.0

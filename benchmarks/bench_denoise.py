@@ -21,9 +21,9 @@ from arcuate.denoise import denoise_dwi
 from arcuate.dipy import patch2self
 from arcuate.dwi import Dwi
 from arcuate.models.mppca import fit_mppca
-from arcuate.models.phantom import make_phantom, three_shell_gradients
-from arcuate.models.phantom.image import Phantom
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom.image import Phantom
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
 
 SHAPE, SMALL = (96, 96, 60), (48, 48, 30)

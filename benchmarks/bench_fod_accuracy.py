@@ -18,9 +18,9 @@ from arcuate.io.responses import write_response
 from arcuate.models.csd import fit_csd
 from arcuate.models.multitissue import fit_multi_tissue
 from arcuate.models.peaks import find_peaks
-from arcuate.models.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.models.response import Response
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import RESULTS, arguments, show, table
 
 SNRS, ANGLES = (15, 30, 60), (40, 50, 60, 70, 80, 90)

@@ -16,8 +16,8 @@ import numpy as np
 
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.gzip_blocks import n_threads
-from arcuate.models.phantom import make_phantom, three_shell_gradients
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
 
 SHAPE = (128, 128, 60, 193)

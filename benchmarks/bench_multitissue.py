@@ -16,13 +16,13 @@ from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import write_response
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model
-from arcuate.models.phantom import Phantom, add_rician_noise, make_phantom, three_shell_gradients
 from arcuate.models.response import Response
 from arcuate.models.status import Status
 from arcuate.mtnormalise import mtnormalise
 from arcuate.numerics.qp import inner_direction
 from arcuate.numerics.sphere import get_even_directions, to_angles
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import Phantom, add_rician_noise, make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table
 
 Call = Callable[..., Callable[[], object]]

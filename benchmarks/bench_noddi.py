@@ -23,7 +23,7 @@ from scipy.special import ive
 
 from arcuate.gradients import GradientTable
 from arcuate.models.noddi import NoddiFit, fit_noddi
-from arcuate.models.phantom import Phantom, make_phantom, simulate_rows, three_shell_gradients
+from arcuate.phantom import Phantom, make_phantom, simulate_rows, three_shell_gradients
 from benchmarks.side_by_side import arguments, show, table
 
 RUNNER = Path(__file__).with_name("amico_runner.py")

@@ -24,7 +24,7 @@ SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enab
 GLYPHS = """
 import numpy as np
 from arcuate.figures import render_fods
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 coefs = np.random.default_rng(0).normal(size=(30, 30, 1, 45)).astype(np.float32)
 coefs[..., 0] = 4
 render_fods(InMemoryVolumeResource(coefs, np.eye(4)), size=(1000, 1000))

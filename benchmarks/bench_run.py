@@ -19,7 +19,7 @@ import numpy as np
 
 from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom import make_phantom, three_shell_gradients
 from benchmarks.side_by_side import arguments, show, table
 
 SHAPE = (128, 128, 60)

@@ -20,9 +20,9 @@ from arcuate import dipy as face
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.tensor import prepare_tensor
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import Pair, alternate, arguments, show, table
 
 SHAPE = (96, 96, 60)

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from arcuate.figures import render_fods
+from arcuate.figures.views import Canonical, View
 from arcuate.report import SubjectFiles, find_subjects
 from arcuate.report.pictures import color_fa
-from arcuate.resource import InMemoryVolumeResource
-from arcuate.views import Canonical, View
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 HEIGHT = 500
 GAP = 14

@@ -17,7 +17,7 @@ import numpy as np
 
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom import make_phantom, three_shell_gradients
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "models" / "golden"

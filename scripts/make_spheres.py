@@ -18,7 +18,7 @@ N_EVEN = 480
 def main() -> None:
     from dipy.data import SPHERE_FILES
 
-    from arcuate.models.phantom.scheme import spread_directions
+    from arcuate.phantom.scheme import spread_directions
 
     (NUMERICS / "data").mkdir(exist_ok=True)
     for name in NAMES:

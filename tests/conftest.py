@@ -54,7 +54,7 @@ def mrtrix() -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run of a small phantom, its report in it."""
     from arcuate.dwi import Dwi
-    from arcuate.models.phantom import make_phantom, three_shell_gradients
+    from arcuate.phantom import make_phantom, three_shell_gradients
 
     folder = tmp_path_factory.mktemp("run")
     gradients = three_shell_gradients(n_b0=2, n_directions=20, seed=0)

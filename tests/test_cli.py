@@ -62,7 +62,8 @@ def test_importing_arcuate_is_quick_enough_to_not_be_noticed() -> None:
 def test_a_ctrl_c_that_python_loses_is_raised_again_and_does_not_disturb_the_cleaning(number: signal.Signals) -> None:
     code = f"""
 import os, time, click
-from arcuate import cli, interrupts
+from arcuate import cli
+from arcuate.commands import stopping
 
 class Swallows:
     def __del__(self):
@@ -77,7 +78,7 @@ def work():
     try:
         time.sleep(60)
     finally:
-        time.sleep(3 * interrupts.ASK_AGAIN)
+        time.sleep(3 * stopping.ASK_AGAIN)
         print("cleaned up", flush=True)
 
 cli.app = work

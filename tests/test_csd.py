@@ -23,10 +23,10 @@ from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import read_directions, read_response, write_response
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.response import Response, tensor_response
 from arcuate.numerics.sh_polynomial import sh_derivatives
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 EVALS = np.array([1.7e-3, 0.3e-3, 0.3e-3])
 

@@ -11,7 +11,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0.1, 0, 5], [0.1, 2, 0, 3], [0, 0, 2.5, 1], [0, 0, 0, 1]])
 
@@ -194,7 +194,7 @@ def test_the_result_is_kept_and_comes_back_from_the_cache(tmp_path):
 @pytest.mark.parametrize("snr", [10.0, 30.0])
 @pytest.mark.parametrize("method", ["patch2self", "mppca"])
 def test_the_phantom_comes_nearer_to_its_noise_free_self_on_every_shell(method, snr):
-    from arcuate.models.phantom import make_phantom, three_shell_gradients
+    from arcuate.phantom import make_phantom, three_shell_gradients
 
     gradients = three_shell_gradients(n_b0=2, n_directions=30)
     clean, noisy = (make_phantom(gradients, (24, 28, 20), voxel_size=7.0, snr=level) for level in (None, snr))

@@ -123,7 +123,7 @@ STEPS = (
     "arcuate.masks.otsu_mask", "arcuate.mtnormalise.mtnormalise", "arcuate.tractseg.extract_tractseg",
     "arcuate.tractseg.find_tracts", "arcuate.dti.Dti.estimate_dti", "arcuate.noddi.Noddi.estimate_noddi",
     "arcuate.dwi.subsample_dwi", "arcuate.models.tensor.fit_tensor", "arcuate.models.noddi.fit_noddi",
-    "arcuate.models.csd.make_csd_system", "arcuate.models.peaks.find_peaks", "arcuate.models.phantom.make_phantom",
+    "arcuate.models.csd.make_csd_system", "arcuate.models.peaks.find_peaks", "arcuate.phantom.make_phantom",
     "arcuate.models.patch2self.fit_patch2self", "arcuate.models.mppca.fit_mppca",
     "arcuate.models.mtnormalise.normalise_tissues", "arcuate.dipy.ConstrainedSphericalDeconvModel",
     "arcuate.dipy.peaks_from_model", "arcuate.dipy.recursive_response", "arcuate.dipy.patch2self",

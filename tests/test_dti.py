@@ -14,9 +14,9 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.status import Status
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 2.5, -30], [0, 0, 0, 1]])
 

@@ -48,7 +48,7 @@ def test_type_checkers_and_the_running_program_see_the_same_names() -> None:
     seen = {
         (node.module, alias.name)
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("arcuate.")
+        if isinstance(node, ast.ImportFrom) and node.module in arcuate._HOMES
         for alias in node.names
     }
     assert seen == {(home, name) for name, home in arcuate._HOME_OF.items()}

@@ -12,9 +12,9 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable, image_to_scanner
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.tensor import fit_tensor
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
 
 ORIENTATIONS = [
     np.column_stack([order, signs])

@@ -15,10 +15,10 @@ from arcuate.models.csd import fit_csd
 from arcuate.models.noddi import fit_noddi
 from arcuate.models.patch2self import fit_patch2self
 from arcuate.models.peaks import find_peaks
-from arcuate.models.phantom import add_rician_noise, simulate_rows
 from arcuate.models.response import tensor_response
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor
+from arcuate.phantom import add_rician_noise, simulate_rows
 
 Fields = dict[str, np.ndarray]
 

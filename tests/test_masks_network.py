@@ -14,7 +14,7 @@ from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 from arcuate.masks import extract_brain, extract_brains, resolve_method
 from arcuate.nets import brain
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 SERIES = ("3000", "5000", "11000")
 GOLDEN = Path(__file__).parent / "golden" / "hdbet_canon.npz"  # five folds, by scripts/make_hdbet_golden.py

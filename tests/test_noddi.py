@@ -14,12 +14,12 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.models.noddi import fit_noddi
-from arcuate.models.phantom import add_rician_noise, simulate_rows, spread_directions
 from arcuate.models.status import Status
 from arcuate.noddi import Noddi
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import add_rician_noise, simulate_rows, spread_directions
 from arcuate.study.bids import Derivatives
 from arcuate.study.pipeline import Settings, run_subject
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.9, 0.4, -20], [0, -0.4, 1.9, -30], [0, 0, 0, 1]])
 SHAPE = (5, 4, 3)

@@ -15,10 +15,9 @@ from arcuate.csd import estimate_response_function
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.nets.bundles import CroppedHead, close_gaps, main_axes, run_network
 from arcuate.nets.unet import load_unet
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.tractseg import (
     extract_tractseg,
     find_fod_tracts,
@@ -27,6 +26,7 @@ from arcuate.tractseg import (
     mask_orientation_maps,
     tract_names,
 )
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra [tractseg])")
 HERE = Path(__file__).parent

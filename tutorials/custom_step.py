@@ -8,7 +8,7 @@ import numpy as np
 from example import get_example, out_folder, show
 
 from arcuate import Cache, InMemoryVolumeResource, VolumeResource, cacheable
-from arcuate.plotting import Panel, plot_maps
+from arcuate.figures.plotting import Panel, plot_maps
 
 example = get_example()
 dwi = example.dwi

@@ -21,7 +21,7 @@ from arcuate.csd import (
 )
 from arcuate.figures import render_fods, render_response
 from arcuate.mtnormalise import mtnormalise
-from arcuate.plotting import Panel, plot_maps
+from arcuate.figures.plotting import Panel, plot_maps
 
 example = get_example(min_shells=2)
 dwi = example.dwi

@@ -11,7 +11,7 @@ import numpy as np
 from example import get_example, out_folder, show
 
 from arcuate import InMemoryVolumeResource
-from arcuate.plotting import Panel, plot_maps
+from arcuate.figures.plotting import Panel, plot_maps
 
 example = get_example()
 dwi = example.dwi.denoise()

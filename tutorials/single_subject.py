@@ -21,7 +21,7 @@ from arcuate import (
     estimate_response_function,
 )
 from arcuate.figures import render_fods
-from arcuate.plotting import Panel, plot_maps, plot_mask, plot_residuals
+from arcuate.figures.plotting import Panel, plot_maps, plot_mask, plot_residuals
 
 example = get_example()
 dwi = example.dwi

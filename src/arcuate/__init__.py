@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from arcuate._version import __version__
+
 if TYPE_CHECKING:
     from arcuate.cache import Cache, cacheable
     from arcuate.csd import (
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
     from arcuate.errors import InputError, InputWarning, MissingExtraError
     from arcuate.gradients import GradientTable
     from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-    from arcuate.models.phantom import make_phantom, three_shell_gradients
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
-    from arcuate.resource import InMemoryVolumeResource, VolumeResource
+    from arcuate.phantom import make_phantom, three_shell_gradients
     from arcuate.tractseg import extract_tractseg, get_bundle_names
+    from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Cache",
@@ -67,10 +68,10 @@ _HOMES = {
     "arcuate.errors": ("InputError", "InputWarning", "MissingExtraError"),
     "arcuate.gradients": ("GradientTable",),
     "arcuate.io": ("FslBvalResource", "FslBvecResource", "NiftiVolumeResource"),
-    "arcuate.models.phantom": ("make_phantom", "three_shell_gradients"),
+    "arcuate.phantom": ("make_phantom", "three_shell_gradients"),
     "arcuate.models.response": ("Response",),
     "arcuate.noddi": ("Noddi",),
-    "arcuate.resource": ("InMemoryVolumeResource", "VolumeResource"),
+    "arcuate.volumes.resource": ("InMemoryVolumeResource", "VolumeResource"),
     "arcuate.tractseg": ("extract_tractseg", "get_bundle_names"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

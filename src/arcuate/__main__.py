@@ -1,7 +1,7 @@
 """The process of the command line: ``arcuate``, and ``python -m arcuate``."""
 
 from arcuate import cli
-from arcuate.interrupts import STOPPED, end_process
+from arcuate.commands.stopping import STOPPED, end_process
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from arcuate.commands.stopping import STOPPED, raised_surely
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.interrupts import STOPPED, raised_surely
 
 COMMANDS = {
     "run": "arcuate.commands.run:run",
@@ -52,9 +52,9 @@ class LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        import arcuate
+        from arcuate._version import __version__
 
-        click.echo(f"arcuate {arcuate.__version__}")
+        click.echo(f"arcuate {__version__}")
         ctx.exit()
 
 

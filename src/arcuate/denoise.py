@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import numpy as np
 from numba import njit, prange
 
 from arcuate.cache import cacheable
-from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.models.mppca import Estimator, fit_mppca, flat_view
 from arcuate.models.patch2self import Regression, fit_patch2self
@@ -18,18 +17,19 @@ from arcuate.models.residual import ResidualStructure, residual_structure
 from arcuate.models.rician import remove_rician_bias
 from arcuate.models.status import Status, count_status
 from arcuate.numerics.filters import otsu_threshold
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.voxels import check_mask
+from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.scan import S, Scan, with_volume
+from arcuate.volumes.voxels import check_mask
 
 Method = Literal["patch2self", "mppca"]
 METHODS = ("patch2self", "mppca")
 
 
 @dataclass(frozen=True, eq=False)
-class Denoising:
+class Denoising(Generic[S]):
     """A denoised scan, and what was found on the way."""
 
-    dwi: Dwi
+    dwi: S
     noise: VolumeResource  # (x, y, z) float32, standard deviation of the noise, unit of the signal
     status: VolumeResource  # (x, y, z) uint8, see arcuate.models.status.Status
     parameters: dict[str, Any]  # every option, and counts of voxels, as a sidecar says them
@@ -48,14 +48,14 @@ class ResidualSlice:
     difference: np.ndarray  # original - denoised
 
 
-def denoise_dwi(dwi: Dwi, **options: Any) -> Dwi:
+def denoise_dwi(dwi: S, **options: Any) -> S:
     """Denoised scan; the options are those of :func:`run_denoising`, which also returns the noise map."""
     return run_denoising(dwi, **options).dwi
 
 
 @cacheable(version=1)
 def run_denoising(
-    dwi: Dwi,
+    dwi: S,
     *,
     method: Method = "patch2self",
     clip: bool = True,
@@ -66,7 +66,7 @@ def run_denoising(
     b0_denoising: bool = True,
     extent: int | tuple[int, int, int] | None = None,
     estimator: Estimator = "exp2",
-) -> Denoising:
+) -> Denoising[S]:
     """Denoised scan, its noise map, and counts.
 
     Parameters
@@ -117,15 +117,15 @@ def run_denoising(
         "MedianNoise": float(np.median(noise[inside & (noise > 0)])) if (noise[inside] > 0).any() else 0.0,
     }
     return Denoising(
-        Dwi(_like(denoised, dwi.volume), dwi.bval.load(), dwi.bvec.load(), dwi.b0_threshold),
-        _like(noise, dwi.volume),
-        _like(status, dwi.volume),
+        with_volume(dwi, dwi.volume.with_array(denoised)),
+        dwi.volume.with_array(noise),
+        dwi.volume.with_array(status),
         parameters,
     )
 
 
 @cacheable(version=1)
-def shell_residuals(before: Dwi, after: Dwi, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
+def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
     """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes).
 
     Without a mask (x, y, z) the voxels that stand out in the mean of the denoised volumes (Otsu) are looked at.
@@ -142,7 +142,7 @@ def shell_residuals(before: Dwi, after: Dwi, mask: VolumeResource | None = None)
     return {b: residual_structure(original, denoised, volumes, inside) for b, volumes in _shells(before).items()}
 
 
-def residual_slices(before: Dwi, after: Dwi, *, axis: int = 2, index: int | None = None) -> list[ResidualSlice]:
+def residual_slices(before: Scan, after: Scan, *, axis: int = 2, index: int | None = None) -> list[ResidualSlice]:
     """One slice per shell before, after, and their difference, from the middle volume of each shell.
 
     Parameters
@@ -169,7 +169,7 @@ def residual_facts(structures: dict[float, ResidualStructure]) -> list[dict[str,
     ]
 
 
-def _shells(dwi: Dwi) -> dict[float, np.ndarray]:
+def _shells(dwi: Scan) -> dict[float, np.ndarray]:
     gradients = dwi.gradients
     shells = {0.0: np.flatnonzero(gradients.is_b0)} if gradients.is_b0.any() else {}
     return shells | {float(shell.b): np.asarray(shell.indices) for shell in gradients.shells if shell.b > 0}
@@ -206,10 +206,6 @@ def _by_mppca(
         "MedianComponentsKept": float(np.median(kept)) if len(kept) else 0.0,
     }
     return fit.denoised, fit.sigma, fit.status, used
-
-
-def _like(array: np.ndarray, volume: VolumeResource) -> InMemoryVolumeResource:
-    return InMemoryVolumeResource(array, volume.get_affine(), volume.get_metadata())
 
 
 def _order(image: np.ndarray) -> Literal["C", "F"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.voxels import check_mask, masked_blocks, scatter
-
-if TYPE_CHECKING:
-    from arcuate.dwi import Dwi
+from arcuate.volumes.display import figures
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 METHODS = ("OLS", "WLS", "IWLS")  # 0, 1 and more rounds of reweighting
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest eigenvalue: what float32 tensors leave of a zero
@@ -55,7 +54,7 @@ class Dti:
     @staticmethod
     @cacheable(version=1, outputs={"volume": "estimate_dti"})
     def estimate_dti(
-        dwi: Dwi,
+        dwi: Scan,
         mask: VolumeResource | None = None,
         *,
         b_max: float = B_MAX,
@@ -66,7 +65,7 @@ class Dti:
 
         Parameters
         ----------
-        dwi : Dwi
+        dwi : Scan
         mask : (x, y, z), on the grid of the scan; every voxel without it
         b_max : float, s/mm²
             Shells up to ``b_max`` + 100 are used; the lowest that suffice if those do not, with a warning.
@@ -103,9 +102,9 @@ class Dti:
         }
         like = dwi.volume
         return Dti(
-            _volume(scatter(tensors, inside), like),
-            _volume(scatter(status, inside, np.uint8), like),
-            _volume(scatter(s0, inside), like),
+            like.with_array(scatter(tensors, inside)),
+            like.with_array(scatter(status, inside, np.uint8)),
+            like.with_array(scatter(s0, inside)),
             parameters,
         )
 
@@ -149,27 +148,23 @@ class Dti:
         return Dti(NiftiVolumeResource.save(self.volume, path), self.status, self.s0, self.parameters)
 
     def plot(self, **options: Any) -> Any:
-        """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.plotting.plot_maps`."""
-        from arcuate.plotting import Panel, plot_maps
-
+        """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
         fa, md = self.get_fa_md()
         panels = [
-            Panel(self.get_color_fa().array, "colour FA"),
-            Panel(fa.array, "FA", "viridis", (0.0, 1.0)),
-            Panel(1e3 * md.array, "MD (1e-3 mm²/s)", "cividis", (0.0, 3.0)),
+            figures().Panel(self.get_color_fa().array, "colour FA"),
+            figures().Panel(fa.array, "FA", "viridis", (0.0, 1.0)),
+            figures().Panel(1e3 * md.array, "MD (1e-3 mm²/s)", "cividis", (0.0, 3.0)),
         ]
-        return plot_maps(panels, self.volume.get_affine(), **options)
+        return figures().plot_maps(panels, self.volume.get_affine(), **options)
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        from arcuate.plotting import html_of
-
         try:
             figure = self.plot()
         except MissingExtraError:
             figure = None
         facts = {"tensors": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return html_of(facts, figure, "slices of colour FA, FA and MD")
+        return figures().html_of(facts, figure, "slices of colour FA, FA and MD")
 
     @cached_property
     def _eig(self) -> tuple[np.ndarray, np.ndarray]:
@@ -186,8 +181,4 @@ class Dti:
         return scatter(evals, inside), scatter(evecs, inside)
 
     def _map(self, array: np.ndarray) -> InMemoryVolumeResource:
-        return _volume(np.asarray(array, dtype=np.float32), self.volume)
-
-
-def _volume(array: np.ndarray, like: VolumeResource) -> InMemoryVolumeResource:
-    return InMemoryVolumeResource(array, like.get_affine(), like.get_metadata())
+        return self.volume.with_array(np.asarray(array, dtype=np.float32))

@@ -12,13 +12,14 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, GradientTable
-from arcuate.resource import (
+from arcuate.volumes.resource import (
     InMemoryBvalResource,
     InMemoryBvecResource,
     InMemoryVolumeResource,
     VectorResource,
     VolumeResource,
 )
+from arcuate.volumes.scan import compute_mean_b0
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
@@ -164,18 +165,7 @@ class Dwi:
         InputError
             There is no b = 0 volume.
         """
-        index = np.flatnonzero(self.gradients.is_b0)
-        if len(index) == 0:
-            raise InputError(
-                f"found no b=0 volume (lowest b-value {self.gradients.bvals.min():g} s/mm²); expected at least one. "
-                "Raise b0_threshold (--b0-threshold) if the lowest b-value is meant as b=0."
-            )
-        array = self.volume.get_array()
-        mean = np.zeros(array.shape[:3], dtype=np.float64)
-        for i in index:
-            mean += array[..., i]
-        mean /= len(index)
-        return InMemoryVolumeResource(mean.astype(np.float32), self.volume.get_affine(), self.volume.get_metadata())
+        return compute_mean_b0(self)
 
     def denoise(self, **options: Any) -> Dwi:
         """Denoised scan; see :func:`arcuate.denoise.denoise_dwi` for the options."""

@@ -14,12 +14,12 @@ from arcuate.cache import cacheable
 from arcuate.errors import InputError, InputWarning
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
-from arcuate.orientation import Orientation
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.orientation import Orientation
+from arcuate.volumes.resource import InMemoryVolumeResource
+from arcuate.volumes.scan import Scan, compute_mean_b0
 
 if TYPE_CHECKING:
-    from arcuate.dwi import Dwi
-    from arcuate.resource import VolumeResource
+    from arcuate.volumes.resource import VolumeResource
 
 METHODS = ("auto", "hdbet", "otsu")
 SLAB_MM = 30.0  # an image thinner than this is treated slice by slice
@@ -48,7 +48,7 @@ class MaskQuality:
 
 
 def extract_brain(
-    dwi: Dwi, *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
+    dwi: Scan, *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> VolumeResource:
     """Brain mask from the mean b = 0 image.
 
@@ -91,7 +91,7 @@ def extract_brain(
 
 
 def extract_brains(
-    scans: Iterable[Dwi], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
+    scans: Iterable[Scan], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> list[VolumeResource]:
     """Brain masks of many scans, the network loaded once; see :func:`extract_brain`."""
     network = choose_network(folds, augmentation, device)
@@ -108,7 +108,7 @@ def extract_brains(
     return masks
 
 
-def resolve_method(method: str, dwi: Dwi | None = None) -> str:
+def resolve_method(method: str, dwi: Scan | None = None) -> str:
     """The method that "auto" stands for on this machine and for this scan; other names as they are."""
     if method not in METHODS:
         raise InputError(f"found the mask method {method!r}; expected one of {', '.join(METHODS)}.")
@@ -120,16 +120,16 @@ def resolve_method(method: str, dwi: Dwi | None = None) -> str:
 
 
 @cacheable(version=2)
-def brain_mask(dwi: Dwi, *, method: str) -> VolumeResource:
+def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one of the methods without a network."""
-    mean_b0 = dwi.compute_mean_b0()
+    mean_b0 = compute_mean_b0(dwi)
     affine = mean_b0.get_affine()
     inside = otsu_mask(mean_b0.get_array(), voxel_size(affine))
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())
 
 
 def mask_facts(
-    inside: VolumeResource, dwi: Dwi, method: str, *, folds: int = 1, augmentation: bool = False
+    inside: VolumeResource, dwi: Scan, method: str, *, folds: int = 1, augmentation: bool = False
 ) -> dict[str, Any]:
     """What the sidecar of a mask (x, y, z) says: the method that was used, its options, and what came out."""
     quality = mask_quality(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
@@ -145,9 +145,9 @@ def mask_facts(
 
 
 @cacheable(version=2, ignore=("network",))
-def network_mask(dwi: Dwi, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
+def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET; ``facts`` are those of the network."""
-    mean_b0 = dwi.compute_mean_b0()
+    mean_b0 = compute_mean_b0(dwi)
     affine = mean_b0.get_affine()
     image = mean_b0.get_array()
     image = np.where(np.isfinite(image), image, 0)

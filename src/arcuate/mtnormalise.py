@@ -12,8 +12,8 @@ from arcuate.cache import cacheable
 from arcuate.errors import InputError
 from arcuate.models.mtnormalise import normalise_tissues
 from arcuate.models.multitissue import SUM_OF_TISSUES
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +14,10 @@ from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import NiftiVolumeResource
 from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
 from arcuate.models.status import Status, count_status
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.voxels import check_mask, masked_blocks, scatter
-
-if TYPE_CHECKING:
-    from arcuate.dwi import Dwi
+from arcuate.volumes.display import figures
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
 
@@ -62,7 +61,7 @@ class Noddi:
     @staticmethod
     @cacheable(version=1, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
     def estimate_noddi(
-        dwi: Dwi,
+        dwi: Scan,
         mask: VolumeResource | None = None,
         *,
         dpar: float = DPAR,
@@ -76,7 +75,7 @@ class Noddi:
 
         Parameters
         ----------
-        dwi : Dwi
+        dwi : Scan
             Two shells or more, and a b = 0.
         mask : (x, y, z), on the grid of the scan; every voxel without it
         dpar, diso : float, mm²/s
@@ -128,12 +127,12 @@ class Noddi:
         like = dwi.volume
         three = np.stack([maps["ndi"], maps["odi"], maps["fwf"]], axis=1)
         return Noddi(
-            volume=_volume(scatter(three, inside), like),
-            directions=_volume(scatter(axes, inside), like),
-            rmse=_volume(scatter(maps["rmse"], inside), like),
-            s0=_volume(scatter(maps["s0"], inside), like),
-            dot=_volume(scatter(maps["dot"], inside), like) if ex_vivo else None,
-            status=_volume(scatter(status, inside, np.uint8), like),
+            volume=like.with_array(scatter(three, inside)),
+            directions=like.with_array(scatter(axes, inside)),
+            rmse=like.with_array(scatter(maps["rmse"], inside)),
+            s0=like.with_array(scatter(maps["s0"], inside)),
+            dot=like.with_array(scatter(maps["dot"], inside)) if ex_vivo else None,
+            status=like.with_array(scatter(status, inside, np.uint8)),
             parameters=parameters,
         )
 
@@ -159,7 +158,7 @@ class Noddi:
         the region's tissue: voxels that are mostly water no longer count as much as the others (Parker 2021).
         """
         ndi, odi, fwf = np.moveaxis(self.volume.get_array(), -1, 0)
-        return _volume(ndi * (1 - fwf), self.volume), _volume(odi * (1 - fwf), self.volume)
+        return self.volume.with_array(ndi * (1 - fwf)), self.volume.with_array(odi * (1 - fwf))
 
     def get_maps(self) -> dict[str, VolumeResource]:
         """The maps by their names in files: icvf (NDI), odi, isovf (FWF), direction, and those of the fit."""
@@ -169,24 +168,20 @@ class Noddi:
         return maps | {name: volume for name, volume in more.items() if volume is not None}
 
     def plot(self, **options: Any) -> Any:
-        """NDI, ODI and FWF as a matplotlib Figure; ``options`` of :func:`arcuate.plotting.plot_maps`."""
-        from arcuate.plotting import Panel, plot_maps
-
+        """NDI, ODI and FWF as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
         names = ("NDI", "ODI", "FWF")
         maps = np.moveaxis(np.asarray(self.volume.get_array()), -1, 0)
-        panels = [Panel(m, name, "viridis", (0.0, 1.0)) for m, name in zip(maps, names, strict=True)]
-        return plot_maps(panels, self.volume.get_affine(), **options)
+        panels = [figures().Panel(m, name, "viridis", (0.0, 1.0)) for m, name in zip(maps, names, strict=True)]
+        return figures().plot_maps(panels, self.volume.get_affine(), **options)
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        from arcuate.plotting import html_of
-
         try:
             figure = self.plot()
         except MissingExtraError:
             figure = None
         facts = {"NODDI": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return html_of(facts, figure, "slices of NDI, ODI and FWF")
+        return figures().html_of(facts, figure, "slices of NDI, ODI and FWF")
 
     def save(self, path: str | os.PathLike[str]) -> Noddi:
         """Write NDI, ODI, FWF to ``path`` and the directions beside it; the same object, backed by those files.
@@ -205,7 +200,7 @@ class Noddi:
         return Noddi(NiftiVolumeResource(Path(path)), NiftiVolumeResource(directions_path(path)))
 
     def _map(self, k: int) -> InMemoryVolumeResource:
-        return _volume(np.ascontiguousarray(self.volume.get_array()[..., k].T).T, self.volume)
+        return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)
 
 
 def directions_path(path: str | os.PathLike[str]) -> Path:
@@ -236,7 +231,3 @@ def _refuse_water_everywhere(fwf: np.ndarray, status: np.ndarray) -> None:
             "least as fast as in water. Check the unit of the b-values (s/mm²), that volumes and b-values are in the "
             "same order, and that the mask is not on a ventricle."
         )
-
-
-def _volume(array: np.ndarray, like: VolumeResource) -> InMemoryVolumeResource:
-    return InMemoryVolumeResource(array, like.get_affine(), like.get_metadata())

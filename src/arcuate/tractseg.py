@@ -13,16 +13,16 @@ from scipy import ndimage
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
+from arcuate.fetch.weights import tractseg_weights
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
 from arcuate.nets.bundles import BATCH, INCOMPLETE, CroppedHead, Progress, close_gaps, look_up, main_axes, run_network
 from arcuate.nets.unet import UNet, choose_device, load_unet, require_torch
-from arcuate.nets.weights import tractseg_weights
-from arcuate.orientation import Orientation, tilt
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.voxels import check_mask
+from arcuate.volumes.orientation import Orientation, tilt
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask
 
 if TYPE_CHECKING:
-    from arcuate.dwi import Dwi
     from arcuate.models.response import Response
 
 __all__ = [
@@ -43,7 +43,7 @@ THRESHOLD = 0.5
 
 
 def extract_tractseg(
-    dwi: Dwi,
+    dwi: Scan,
     mask: VolumeResource | None,
     response: Response,
     output_type: str = "tract_segmentation",

@@ -15,7 +15,7 @@ import pytest
 
 from arcuate.cache import Cache, CacheWarning, cacheable, files, fingerprint
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.resource import InMemoryBvalResource, InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryVolumeResource, VolumeResource
 
 CALLS: list[str] = []
 

@@ -22,7 +22,7 @@ from arcuate.errors import InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.locks import exclusive
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
 
 
 class Tissue(enum.Enum):

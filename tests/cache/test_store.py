@@ -24,7 +24,7 @@ import pytest
 
 import arcuate
 from arcuate.cache import Cache, CacheWarning, cacheable
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 CALLS: list[float] = []
 
@@ -207,7 +207,7 @@ def test_a_context_copied_from_a_cache_that_was_closed_since_uses_none(volume, f
 RACER = """
 import sys, time, pathlib, numpy as np
 from arcuate.cache import Cache, cacheable
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 @cacheable(version=1)
 def slow(volume, n):
@@ -264,7 +264,7 @@ import numpy as np
 from arcuate.cache import Cache, cacheable
 from arcuate.cache.store import Store
 from arcuate.cache.upkeep import clean_up
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 @cacheable(version=1)
 def step(n):

@@ -16,7 +16,7 @@ from arcuate.errors import InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.response import tensor_response
 from arcuate.noddi import Noddi
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 
 def _scan() -> Dwi:

@@ -17,7 +17,7 @@ from arcuate.cache.upkeep import clean_up, explain, open_store
 from arcuate.commands.cache import cache as command
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
 
 
 @cacheable(version=1)

@@ -10,7 +10,7 @@ import pytest
 from arcuate.cache import Cache, cacheable
 from arcuate.cache.store import Store
 from arcuate.cache.upkeep import explain
-from arcuate.resource import VolumeResource
+from arcuate.volumes.resource import VolumeResource
 
 CALLS: list[str] = []
 
@@ -90,7 +90,7 @@ def outer(x: int) -> int:
     if not {{found}}:
         from arcuate.csd import find_fod_peaks
         import numpy as np
-        from arcuate.resource import InMemoryVolumeResource
+        from arcuate.volumes.resource import InMemoryVolumeResource
         find_fod_peaks(InMemoryVolumeResource(np.ones((2, 2, 2, 6), np.float32)))
     return x
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from arcuate.commands.info import info
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 
 @pytest.fixture

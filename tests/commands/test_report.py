@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from arcuate.figures.plotting import _figure_class
 from arcuate.io import NiftiVolumeResource
-from arcuate.plotting import _figure_class
 from arcuate.report import find_subjects, is_current
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 for package in ("matplotlib", "jinja2"):
     pytest.importorskip(package, reason=f"{package} is not installed (extra report)")

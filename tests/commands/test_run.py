@@ -14,7 +14,7 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 TENSOR = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
 STEPS = ("--steps", "mask,dti", "--mask-method", "otsu", "--no-report")

@@ -19,7 +19,7 @@ import pytest
 
 from arcuate import dipy as face
 from arcuate.errors import InputError, InputWarning
-from arcuate.models.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom import make_phantom, three_shell_gradients
 
 SMALL = peer_data.get_fnames(name="small_64D")
 

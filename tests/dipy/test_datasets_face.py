@@ -9,8 +9,8 @@ import pytest
 
 from arcuate.dipy import fetch_stanford_hardi, get_fnames
 from arcuate.errors import InputError
-from arcuate.public_scans import SCANS
-from arcuate.remote import RemoteFile, RemoteSet
+from arcuate.fetch.public_scans import SCANS
+from arcuate.fetch.remote import RemoteFile, RemoteSet
 
 
 def test_paths_come_as_image_bvals_bvecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

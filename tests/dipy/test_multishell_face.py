@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import arcuate.dipy as face
-from arcuate.models.phantom import simulate_rows, three_shell_gradients
+from arcuate.phantom import simulate_rows, three_shell_gradients
 
 peer = pytest.importorskip("dipy.reconst.mcsd", reason="dipy is not installed")
 core = pytest.importorskip("dipy.core.gradients")

@@ -12,11 +12,11 @@ import pytest
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.figures import glyphs as glyph_module
 from arcuate.figures.meshes import direction_colors, glyphs, sticks, whole_sphere
+from arcuate.figures.views import View
 from arcuate.models.response import Response
 from arcuate.numerics.sh import n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_hemisphere, get_sphere
-from arcuate.resource import InMemoryVolumeResource
-from arcuate.views import View
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 SPHERE = get_sphere("repulsion724")
 LAS = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -10], [0, 0, 2, 0], [0, 0, 0, 1]])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Window
 IMPORT = """
 import signal, sys, time
 from arcuate.figures.scene import import_pyvista
-from arcuate.interrupts import raised_surely
+from arcuate.commands.stopping import raised_surely
 try:
     with raised_surely():
         print("ready", flush=True)
@@ -30,7 +30,7 @@ import random, signal, time
 import numpy as np
 from arcuate.figures.meshes import glyphs, whole_sphere
 from arcuate.figures.scene import Scene
-from arcuate.interrupts import raised_surely
+from arcuate.commands.stopping import raised_surely
 from arcuate.numerics.sphere import get_sphere
 
 vertices, faces, _ = whole_sphere(get_sphere("repulsion200"))

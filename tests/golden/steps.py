@@ -21,7 +21,7 @@ import arcuate
 from arcuate.cache.step import Step
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
-from arcuate.resource import InMemoryVolumeResource, VectorResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
 KEPT = Path(__file__).with_name("steps.npz")
 TOLERANCE = 1e-5  # of the largest magnitude in an array: what another processor may change

@@ -20,7 +20,7 @@ from arcuate.io import (
     read_mrtrix_table,
     write_mrtrix_table,
 )
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
 
 BVALS = np.array([0.0, 1000, 1000.5, 2e3])
 BVECS = np.array([[0, 0, 0], [1, 0, 0], [-0.6, 0.8, 0], [0.5773502691896258, 0.5773502691896258, -0.5773502691896258]])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.io import NiftiVolumeResource
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 1.97, -0.33, -80], [0, 0.33, 1.97, -50], [0, 0, 0, 1]])
 GEOMETRY = ["sform_code", "qform_code", "xyzt_units", "pixdim", "srow_x", "srow_y", "srow_z", "dim_info", "descrip",

@@ -11,7 +11,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, find_gradients, write_mrtrix_table
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 BVALS = np.r_[0.0, 0.0, np.full(8, 1000.0)]

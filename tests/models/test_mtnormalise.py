@@ -10,7 +10,7 @@ import pytest
 from arcuate.errors import InputError
 from arcuate.models.mtnormalise import normalise_tissues
 from arcuate.mtnormalise import mtnormalise
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 2, 0.1, -40], [0, -0.1, 2, -20], [0, 0, 0, 1]])
 

@@ -16,10 +16,10 @@ from arcuate.models.multitissue import (
     tissue_fractions,
     total_fibre_density,
 )
-from arcuate.models.phantom import add_rician_noise, simulate_rows, three_shell_gradients
 from arcuate.models.response import Response, tensor_zonal
 from arcuate.models.status import Status
 from arcuate.numerics.sphere import get_even_directions, get_hemisphere, to_angles
+from arcuate.phantom import add_rician_noise, simulate_rows, three_shell_gradients
 
 SHELLS = (0.0, 1000.0, 2000.0, 3500.0)
 

@@ -223,7 +223,7 @@ def test_memory_is_the_result_and_a_few_blocks(order):
 def test_equals_scikit_learn_on_the_phantom(snr):
     from sklearn.linear_model import LinearRegression
 
-    from arcuate.models.phantom import make_phantom, three_shell_gradients
+    from arcuate.phantom import make_phantom, three_shell_gradients
 
     phantom = make_phantom(three_shell_gradients(n_directions=24), (24, 28, 20), voxel_size=7.0, snr=snr)
     rows = phantom.signal.reshape(-1, 73)

@@ -10,16 +10,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from arcuate.csd.responses import erode, estimate_dhollander, estimate_tournier, response_from_masks
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.response import Response, tensor_zonal
 from arcuate.models.response_dhollander import best_threshold, choose_tissue_voxels
 from arcuate.models.response_voxels import fibre_response, fibre_zonal, isotropic_response, mean_response
-from arcuate.resource import InMemoryVolumeResource
-from arcuate.responses import erode, estimate_dhollander, estimate_tournier, response_from_masks
-from arcuate.voxels import masked_blocks
+from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.volumes.resource import InMemoryVolumeResource
+from arcuate.volumes.voxels import masked_blocks
 
 
 def _scan(signal: np.ndarray, affine: np.ndarray, gradients: GradientTable) -> Dwi:

@@ -15,10 +15,10 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
+from arcuate.fetch.weights import HD_BET_FILES, brain_weights, unpack_brain_weights
 from arcuate.gradients import GradientTable
 from arcuate.masks import extract_brain, mask_facts
 from arcuate.nets import brain, nnunet_brain
-from arcuate.nets.weights import HD_BET_FILES, brain_weights, unpack_brain_weights
 
 PUBLISHED = runpy.run_path(str(Path(__file__).with_name("published_brain_weights.py")))
 needs_nnunet = pytest.mark.skipif(

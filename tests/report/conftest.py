@@ -16,8 +16,8 @@ from arcuate.numerics.sh import n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_sphere
 from arcuate.report import SubjectFiles
 from arcuate.report.viewer import viewer_script
-from arcuate.resource import InMemoryVolumeResource
 from arcuate.study.bids import Derivatives, write_json, write_map
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 # pictures without a graphics card
 _ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

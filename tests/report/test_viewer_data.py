@@ -14,12 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from arcuate.figures.views import Canonical
 from arcuate.numerics.sh import n_coefs
 from arcuate.report import SubjectFiles, glyph_slices, layers, page, viewer, write_report
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import nifti_bytes, quantised, reduce_grid, reduced_affine, viewer_maps
 from arcuate.report.viewer import viewer_of
-from arcuate.views import Canonical
 
 CODES = ["RAS", "LPS", "PSR", "ASL"]
 SHAPE = (20, 22, 18)
@@ -169,7 +169,7 @@ def test_tissues_and_tracts_are_layers_and_sections(
     made_run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from arcuate.io import NiftiVolumeResource
-    from arcuate.resource import InMemoryVolumeResource
+    from arcuate.volumes.resource import InMemoryVolumeResource
 
     monkeypatch.setattr(viewer, "viewer_script", lambda: "0;")
     fods = np.zeros((*SHAPE, n_coefs(4)), np.float32)

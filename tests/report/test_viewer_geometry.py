@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arcuate.figures.views import Canonical, View
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.report import SubjectFiles, page, write_report
-from arcuate.views import Canonical, View
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra report)")
 

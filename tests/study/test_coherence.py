@@ -9,9 +9,9 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.io import find_gradients
-from arcuate.resource import InMemoryBvecResource
 from arcuate.study.coherence import fibre_coherence, orientations
 from arcuate.study.quality import inspect_scan
+from arcuate.volumes.resource import InMemoryBvecResource
 
 
 def bundles(shape: tuple[int, int, int] = (26, 24, 22)) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from arcuate.dwi import Dwi
-from arcuate.models.phantom import make_phantom, three_shell_gradients
 from arcuate.models.response import Response
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.study.bids import Derivatives
 from arcuate.study.pipeline import Settings, SubjectResult, run_subject
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 
 @pytest.fixture(scope="module")

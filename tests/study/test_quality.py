@@ -10,8 +10,8 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.resource import InMemoryVolumeResource
 from arcuate.study.quality import describe_directions, estimate_snr, find_outliers, inspect_scan
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.diag([-2.0, 2, 2.5, 1])
 SHAPE = (16, 18, 12)

@@ -14,10 +14,10 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
+from arcuate.fetch.weights import tractseg_weights
 from arcuate.io import NiftiVolumeResource
-from arcuate.models.phantom import Phantom, make_phantom, three_shell_gradients
 from arcuate.nets.brain import is_installed as has_hdbet
-from arcuate.nets.weights import tractseg_weights
+from arcuate.phantom import Phantom, make_phantom, three_shell_gradients
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = Path(os.environ.get("ARCUATE_REFERENCE", ROOT.parent / "shared" / "reference"))

@@ -13,7 +13,7 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
-from arcuate.models.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom import make_phantom, three_shell_gradients
 
 TUTORIALS = Path(__file__).resolve().parents[2] / "tutorials"
 NAMES = sorted(path.stem for path in TUTORIALS.glob("*.py") if path.stem != "example")

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from arcuate import __version__
+from arcuate._version import __version__
 from arcuate.cache import files
 from arcuate.cache.digests import array_digest, file_digest
 from arcuate.cache.files import FileChangedError, FileMemory, Signature
 from arcuate.errors import InputError
 from arcuate.io import geometry
-from arcuate.resource import InMemoryVolumeResource, VectorResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
 _DEPTH = 50
 

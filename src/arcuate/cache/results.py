@@ -15,7 +15,7 @@ import numpy as np
 
 from arcuate.cache.fingerprints import Fingerprinter, UnknownValueError, volume_digests
 from arcuate.cache.volumes import CachedVolume, EntryFiles, StoredVolume, in_memory, write_volume
-from arcuate.resource import VectorResource, VolumeResource
+from arcuate.volumes.resource import VectorResource, VolumeResource
 
 _INLINE = 4096  # bytes; larger arrays have a file of their own
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from arcuate import __version__
+from arcuate._version import __version__
 from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
@@ -35,7 +35,7 @@ from arcuate.cache.step import (
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning
-from arcuate.resource import VolumeResource
+from arcuate.volumes.resource import VolumeResource
 
 
 class CacheWarning(InputWarning):

@@ -14,7 +14,7 @@ from isal import isal_zlib
 from arcuate.cache.digests import note_digest
 from arcuate.errors import InputError
 from arcuate.io import NiftiVolumeResource, locks
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _EAGER = 16 << 20  # bytes; smaller volumes are read when the entry is found
 _EXACT_INTEGERS = 1 << 24  # float32, in which NIfTI integers are read, holds them up to here

@@ -17,7 +17,7 @@ from arcuate.commands.run import StageLines
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.models.phantom import Phantom
+    from arcuate.phantom import Phantom
     from arcuate.study.accuracy import Error
     from arcuate.study.pipeline import SubjectResult
 
@@ -66,8 +66,8 @@ def make_scan(folder: Path, size: str, snr: float, seed: int) -> tuple[Phantom, 
     """The phantom and its scan on disk, truth maps beside it in ``truth/``."""
     from arcuate.dwi import Dwi
     from arcuate.io import NiftiVolumeResource
-    from arcuate.models.phantom import make_phantom, three_shell_gradients
-    from arcuate.resource import InMemoryVolumeResource
+    from arcuate.phantom import make_phantom, three_shell_gradients
+    from arcuate.volumes.resource import InMemoryVolumeResource
 
     gradients = three_shell_gradients(n_b0=4, n_directions=N_DIRECTIONS[size], seed=seed)
     voxel = 192.0 / SHAPES[size][0]

@@ -11,7 +11,7 @@ from arcuate.commands.options import PATH
 from arcuate.errors import InputError
 
 if TYPE_CHECKING:
-    from arcuate.remote import RemoteSet
+    from arcuate.fetch.remote import RemoteSet
 
 
 @click.command()
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option("--to", "to", type=PATH, help="Folder; default: ARCUATE_WEIGHTS or ARCUATE_DATA, else ~/.cache/arcuate.")
 def fetch(name: str | None, to: Path | None) -> None:
     """Fetch the scan or the weights called NAME; without NAME, list what there is."""
-    from arcuate.nets.weights import HD_BET_SET, unpack_brain_weights, weight_sets, weights_folder
-    from arcuate.public_scans import SCANS, scans_folder
+    from arcuate.fetch.public_scans import SCANS, scans_folder
+    from arcuate.fetch.weights import HD_BET_SET, unpack_brain_weights, weight_sets, weights_folder
 
     weights = weight_sets()
     if name is None:
@@ -43,7 +43,7 @@ def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from arcuate.remote import download
+    from arcuate.fetch.remote import download
 
     click.echo(f"{wanted.summary}; licence {wanted.licence}; cite {wanted.citation}")
     console = Console(stderr=True)

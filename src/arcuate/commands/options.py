@@ -16,7 +16,7 @@ from arcuate.gradients import B0_THRESHOLD
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.resource import VectorResource, VolumeResource
+    from arcuate.volumes.resource import VectorResource, VolumeResource
 
 F = TypeVar("F", bound=Callable[..., Any])
 

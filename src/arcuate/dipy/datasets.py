@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from arcuate.errors import InputError
-from arcuate.public_scans import SCANS, scans_folder
-from arcuate.remote import download
+from arcuate.fetch.public_scans import SCANS, scans_folder
+from arcuate.fetch.remote import download
 
 
 def get_fnames(name: str = "small_64D", include_optional: bool = False) -> Any:

@@ -13,7 +13,7 @@ from arcuate.dipy.renames import renamed
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
 from arcuate.errors import InputError
-from arcuate.models.recursive import calibrate
+from arcuate.models.response_recursive import calibrate
 from arcuate.numerics.sampling import sample
 
 

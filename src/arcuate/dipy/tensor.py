@@ -36,7 +36,7 @@ from arcuate.dipy.tensor_measures import (
 from arcuate.errors import InputError
 from arcuate.models import tensor as models
 from arcuate.models.status import Status
-from arcuate.voxels import masked_blocks
+from arcuate.volumes.voxels import masked_blocks
 
 __all__ = [
     "MIN_POSITIVE_SIGNAL", "TensorFit", "TensorModel", "apparent_diffusion_coef", "axial_diffusivity", "color_fa",

@@ -11,10 +11,10 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.figures.meshes import Mesh, amplitude_colors, direction_colors, glyphs, sticks, whole_sphere
 from arcuate.figures.scene import Scene
+from arcuate.figures.views import Canonical, View, flat_plane
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sphere import get_sphere
-from arcuate.resource import VolumeResource
-from arcuate.views import Canonical, View, flat_plane
+from arcuate.volumes.resource import VolumeResource
 
 SCALE = 0.55
 PEAK_WIDTH = 0.09  # of a voxel

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import MissingExtraError
+from arcuate.figures.held_signals import held_back
 from arcuate.figures.meshes import Mesh
-from arcuate.interrupts import held_back
-from arcuate.views import View
+from arcuate.figures.views import View
 
 _SURFACE = {"ambient": 0.25, "diffuse": 0.75, "specular": 0.15, "specular_power": 20}
 

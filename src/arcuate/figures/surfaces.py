@@ -11,13 +11,13 @@ from arcuate.errors import InputError
 from arcuate.figures.glyphs import PathLike
 from arcuate.figures.meshes import direction_colors, glyphs, whole_sphere
 from arcuate.figures.scene import Scene
+from arcuate.figures.views import Canonical, View
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_sphere
-from arcuate.views import Canonical, View
 
 if TYPE_CHECKING:
     from arcuate.models.response import Response
-    from arcuate.resource import VolumeResource
+    from arcuate.volumes.resource import VolumeResource
 
 _TRACT_COLORS = (  # Okabe and Ito's, told apart by all kinds of colour vision
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",

@@ -14,7 +14,7 @@ from arcuate.errors import InputError
 from arcuate.gradients import GradientTable, bvecs_as_rows, image_to_scanner
 from arcuate.io.atomic import write_text_atomically
 from arcuate.io.nifti import NiftiVolumeResource
-from arcuate.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource, VolumeResource
+from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource, VolumeResource
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _MAX_BYTES = 1 << 26  # no gradient file is that long; an image given by mistake is

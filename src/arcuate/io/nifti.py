@@ -27,7 +27,7 @@ from arcuate.io.gzip_blocks import (
     read_plain,
     write_gzip,
 )
-from arcuate.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _HEADER_SIZE = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels, without extensions
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once

@@ -22,10 +22,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.fetch.weights import brain_weights
 from arcuate.nets import nnunet_brain
+from arcuate.nets.inference import infers
 from arcuate.nets.nnunet_brain import NnunetBrainNetwork
 from arcuate.nets.unet import choose_device
-from arcuate.nets.weights import brain_weights
 
 PURPOSE = "the mask method hdbet"
 SPACING = (1.5, 1.5, 1.5)  # mm, of the heads that the network was trained on
@@ -108,6 +109,7 @@ class BrainNetwork:
             states.append(torch.load(path, map_location="cpu", weights_only=True))
         return config, net.to(device), states, device
 
+    @infers
     def find_brain(self, head: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
         """Mask (z, y, x) bool of a head.
 

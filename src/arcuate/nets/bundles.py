@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from arcuate.nets.square_grid import SIZE, AxisMap, make_axis_maps
+from arcuate.nets.cube import SIZE, AxisMap, make_axis_maps
+from arcuate.nets.inference import infers
 from arcuate.numerics.eigen import eigh_3x3
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class CroppedHead:
         return image
 
 
+@infers
 def run_network(
     head: CroppedHead,
     unet: UNet,

@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.fetch.weights import HD_BET_FILES
+from arcuate.nets.inference import infers
 from arcuate.nets.unet import choose_device
-from arcuate.nets.weights import HD_BET_FILES
 
 PURPOSE = "the mask method hdbet"
 PACKAGES = ("torch", "nnunetv2", "dynamic_network_architectures")
@@ -68,6 +69,7 @@ class NnunetBrainNetwork:
         with contextlib.redirect_stdout(io.StringIO()):
             return _predictor(plans, dataset, checkpoint, device, self.has_augmentation)
 
+    @infers
     def find_brain(self, head: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
         """Mask (z, y, x) bool of a head.
 

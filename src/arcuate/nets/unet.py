@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.nets.inference import check_stop
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +111,7 @@ class UNet:
         from torch.nn import functional
 
         def convolve(name: str, x: torch.Tensor) -> torch.Tensor:
+            check_stop()
             weight, bias = self.weights[f"{name}.0.weight"], self.weights[f"{name}.0.bias"]
             return functional.leaky_relu_(functional.conv2d(x, weight, bias, padding=1), SLOPE)
 

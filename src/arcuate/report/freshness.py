@@ -7,7 +7,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-import arcuate
+from arcuate._version import __version__
 from arcuate.report.subject import SubjectFiles
 
 OWN = ("timings.json", "desc-scan_facts.json", "desc-denoising_residuals.png")  # made for the page, or about seconds
@@ -19,7 +19,7 @@ def state_of(subject: SubjectFiles) -> str:
 
     Of a gzip file the length and the checksum at its end stand for its content.
     """
-    digest = hashlib.sha256(arcuate.__version__.encode())
+    digest = hashlib.sha256(__version__.encode())
     digest.update(str(importlib.util.find_spec("pyvista") is not None).encode())
     code = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     for path in code:

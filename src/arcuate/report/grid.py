@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from arcuate.views import Canonical
+from arcuate.figures.views import Canonical
 
 
 @dataclass(frozen=True, eq=False)

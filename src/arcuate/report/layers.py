@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.plotting import robust_limits
+from arcuate.figures.plotting import robust_limits
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
 from arcuate.report.subject import SubjectFiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import arcuate
+from arcuate._version import __version__
 
 REFERENCES = {
     "patch2self": "Fadnavis S, Batson J, Garyfallidis E. Patch2Self: denoising diffusion MRI with self-supervised "
@@ -75,7 +75,7 @@ def methods_paragraph(
     n_tracts : how many tracts were written
     """  # fmt: skip
     text = _Writer()
-    text.say(f"Diffusion data were processed with arcuate {arcuate.__version__}")
+    text.say(f"Diffusion data were processed with arcuate {__version__}")
     if facts := sidecars.get("denoise"):
         is_mppca = "mppca" in str(facts.get("Method", "")).lower()
         name, keys = ("MP-PCA", ("mppca", "mppca_estimator")) if is_mppca else ("Patch2Self", ("patch2self",))

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import arcuate
+from arcuate._version import __version__
 from arcuate.errors import MissingExtraError
 from arcuate.io import write_text_atomically
 from arcuate.report.freshness import state_of
@@ -59,7 +59,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
     return {
         "title": subject.names.prefix,
         "state": state_of(subject),
-        "version": arcuate.__version__,
+        "version": __version__,
         "scan": _scan_rows(facts, is_denoised),
         "shells": facts.get("shells", []),
         "outliers": facts.get("outliers", []),

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import MissingExtraError
-from arcuate.plotting import Panel, plot_directions, plot_histograms, plot_maps, plot_mask, png_of
+from arcuate.figures.plotting import Panel, plot_directions, plot_histograms, plot_maps, plot_mask, png_of
+from arcuate.figures.views import Canonical, View
 from arcuate.report.layers import color_fa
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
 from arcuate.report.subject import MapFile, SubjectFiles
-from arcuate.views import Canonical, View
 
 _FOD_WIDTH = 44  # voxels across: more are too small to be seen as shapes
 
@@ -187,7 +187,7 @@ def _response(subject: SubjectFiles) -> Iterator[Picture]:
 
 def _fods(subject: SubjectFiles) -> Iterator[Picture]:
     from arcuate.figures import render_fods, render_peaks
-    from arcuate.resource import InMemoryVolumeResource
+    from arcuate.volumes.resource import InMemoryVolumeResource
 
     fods = subject.csd_model and subject.get_map(subject.csd_model, "fod")
     if not fods:
@@ -247,7 +247,7 @@ def _middle(array: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slice, .
 def _tracts(subject: SubjectFiles) -> Iterator[Picture]:
     from arcuate.figures import render_tracts
     from arcuate.io import NiftiVolumeResource
-    from arcuate.resource import InMemoryVolumeResource
+    from arcuate.volumes.resource import InMemoryVolumeResource
 
     if not subject.bundles:
         return

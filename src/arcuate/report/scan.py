@@ -12,9 +12,9 @@ from arcuate.study.quality import inspect_scan
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.resource import VolumeResource
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
+    from arcuate.volumes.resource import VolumeResource
 
 
 def keep_scan_facts(run: SubjectResult) -> None:
@@ -38,8 +38,8 @@ def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
 
 def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
     """Write ``<prefix>_desc-denoising_residuals.png``: a volume of each shell before and after."""
+    from arcuate.figures.plotting import plot_residuals, png_of
     from arcuate.io import atomic_path
-    from arcuate.plotting import plot_residuals, png_of
 
     gradients = scan.gradients
     shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.shells}

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from arcuate.figures.views import PLANES
 from arcuate.report.glyph_slices import viewer_glyphs
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import viewer_maps
 from arcuate.report.subject import SubjectFiles
-from arcuate.views import PLANES
 
 NOT_BUILT = (
     "The interactive viewer is not part of this installation: it is built from npm when arcuate is installed, and npm "

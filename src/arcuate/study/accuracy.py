@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from arcuate.models.phantom import Phantom
     from arcuate.noddi import Noddi
+    from arcuate.phantom import Phantom
     from arcuate.study.pipeline import SubjectResult
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-import arcuate
+from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.io import NiftiVolumeResource, atomic_path, write_text_atomically
-from arcuate.resource import VolumeResource
+from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
 _PIECE = 1 << 20  # bytes
@@ -85,7 +85,7 @@ class Derivatives:
                     "Name": "arcuate derivatives",
                     "BIDSVersion": BIDS_VERSION,
                     "DatasetType": "derivative",
-                    "GeneratedBy": [{"Name": "arcuate", "Version": arcuate.__version__}],
+                    "GeneratedBy": [{"Name": "arcuate", "Version": __version__}],
                 },
             )
         return path
@@ -118,7 +118,7 @@ def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> Volu
         saved = NiftiVolumeResource(path)
     else:
         saved = NiftiVolumeResource.save(volume, path)
-    write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": arcuate.__version__}]})
+    write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]})
     return saved
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arcuate.resource import InMemoryVolumeResource
 from arcuate.study.bids import SCANNER_FRAME
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 if TYPE_CHECKING:
     from arcuate.csd import Fods
     from arcuate.dti import Dti
     from arcuate.noddi import Noddi
-    from arcuate.resource import VolumeResource
+    from arcuate.volumes.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
-    from arcuate.resource import VolumeResource
+    from arcuate.volumes.resource import VolumeResource
 
 STEPS = ("denoise", "mask", "dti", "noddi", "response", "fod", "peaks", "tracts")
 

@@ -18,7 +18,7 @@ from arcuate.study.coherence import Coherence, fibre_coherence
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.resource import VolumeResource
+    from arcuate.volumes.resource import VolumeResource
 
 SAME_DIRECTION = np.cos(np.radians(2.0))  # closer lines count as one direction
 HOLE = 1.75  # a gap in the directions this many times that of an even set is reported

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from arcuate.models.phantom.shapes import beyond, ellipsoid, ramp, smooth_max, smooth_min, tube, wave_sum
+from arcuate.phantom.shapes import beyond, ellipsoid, ramp, smooth_max, smooth_min, tube, wave_sum
 
 HEAD_SIZE = (164.0, 192.0, 120.0)  # mm, the box that holds the head
 WM, GM, CSF, SKULL, SCALP, EYE = range(6)

@@ -10,7 +10,7 @@ from numba import njit, prange
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.phantom.dispersion import (
+from arcuate.phantom.dispersion import (
     POWER,
     WATSON,
     chebyshev_sum,

@@ -9,8 +9,7 @@ import pytest
 
 from arcuate.dti import Dti
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.noddi import Noddi
-from arcuate.plotting import (
+from arcuate.figures.plotting import (
     Panel,
     _figure_class,
     plot_directions,
@@ -20,7 +19,8 @@ from arcuate.plotting import (
     png_of,
     robust_limits,
 )
-from arcuate.resource import InMemoryVolumeResource
+from arcuate.noddi import Noddi
+from arcuate.volumes.resource import InMemoryVolumeResource
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra report)")
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from arcuate.errors import InputError
-from arcuate.remote import RemoteFile, RemoteSet, cache_home
+from arcuate.fetch.remote import RemoteFile, RemoteSet, cache_home
 
 ENVIRONMENT = "ARCUATE_WEIGHTS"
 _ZENODO = "https://zenodo.org/record"

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from arcuate.interrupts import held_back, raised_surely
+from arcuate.commands.stopping import raised_surely
+from arcuate.figures.held_signals import held_back
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:

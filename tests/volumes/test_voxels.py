@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from arcuate.errors import InputError, InputWarning
-from arcuate.resource import InMemoryVolumeResource
-from arcuate.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.resource import InMemoryVolumeResource
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from arcuate.nets.square_grid import SIZE, make_axis_maps
+from arcuate.nets.cube import SIZE, make_axis_maps
 
 
 def _cube_by_scipy(image: np.ndarray) -> np.ndarray:

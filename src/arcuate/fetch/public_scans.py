@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from arcuate.remote import RemoteFile, RemoteSet, cache_home
+from arcuate.fetch.remote import RemoteFile, RemoteSet, cache_home
 
 ENVIRONMENT = "ARCUATE_DATA"
 _STANFORD = "https://stacks.stanford.edu/file/druid:yx282xq2090"

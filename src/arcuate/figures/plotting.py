@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.views import PLANES, Canonical, View
+from arcuate.figures.views import PLANES, Canonical, View
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 _TILE = 1.75  # inches
@@ -147,7 +147,7 @@ def plot_residuals(
     ----------
     before, after : (x, y, z) each, by name, such as ``{"b=1000": image}``
     affine : (4, 4)
-    plane, index, radiological : see :class:`arcuate.views.View`
+    plane, index, radiological : see :class:`arcuate.figures.views.View`
     """
     frame, view = Canonical(affine), View(plane, index, radiological)
     figure = _new_figure((3 * 2.3 + 0.8, 2.35 * len(before)))

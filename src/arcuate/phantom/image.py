@@ -10,10 +10,10 @@ from numpy.polynomial import chebyshev
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.phantom import anatomy, bundles
-from arcuate.models.phantom.dispersion import disperse_sticks
-from arcuate.models.phantom.grid import Grid, make_grid
-from arcuate.models.phantom.signal import D_ISO, D_PAR, TRUTHS, Microstructure, write_signals
+from arcuate.phantom import anatomy, bundles
+from arcuate.phantom.dispersion import disperse_sticks
+from arcuate.phantom.grid import Grid, make_grid
+from arcuate.phantom.signal import D_ISO, D_PAR, TRUTHS, Microstructure, write_signals
 
 S0_WM, S0_GM, S0_CSF, S0_SKULL, S0_SCALP = 1000.0, 1250.0, 2800.0, 60.0, 420.0
 BLOCK = 8192  # voxels whose signals are held in float64 at a time

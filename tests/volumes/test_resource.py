@@ -9,7 +9,7 @@ import pytest
 
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.resource import (
+from arcuate.volumes.resource import (
     InMemoryBvalResource,
     InMemoryBvecResource,
     InMemoryVolumeResource,

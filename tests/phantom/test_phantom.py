@@ -11,7 +11,7 @@ from scipy.integrate import dblquad
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.phantom import (
+from arcuate.phantom import (
     BUNDLE_NAMES,
     REGIONS,
     add_rician_noise,

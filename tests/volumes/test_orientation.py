@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from arcuate.orientation import Orientation, tilt
+from arcuate.volumes.orientation import Orientation, tilt
 
 ORDERS = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)

@@ -4,11 +4,11 @@ No fitting model is used here, and none shares this code: a fit that recovers th
 against an independent calculation.
 """
 
-from arcuate.models.phantom.anatomy import REGIONS
-from arcuate.models.phantom.bundles import BUNDLE_NAMES
-from arcuate.models.phantom.image import Phantom, make_phantom
-from arcuate.models.phantom.scheme import spread_directions, three_shell_gradients
-from arcuate.models.phantom.signal import TRUTHS, add_rician_noise, simulate_rows, tensor_signals
+from arcuate.phantom.anatomy import REGIONS
+from arcuate.phantom.bundles import BUNDLE_NAMES
+from arcuate.phantom.image import Phantom, make_phantom
+from arcuate.phantom.scheme import spread_directions, three_shell_gradients
+from arcuate.phantom.signal import TRUTHS, add_rician_noise, simulate_rows, tensor_signals
 
 __all__ = [
     "BUNDLE_NAMES",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arcuate.errors import InputError
-from arcuate.views import Canonical, View, flat_plane
+from arcuate.figures.views import Canonical, View, flat_plane
 
 SHAPE = (7, 8, 9)
 CODES = [

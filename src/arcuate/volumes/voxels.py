@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from arcuate.errors import InputError, InputWarning
-from arcuate.resource import VolumeResource
+from arcuate.volumes.resource import VolumeResource
 
 BLOCK = 50_000  # voxels per block: 40 MB of float32 for 200 volumes
 _TILE = 256  # voxels gathered together: long reads from each volume, and rows that stay in the first cache

@@ -1,0 +1,31 @@
+"""Spherical deconvolution as steps: response functions, fibre orientation distributions and their peaks."""
+
+from arcuate.csd.fods import (
+    Fods,
+    compute_csd_fods,
+    compute_fibre_density,
+    compute_tissue_fractions,
+    estimate_fods,
+)
+from arcuate.csd.peaks import (
+    combine_csd_peaks_to_vector_volume,
+    compute_csd_peaks,
+    find_fod_peaks,
+    split_vector_volume,
+)
+from arcuate.csd.responses import ALGORITHMS, estimate_response_function, response_from_masks
+
+__all__ = [
+    "ALGORITHMS",
+    "Fods",
+    "combine_csd_peaks_to_vector_volume",
+    "compute_csd_fods",
+    "compute_csd_peaks",
+    "compute_fibre_density",
+    "compute_tissue_fractions",
+    "estimate_fods",
+    "estimate_response_function",
+    "find_fod_peaks",
+    "response_from_masks",
+    "split_vector_volume",
+]

@@ -1,0 +1,187 @@
+"""Fibre orientation distributions as a step: the response decides the model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from arcuate.cache import cacheable
+from arcuate.errors import InputWarning
+from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
+from arcuate.models.multitissue import make_multi_tissue_model, tissue_fractions, total_fibre_density
+from arcuate.models.response import Response, check_response
+from arcuate.models.status import count_status
+from arcuate.numerics.sh import n_coefs
+from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+
+
+@dataclass(frozen=True, eq=False)
+class Fods:
+    """Fibre orientation distributions of a scan.
+
+    Parameters
+    ----------
+    volumes : one image per tissue, white matter first, (x, y, z, n_coef) float32
+        MRtrix3's basis, scanner frame; an isotropic tissue has one coefficient.
+    status : (x, y, z) uint8, see :class:`arcuate.models.status.Status`
+    parameters : how they were made, and how many voxels ended how
+    kkt_residual : (x, y, z) float32, of multi-tissue CSD: how far a solution is from the conditions it must meet
+    """
+
+    volumes: dict[str, VolumeResource]
+    status: VolumeResource | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    kkt_residual: VolumeResource | None = None
+
+
+@cacheable(version=2)
+def estimate_fods(
+    dwi: Scan,
+    mask: VolumeResource | None,
+    response: Response,
+    *,
+    shell: float | None = None,
+    lmax: int | None = None,
+    constraint_directions: np.ndarray | None = None,
+) -> Fods:
+    """Fibre orientation distributions of all tissues of the response.
+
+    Parameters
+    ----------
+    mask : (x, y, z), where to fit; every voxel if None
+    response : decides the model: single-shell CSD for one tissue on one shell, multi-tissue CSD otherwise
+    shell : s/mm², only to say which shell a response without b-value belongs to
+    lmax : degree of the white-matter FOD; by default that of the response, at most 8
+    constraint_directions : (n, 3) float, where the FOD is held non-negative; a fixed set by default
+
+    Raises
+    ------
+    InputError
+        The response was made on shells that the scan does not have, or cannot be that of fibres.
+    """
+    if not response.is_single_shell:
+        return _estimate_multi_tissue(dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions)
+    inside = check_mask(dwi.volume, mask)
+    n_vox = int(inside.sum())
+    coefs, status = np.zeros((0, 0), np.float32), np.zeros(n_vox, np.uint8)
+    fit, volumes, parameters = _prepare(dwi, response, shell, lmax, constraint_directions)
+    for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
+        block = fit(rows)
+        if not coefs.size:
+            coefs = np.zeros((n_vox, block.coefs.shape[1]), np.float32)
+        coefs[place], status[place] = block.coefs, block.status
+    parameters["VoxelsByStatus"] = count_status(status)
+    return Fods(
+        {response.tissues[0]: dwi.volume.with_array(scatter(coefs, inside))},
+        dwi.volume.with_array(scatter(status, inside, np.uint8)),
+        parameters,
+    )
+
+
+def compute_csd_fods(
+    dwi: Scan,
+    mask: VolumeResource | None,
+    response: Response,
+    *,
+    shell: float | None = None,
+    lmax: int | None = None,
+) -> VolumeResource:
+    """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame.
+
+    See :func:`estimate_fods` for mask, response, shell and lmax.
+    """
+    fods = estimate_fods(dwi, mask, response, shell=shell, lmax=lmax)
+    return fods.volumes[response.tissues[0]]
+
+
+def compute_tissue_fractions(fods: Fods) -> VolumeResource:
+    """Share of each tissue (x, y, z, n_tissue) float32, in the order of ``fods.volumes``; 0 outside the mask."""
+    volumes = list(fods.volumes.values())
+    return volumes[0].with_array(tissue_fractions([v.get_array() for v in volumes]).astype(np.float32))
+
+
+def compute_fibre_density(fods: VolumeResource) -> VolumeResource:
+    """Total apparent fibre density (x, y, z) float32: the integral of each FOD over the sphere.
+
+    Along a peak it is the amplitude of the FOD, which :func:`compute_csd_peaks` returns as its values.
+    """
+    return fods.with_array(total_fibre_density(fods.get_array()).astype(np.float32))
+
+
+def _prepare(
+    dwi: Scan, response: Response, shell: float | None, lmax: int | None, directions: np.ndarray | None
+) -> tuple[Callable[[np.ndarray], Any], np.ndarray, dict[str, Any]]:
+    """The fit of rows of the response's shell, those volumes, and the facts for the sidecar."""
+    check_response(response)
+    found = find_shell_of(response, dwi.gradients, shell=shell)
+    if math.isnan(response.shells[0]):
+        warnings.warn(
+            f"the response does not say which shell it was made on; taken as b={found.b:.0f} s/mm². Add the line "
+            f"'# Shells: {found.b:.0f}' to its file, or give --shell.",
+            InputWarning,
+            stacklevel=4,
+        )
+    degree = choose_lmax(response, dwi.gradients, found, lmax)
+    zonal = response.get_zonal()
+    system = make_csd_system(dwi.gradients.directions[found.indices], zonal, degree, constraint_directions=directions)
+    facts = {
+        "Model": "single-shell constrained spherical deconvolution",
+        "ShellUsed": float(round(found.b)),
+        "VolumesUsed": [int(i) for i in found.indices],
+        "B0Threshold": dwi.gradients.b0_threshold,
+        "Lmax": degree,
+        "Tau": system.tau,
+        "MaxIterations": system.max_iterations,
+        "ConstraintDirections": len(system.penalty),
+        "Response": response.to_dict(),
+    }
+    return system.fit, found.indices, facts
+
+
+def _estimate_multi_tissue(
+    dwi: Scan,
+    mask: VolumeResource | None,
+    response: Response,
+    *,
+    lmax: int | None,
+    constraint_directions: np.ndarray | None,
+) -> Fods:
+    inside = check_mask(dwi.volume, mask)
+    n_vox = int(inside.sum())
+    model = make_multi_tissue_model(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
+    coefs = [np.zeros((n_vox, n_coefs(degree)), np.float32) for degree in model.lmax]
+    status, residual = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
+    for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=model.volumes):
+        block = model.fit(rows)
+        for out, part in zip(coefs, block.coefs, strict=True):
+            out[place] = part
+        status[place], residual[place] = block.status, block.kkt_residual
+    facts = {
+        "Model": "multi-tissue constrained spherical deconvolution",
+        "Tissues": list(response.tissues),
+        "ShellsUsed": [float(round(b)) for b in response.shells],
+        "VolumesUsed": [int(i) for i in model.volumes],
+        "B0Threshold": dwi.gradients.b0_threshold,
+        "Lmax": dict(zip(response.tissues, model.lmax, strict=True)),
+        "Constraints": len(model.problem.constraints),
+        "LargestKktResidual": float(residual.max(initial=0.0)),
+        "VoxelsByStatus": count_status(status),
+        "Response": response.to_dict(),
+    }
+    volumes: dict[str, VolumeResource] = {
+        tissue: dwi.volume.with_array(scatter(part, inside))
+        for tissue, part in zip(response.tissues, coefs, strict=True)
+    }
+    return Fods(
+        volumes,
+        dwi.volume.with_array(scatter(status, inside, np.uint8)),
+        facts,
+        dwi.volume.with_array(scatter(residual, inside)),
+    )

@@ -1,0 +1,108 @@
+"""Peaks of fibre orientation distributions as a step, and the form in which files hold them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arcuate.cache import cacheable
+from arcuate.csd.fods import compute_csd_fods
+from arcuate.errors import InputError
+from arcuate.models.peaks import find_peaks
+from arcuate.models.response import Response
+from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+
+
+@cacheable(version=2, outputs=("csd_peak_dirs", "csd_peak_values"))
+def compute_csd_peaks(
+    dwi: Scan,
+    mask: VolumeResource | None,
+    response: Response,
+    n_peaks: int = 5,
+    *,
+    relative_peak_threshold: float = 0.5,
+    min_separation_angle: float = 25.0,
+    shell: float | None = None,
+    lmax: int | None = None,
+) -> tuple[VolumeResource, VolumeResource]:
+    """Directions and amplitudes of the peaks of the white-matter FODs, strongest first.
+
+    Returns
+    -------
+    directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
+    values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
+
+    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`arcuate.models.peaks.find_peaks` for n_peaks,
+    relative_peak_threshold and min_separation_angle (degrees).
+    """
+    fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
+    return find_fod_peaks(
+        fods,
+        mask,
+        n_peaks=n_peaks,
+        relative_peak_threshold=relative_peak_threshold,
+        min_separation_angle=min_separation_angle,
+    )
+
+
+@cacheable(version=2, outputs=("fod_peak_dirs", "fod_peak_values"))
+def find_fod_peaks(
+    fods: VolumeResource,
+    mask: VolumeResource | None = None,
+    *,
+    n_peaks: int = 5,
+    relative_peak_threshold: float = 0.5,
+    min_separation_angle: float = 25.0,
+    min_amplitude: float = 0.0,
+) -> tuple[VolumeResource, VolumeResource]:
+    """Peaks of an image of FODs (MRtrix3's basis): directions (x, y, z, n_peaks, 3), values (x, y, z, n_peaks).
+
+    Parameters
+    ----------
+    fods : (x, y, z, n_coef), such as :func:`compute_csd_fods` returns
+    mask : (x, y, z), where to look; every voxel without it
+    n_peaks, relative_peak_threshold, min_separation_angle, min_amplitude
+        See :func:`arcuate.models.peaks.find_peaks`.
+    """
+    inside = check_mask(fods, mask)
+    n_vox = int(inside.sum())
+    directions = np.zeros((n_vox, n_peaks, 3), np.float32)
+    values = np.zeros((n_vox, n_peaks), np.float32)
+    for place, rows in masked_blocks(fods.get_array(), inside):
+        peaks = find_peaks(
+            rows,
+            n_peaks=n_peaks,
+            relative_peak_threshold=relative_peak_threshold,
+            min_separation_angle=min_separation_angle,
+            min_amplitude=min_amplitude,
+        )
+        directions[place], values[place] = peaks.directions, peaks.values
+    return fods.with_array(scatter(directions, inside)), fods.with_array(scatter(values, inside))
+
+
+def combine_csd_peaks_to_vector_volume(directions: VolumeResource, values: VolumeResource) -> VolumeResource:
+    """One image (x, y, z, 3 n_peaks) float32: x y z of each peak, its length the amplitude, 0 where absent.
+
+    The form in which MRtrix3 and TractSeg read peaks. ``directions`` (x, y, z, n, 3) and ``values`` (x, y, z, n) are
+    those of :func:`compute_csd_peaks`.
+    """
+    arrow, height = np.asarray(directions.get_array()), np.asarray(values.get_array())
+    if arrow.ndim != 5 or arrow.shape[-1] != 3 or arrow.shape[:-1] != height.shape:
+        raise InputError(
+            f"found directions of shape {arrow.shape} and values of shape {height.shape}; expected (x, y, z, n, 3) and "
+            "(x, y, z, n), as compute_csd_peaks returns them."
+        )
+    vectors = np.nan_to_num(arrow * height[..., None], nan=0.0).astype(np.float32)
+    return directions.with_array(vectors.reshape(*height.shape[:3], -1))
+
+
+def split_vector_volume(vectors: VolumeResource) -> tuple[VolumeResource, VolumeResource]:
+    """Directions and values from an image of peaks (x, y, z, 3 n), ours or MRtrix3's: 0 and NaN are absent."""
+    array = np.nan_to_num(np.asarray(vectors.get_array(), dtype=np.float32), nan=0.0)
+    if array.ndim != 4 or array.shape[3] % 3:
+        raise InputError(f"found an image of shape {array.shape}; expected peaks (x, y, z, 3 n): x y z for each.")
+    arrow = array.reshape(*array.shape[:3], -1, 3)
+    height = np.linalg.norm(arrow, axis=-1)
+    unit = np.divide(arrow, height[..., None], out=np.zeros_like(arrow), where=height[..., None] > 0)
+    return vectors.with_array(unit), vectors.with_array(height)

@@ -1,0 +1,1 @@
+"""Volumes, their voxels and axes, and the scan as steps see it: in memory or on disk, read when asked for."""

@@ -1,0 +1,152 @@
+"""Volumes, b-values and b-vectors, in memory or on disk: one interface, read when asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from arcuate.errors import InputError, MissingExtraError
+from arcuate.volumes.display import figures
+
+
+class VolumeResource(ABC):
+    """An image: an array, the affine to scanner mm, and header entries."""
+
+    @abstractmethod
+    def load(self) -> InMemoryVolumeResource:
+        """The same volume in memory; itself if it is there already."""
+
+    @abstractmethod
+    def get_array(self) -> np.ndarray:
+        """Voxel values, (x, y, z) or (x, y, z, n)."""
+
+    @abstractmethod
+    def get_affine(self) -> np.ndarray:
+        """(4, 4) float64, voxel indices to scanner mm (RAS+)."""
+
+    @abstractmethod
+    def get_metadata(self) -> dict[str, Any]:
+        """Header entries as plain numbers and strings; a volume derived from this one may be saved with them."""
+
+    def get_volume(self, index: int) -> np.ndarray:
+        """One volume (x, y, z) of a 4-D image."""
+        return self.get_array()[..., index]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, known without reading the voxels."""
+
+    def with_array(self, array: np.ndarray) -> InMemoryVolumeResource:
+        """Another array on the same grid, with the header entries of this volume."""
+        return InMemoryVolumeResource(array, self.get_affine(), self.get_metadata())
+
+    def plot(self, *, over: VolumeResource | None = None, **options: Any) -> Any:
+        """Slices of the image as a matplotlib Figure; a mask is outlined on the image it is drawn ``over``.
+
+        ``options`` are those of :func:`arcuate.figures.plotting.plot_volume`: plane, slices, volume, label ...
+        """
+        below = None
+        if over is not None:
+            below = np.asarray(over.get_array())
+            below = below[..., 0] if below.ndim == 4 else below
+        return figures().plot_volume(self.get_array(), self.get_affine(), over=below, **options)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts, and a picture of what is in memory or small."""
+        affine = self.get_affine()
+        size = " x ".join(f"{s:.3g}" for s in np.linalg.norm(affine[:3, :3], axis=0))
+        facts = {"volume": type(self).__name__, "shape": self.shape, "voxel size": f"{size} mm"}
+        is_at_hand = isinstance(self, InMemoryVolumeResource) or len(self.shape) == 3
+        try:
+            figure = self.plot(slices=5) if is_at_hand and len(self.shape) in {3, 4} else None
+        except MissingExtraError:
+            figure = None
+        return figures().html_of(facts, figure, f"slices of a volume of shape {self.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryVolumeResource(VolumeResource):
+    """A volume held as an array.
+
+    Parameters
+    ----------
+    array : (x, y, z) or (x, y, z, n)
+    affine : (4, 4) float, voxel indices to scanner mm; identity by default
+    metadata : header entries
+    """
+
+    array: np.ndarray
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array))
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4):
+            raise InputError(f"found an affine of shape {affine.shape}; expected (4, 4), voxel indices to scanner mm.")
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
+    def load(self) -> InMemoryVolumeResource:
+        return self
+
+    def get_array(self) -> np.ndarray:
+        return self.array
+
+    def get_affine(self) -> np.ndarray:
+        return self.affine.copy()
+
+    def get_metadata(self) -> dict[str, Any]:
+        return dict(self.metadata)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+
+class VectorResource(ABC):
+    """b-values (n_meas,) or b-vectors (n_meas, 3), as their file holds them."""
+
+    @abstractmethod
+    def load(self) -> VectorResource:
+        """The same numbers in memory."""
+
+    @abstractmethod
+    def get(self) -> np.ndarray:
+        """The numbers, float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryBvalResource(VectorResource):
+    """b-values (n_meas,), s/mm²."""
+
+    array: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
+
+    def load(self) -> InMemoryBvalResource:
+        return self
+
+    def get(self) -> np.ndarray:
+        return self.array
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryBvecResource(VectorResource):
+    """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
+
+    array: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
+
+    def load(self) -> InMemoryBvecResource:
+        return self
+
+    def get(self) -> np.ndarray:
+        return self.array
