@@ -16,15 +16,18 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _source_state() -> str:
+def _state_of_kernels() -> str:
+    """Digest of every file with a kernel, and of the packages that kernels take constants from."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "src").rglob("*.py")):
-        digest.update(path.read_bytes())
+        content = path.read_bytes()
+        if {"models", "numerics", "phantom"} & set(path.parts) or b"numba" in content:
+            digest.update(content)
     return digest.hexdigest()[:16]
 
 
-# numba's disk cache does not see edits in a file that a kernel imports from: every state of the source has its own.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / _source_state()))
+# numba's disk cache does not see edits in a file that a kernel imports from: every state of the kernels has its own.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / _state_of_kernels()))
 
 # A shell that starts tests in the background leaves them deaf to Ctrl-C, and with them every program they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
