@@ -17,7 +17,7 @@ $(BIN)/python:
 VIEWER := hatch_build.py js/package.json js/package-lock.json js/build.mjs $(wildcard js/src/*.js)
 
 $(VENV)/.user: $(BIN)/python pyproject.toml $(VIEWER)
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[report,viz]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[viz]'
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml $(CONSTRAINTS) $(VIEWER)

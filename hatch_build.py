@@ -1,8 +1,8 @@
 """Build the report's viewer from npm before the wheel, or an editable installation, is made.
 
-Its sources are in ``js/``, what is built goes to ``src/arcuate/report/static/`` and is never committed. Without npm the
-wheel is built all the same: its reports then show still pictures and say what is missing. ``ARCUATE_REQUIRE_VIEWER=1``
-makes that an error.
+Its sources are in ``js/``, what is built goes to ``src/arcuate/report/static/`` and is never committed. The sdist holds
+it, so that an installation from there needs no npm. Without npm the wheel is built all the same: its reports then show
+still pictures and say what is missing. ``ARCUATE_REQUIRE_VIEWER=1`` makes that an error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 STATIC = Path("src", "arcuate", "report", "static")
 PRODUCTS = ("viewer.js", "THIRD_PARTY_NOTICES.txt")
 STAMP = "sources.sha256"
+REASON = "MISSING"  # why the viewer is not there; the report shows it
 
 
 class ViewerHook(BuildHookInterface):
@@ -34,6 +35,9 @@ class ViewerHook(BuildHookInterface):
             if os.environ.get("ARCUATE_REQUIRE_VIEWER") == "1":
                 raise RuntimeError(message)
             self.app.display_warning(f"{message} Reports will show still pictures only.")
+            (root / STATIC).mkdir(exist_ok=True)
+            (root / STATIC / REASON).write_text(trouble, encoding="utf-8")
+            build_data["artifacts"].append(f"/{(STATIC / REASON).as_posix()}")
             return
         build_data["artifacts"] += [f"/{(STATIC / name).as_posix()}" for name in (*PRODUCTS, STAMP)]
 

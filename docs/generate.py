@@ -50,7 +50,7 @@ IMAGES = {  # face A: module -> what the page says of it
 }
 MODELS = (
     "status", "patch2self", "mppca", "rician", "residual", "tensor", "noddi", "response", "response_ssst",
-    "response_tournier", "response_dhollander", "csd", "multitissue", "peaks", "mtnormalise", "phantom",
+    "response_tournier", "response_dhollander", "csd", "multitissue", "peaks", "mtnormalise",
 )  # fmt: skip
 NUMERICS = ("sh", "sphere", "legendre", "linalg", "nnls", "qp")
 
@@ -62,7 +62,11 @@ def write_pages() -> None:
     write_tables()
     _write("api/images.md", _api_page("Objects on images", IMAGES))
     _write("api/arrays.md", _arrays_page())
-    models = {f"arcuate.models.{m}": "" for m in MODELS} | {f"arcuate.numerics.{m}": "" for m in NUMERICS}
+    models = (
+        {"arcuate.phantom": "A head whose truth is known."}
+        | {f"arcuate.models.{m}": "" for m in MODELS}
+        | {f"arcuate.numerics.{m}": "" for m in NUMERICS}
+    )
     _write("api/models.md", _api_page("Models: rows in, arrays out", models))
     _write("api/top.md", _top_page())
     _write("command_line.md", command_line_page())

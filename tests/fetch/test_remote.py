@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from arcuate.errors import InputError
+from arcuate.fetch import weights
 from arcuate.fetch.public_scans import SCANS, scans_folder
 from arcuate.fetch.remote import RemoteFile, RemoteSet, download, is_intact
-from arcuate.fetch import weights
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +41,8 @@ def checkout(tmp_path: Path, hook: ModuleType) -> Path:
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     unwanted = shutil.ignore_patterns("node_modules", "static", "__pycache__")
+    (folder / "src" / "arcuate").mkdir(parents=True)
+    shutil.copy(ROOT / "src" / "arcuate" / "_version.py", folder / "src" / "arcuate")
     shutil.copytree(ROOT / "js", folder / "js", ignore=unwanted)
     for part in ("report", "numerics"):
         shutil.copytree(ROOT / "src" / "arcuate" / part, folder / "src" / "arcuate" / part, ignore=unwanted)
@@ -73,7 +77,10 @@ def test_without_npm_the_wheel_is_built_and_a_warning_says_what_is_missing(check
     assert "npm is not installed" in done.stdout + done.stderr
     assert "still pictures only" in done.stdout + done.stderr
     assert "arcuate/report/page.py" in _names(checkout)
-    assert not any("static" in name for name in _names(checkout))
+    assert [name for name in _names(checkout) if "static" in name] == ["arcuate/report/static/MISSING"]
+    (wheel,) = (checkout / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert "npm is not installed" in archive.read("arcuate/report/static/MISSING").decode()
 
 
 def test_without_npm_it_can_be_an_error(checkout: Path, tmp_path: Path) -> None:
@@ -90,6 +97,31 @@ def test_what_is_up_to_date_is_shipped_as_it_is(checkout: Path, tmp_path: Path, 
     assert (static / "viewer.js").read_text() == "made before"
     for name in hook.PRODUCTS:
         assert f"arcuate/report/static/{name}" in _names(checkout)
+
+
+def test_a_wheel_made_from_the_sdist_holds_the_viewer_without_npm(
+    checkout: Path, tmp_path: Path, hook: ModuleType
+) -> None:
+    _make_products(checkout, hook)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(checkout / "dist")]
+    subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+    (sdist,) = (checkout / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (folder,) = (tmp_path / "unpacked").iterdir()
+    done = _build(folder, PATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "not built" not in done.stdout + done.stderr
+    assert "arcuate/report/static/viewer.js" in _names(folder)
+
+
+def test_the_sdist_holds_what_its_tests_need() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    wanted = {"src", "js", "hatch_build.py", "tests", "benchmarks", "docs", "tutorials", "scripts", "Makefile"}
+    assert wanted <= set(listed["sdist"]["include"])
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    at_root = {name.split("/")[0] for name in tracked.splitlines()} - {".ci", ".gitignore", ".pre-commit-config.yaml"}
+    assert at_root - {".github", "pyproject.toml"} <= set(listed["sdist"]["include"])
 
 
 def test_a_viewer_of_other_sources_is_not_kept(

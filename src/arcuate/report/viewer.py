@@ -68,7 +68,7 @@ def viewer_of(subject: SubjectFiles, inside: np.ndarray | None, planes: list[str
     """
     script = viewer_script()
     if script is None:
-        return Viewer(missing=NOT_BUILT)
+        return Viewer(missing=NOT_BUILT + why_not_built())
     affine = subject.affine
     if inside is None or affine is None or not planes or not np.any(inside):
         return Viewer(missing=NO_MAPS)
@@ -99,6 +99,12 @@ def viewer_script() -> str | None:
         if end in script.lower():
             raise ValueError(f"found {end!r} in {path}: it cannot be put into a page. Install arcuate again.")
     return script
+
+
+def why_not_built() -> str:
+    """What stood in the way of the viewer when arcuate was installed, as the build noted it; else nothing."""
+    path = resources.files("arcuate.report") / "static" / "MISSING"
+    return f" The build said: {path.read_text(encoding='utf-8')}" if path.is_file() else ""
 
 
 def _embedded(content: Any) -> str:
