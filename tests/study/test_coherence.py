@@ -9,9 +9,10 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.io import find_gradients
+from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.study.coherence import fibre_coherence, orientations
 from arcuate.study.quality import inspect_scan
-from arcuate.volumes.resource import InMemoryBvecResource
+from arcuate.volumes.resource import InMemoryBvecResource, InMemoryVolumeResource
 
 
 def bundles(shape: tuple[int, int, int] = (26, 24, 22)) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +91,36 @@ def test_voxels_that_are_not_numbers_are_left_out() -> None:
     fa[0, 0, 0] = np.nan
     directions[0, 0, 0] = np.nan
     assert fibre_coherence(directions, fa, (1.0, 1.0, 1.0)).indices == pytest.approx(expected.indices)
+
+
+@pytest.fixture(scope="module")
+def head_2mm() -> tuple[Dwi, InMemoryVolumeResource]:
+    """The phantom at 2 mm, and its brain mask."""
+    gradients = three_shell_gradients(n_b0=1, bvals=(1000,), n_directions=12)
+    head = make_phantom(gradients, (80, 96, 60), 2.0, snr=25)
+    mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    return Dwi.from_arrays(head.signal, head.affine, gradients), mask
+
+
+def test_every_flip_and_permutation_of_the_phantom_is_seen_at_2_mm(head_2mm) -> None:
+    found = inspect_scan(*head_2mm).coherence
+    assert found is not None
+    assert found.is_decided
+    assert found.best == "x y z"
+    own = found.indices["x y z"]
+    # b-vectors written in another way turn every first eigenvector alike: their index is the one found here by name
+    weakest = max((name for name in found.indices if name != "x y z"), key=lambda name: found.indices[name])
+    assert own / found.indices[weakest] > 1.06, weakest
+
+
+@pytest.mark.parametrize("name", ["-x y z", "x -y z", "x y -z", "y x z"])
+def test_wrong_b_vectors_of_the_phantom_are_named(name: str, head_2mm) -> None:
+    dwi, mask = head_2mm
+    wrong = orientations()[name]
+    report = inspect_scan(Dwi(dwi.volume, dwi.bval, InMemoryBvecResource(dwi.bvec.get() @ wrong.T)), mask)
+    assert report.coherence is not None
+    assert report.coherence.best == name  # each of these four undoes itself
+    assert any("more coherent" in doubt for doubt in report.doubts)
 
 
 @pytest.mark.parametrize("scan", ["5000_DTI_PA-SAG_20d_cl", "11000_SAG_DTI_PA-ALL_20d_cl"])

@@ -11,6 +11,10 @@ from scipy.interpolate import CubicSpline
 
 SPACING = 4.0  # mm between the points of a curve
 BACKGROUND = 0.25  # weight of the fibres that fan out to the cortex; they give way to bundles
+LAYER_AXIS = (0.48, 0.64, 0.6)  # of the right hemisphere, unit length: oblique to all three axes
+LAYER_PERIOD = 0.3  # rad, of two layers: about 6 mm each where the fan is 40 mm wide
+SHORT_SHARE = 0.4  # of the short fibres between the fan, on average
+LAYER_CONTRAST = 0.65
 SMALLEST_FRACTION = 0.1
 MERGE_COSINE = np.cos(np.deg2rad(30.0))  # populations closer than this are one
 
@@ -49,6 +53,10 @@ _PAIRED: dict[str, tuple[float, list[list[tuple[float, float, float]]]]] = {
     "OR": (4.5, [
         [(21, -22, 3), (28, -14, -5), (34, -13, -10), (37, -24, -9), (36, -40, -3), (29, -58, 2), (14, -77, 4)],
         [(21, -24, 5), (28, -28, 4), (33, -42, 6), (28, -58, 8), (14, -74, 12)],
+    ]),
+    "POPT": (5.0, [
+        [(36, -64, 34), (31, -50, 24), (26, -36, 11), (20, -24, -3), (14, -19, -17), (9, -23, -36), (7, -28, -56)],
+        [(24, -70, 36), (26, -52, 22), (24, -36, 8), (19, -25, -4), (14, -20, -18), (9, -24, -36), (7, -28, -56)],
     ]),
     "SLF_II": (7.0, [
         [(36, 42, 20), (35, 20, 28), (33, -6, 33), (34, -30, 34), (38, -50, 28)],
@@ -217,13 +225,19 @@ def _fan(x, y, z, below_tentorium, is_stem, axis):
 
 
 @njit(cache=True, error_model="numpy")
-def _tangential(x, y, z, fan, axis):
-    """Direction of the short fibres that cross the fan here and there, and their weight relative to it."""
-    axis[0], axis[1], axis[2] = -fan[1], fan[0], 0.0
-    if axis[0] == 0.0 and axis[1] == 0.0:
-        return 0.0
+def _interleaved(x, y, z, fan, axis):
+    """Direction of the short fibres that are interleaved with the fan, and their share of the two.
+
+    Both lie in thin layers: cones around an oblique line through the fan's centre, which hold the rays of the fan and
+    the circles around the line. A fibre that is followed along a wrong direction leaves its layer.
+    """
+    side = 1.0 if x > 0 else -1.0
+    u, v, w = side * LAYER_AXIS[0], LAYER_AXIS[1], LAYER_AXIS[2]
+    axis[0], axis[1], axis[2] = v * fan[2] - w * fan[1], w * fan[0] - u * fan[2], u * fan[1] - v * fan[0]
     _normalise(axis)
-    return max(0.85 * np.sin(0.12 * y + 0.06 * abs(x) + 0.5) * np.cos(0.08 * z - 0.6), 0.0)
+    cosine = min(max(u * fan[0] + v * fan[1] + w * fan[2], -1.0), 1.0)
+    wave = np.sin(np.arccos(cosine) * 2.0 * np.pi / LAYER_PERIOD)
+    return min(max(SHORT_SHARE + LAYER_CONTRAST * wave, 0.0), 1.0)
 
 
 @njit(cache=True, error_model="numpy")
@@ -293,10 +307,12 @@ def fill_fibres(voxels, shape, to_head, regions, curves, special, directions, fr
         for b in range(n_bundles):
             members[b] = np.uint32(1) << np.uint32(b)
         room = max(1.0 - 2.0 * weights.sum(), 0.0)
-        weights[n_bundles] = BACKGROUND * room
         _fan(x, y, z, is_below, is_stem, axes[n_bundles])
+        short = 0.0
         if not (is_stem or is_below):
-            weights[n_bundles + 1] = BACKGROUND * room * _tangential(x, y, z, axes[n_bundles], axes[n_bundles + 1])
+            short = _interleaved(x, y, z, axes[n_bundles], axes[n_bundles + 1])
+        weights[n_bundles] = BACKGROUND * room * (1.0 - short)
+        weights[n_bundles + 1] = BACKGROUND * room * short
         _merge(weights, axes, members)
         members_of[v] = _keep_three(weights, axes, members, kept_axes, kept_weights)
         for s in range(3):
