@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcuate.errors import InputError, InputWarning
-from arcuate.gradients import GradientTable, image_to_scanner
+from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.gradients import GradientTable, image_to_scanner, in_s_per_mm2
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 
 SCANS = [
@@ -288,6 +288,110 @@ def test_b_values_that_look_like_ms_per_square_micrometre_are_doubted() -> None:
         GradientTable.from_fsl(np.array([0.0, 1, 3]), directions(3), np.eye(4))
 
 
+def test_b_values_in_s_per_square_metre_are_refused_with_the_unit_and_the_remedy(
+    bvals: np.ndarray, bvecs: np.ndarray
+) -> None:
+    with pytest.raises(InputError, match=r"unit is s/m², expected s/mm².*--b-unit s/m2"):
+        GradientTable.from_fsl(bvals * 1e6, bvecs, np.eye(4))
+    with pytest.raises(InputError, match=r"unit is s/m².*--b-unit s/m2"):
+        GradientTable.from_mrtrix(np.column_stack([bvecs, bvals * 1e6]))
+    np.testing.assert_allclose(in_s_per_mm2(bvals * 1e6, "s/m2"), bvals)
+
+
+def test_b_values_surely_in_ms_per_square_micrometre_are_refused(bvals: np.ndarray, bvecs: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"2.01.*unit is ms/µm², expected s/mm².*--b-unit ms/um2"):
+        GradientTable.from_fsl(bvals / 1000, bvecs, np.eye(4))
+    np.testing.assert_allclose(in_s_per_mm2(bvals / 1000, "ms/um2"), bvals)
+    with pytest.raises(InputError, match=r"'s/cm2'.*expected one of s/mm2"):
+        in_s_per_mm2(bvals, "s/cm2")
+
+
+def test_b0_volumes_with_directions_of_their_own_are_only_doubted() -> None:
+    with pytest.warns(InputWarning, match="largest b-value is 5"):
+        GradientTable.from_fsl(np.full(18, 5.0), directions(18), np.eye(4))
+
+
+def shells_of_lengths() -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat([0.0, 500, 1000, 4000], [1, 12, 15, 15]), np.vstack([np.zeros(3), directions(42)])
+
+
+@pytest.mark.parametrize("decimals", [3, 6])
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_lengths_proportional_to_b_are_taken_off_where_the_b_values_are_true(decimals: int, power: float) -> None:
+    bvals, unit = shells_of_lengths()
+    vectors = np.round(unit * ((bvals / 4000) ** power)[:, None], decimals)
+    with pytest.warns(InputWarning, match=r"lengths of the b-vectors are proportional to .*b-values kept"):
+        table = GradientTable.from_fsl(bvals, vectors, np.diag([-1.0, 1, 1, 1]))
+    np.testing.assert_array_equal(table.bvals, bvals)
+    np.testing.assert_allclose(table.directions, unit * [-1, 1, 1], atol=0.02)
+
+
+@pytest.mark.parametrize("first", [0.0, 4000.0])
+def test_one_nominal_b_and_lengths_give_the_true_b_values(first: float) -> None:
+    bvals, unit = shells_of_lengths()
+    nominal = np.where(bvals > 0, 4000.0, first)
+    vectors = np.round(unit * np.sqrt(bvals / 4000)[:, None], 6)
+    with pytest.warns(InputWarning, match=r"the lengths carry b. Taken as b = 4000 times"):
+        table = GradientTable.from_fsl(nominal, vectors, np.diag([-1.0, 1, 1, 1]))
+    np.testing.assert_array_equal(table.bvals, bvals)
+    with pytest.warns(InputWarning, match="the lengths carry b"):
+        again = GradientTable.from_mrtrix(np.column_stack([vectors, nominal]))
+    np.testing.assert_array_equal(again.bvals, bvals)
+    np.testing.assert_allclose(again.directions, unit, atol=1e-5)
+
+
+def test_a_grid_of_one_nominal_b_gives_the_true_b_values() -> None:
+    points = [
+        (x, y, z) for x in range(-3, 4) for y in range(-3, 4) for z in range(-3, 4) if 0 < x * x + y * y + z * z < 10
+    ]
+    grid = np.array([q for q in points if q > (0, 0, 0)], float) / 3
+    with pytest.warns(InputWarning, match="the lengths carry b"):
+        table = GradientTable.from_fsl(np.full(len(grid), 3000.0), np.round(grid, 5), np.eye(4))
+    np.testing.assert_allclose(table.bvals, 3000 * (grid**2).sum(axis=1), atol=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lengths_that_carry_nothing_certain_are_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wild = directions(30) * rng.uniform(0.5, 1, (30, 1))
+    wild[0] /= np.linalg.norm(wild[0])
+    with pytest.raises(InputError, match="has length"):
+        GradientTable.from_fsl(np.full(30, 1000.0), wild, np.eye(4))
+    one = directions(30)
+    one[7] *= 0.5  # a single mistake is no shell
+    with pytest.raises(InputError, match=r"volume 7 has length 0\.5"):
+        GradientTable.from_fsl(np.full(30, 1000.0), one, np.eye(4))
+    bvals = np.repeat([1000.0, 2000], 15)
+    with pytest.raises(InputError, match="has length"):
+        GradientTable.from_fsl(bvals, wild, np.eye(4))
+
+
+def test_low_b_without_a_vector_names_the_threshold(bvals: np.ndarray, bvecs: np.ndarray) -> None:
+    bvals[0], bvecs[0] = 80, 0
+    with pytest.raises(InputError, match=r"volume 0 is zero.*raise b0_threshold \(--b0-threshold\) to 80"):
+        GradientTable.from_fsl(bvals, bvecs, np.eye(4))
+    bvecs[bvals > 50] = 0
+    with pytest.raises(InputError, match="no weighted volume has one"):
+        GradientTable.from_fsl(bvals, bvecs, np.eye(4))
+
+
+def test_b_values_without_shells_have_levels() -> None:
+    bvals = np.r_[0.0, np.linspace(100, 3000, 60)]
+    table = GradientTable(bvals, np.vstack([np.zeros(3), directions(60)]))
+    with pytest.raises(NotApplicable, match="form no distinct shell"):
+        table.shells
+    np.testing.assert_array_equal(np.sort(np.concatenate([level.indices for level in table.levels])), np.arange(1, 61))
+    assert all(np.ptp(bvals[level.indices]) <= 200 for level in table.levels)
+    np.testing.assert_array_equal(table.least_weighted, [0])
+    assert table.subset(np.arange(1, 61)).least_weighted[0] == 0
+
+
+def test_shells_are_the_levels_where_there_are_some(bvals: np.ndarray, bvecs: np.ndarray) -> None:
+    table = GradientTable(bvals, bvecs)
+    assert table.levels == table.shells
+    np.testing.assert_array_equal(table.subset(np.arange(2, 9)).least_weighted, [0, 1, 2])
+
+
 def test_taking_the_b0_volumes_alone_raises_no_doubt(bvals: np.ndarray, bvecs: np.ndarray) -> None:
     assert len(GradientTable.from_fsl(bvals, bvecs, np.eye(4)).subset(np.array([0, 1]))) == 2
 
@@ -311,7 +415,7 @@ def test_a_weighted_volume_without_direction_is_refused(
     vector: list[float], word: str, bvals: np.ndarray, bvecs: np.ndarray
 ) -> None:
     bvecs[4] = vector
-    with pytest.raises(InputError, match=rf"volume 4 is {word}.*expected a unit vector.*b0-threshold"):
+    with pytest.raises(InputError, match=rf"volume 4 is {word}.*expected a unit vector.*trace.*--exclude 4"):
         GradientTable.from_fsl(bvals, bvecs, np.eye(4))
 
 

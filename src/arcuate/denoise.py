@@ -172,7 +172,7 @@ def residual_facts(structures: dict[float, ResidualStructure]) -> list[dict[str,
 def _shells(dwi: Scan) -> dict[float, np.ndarray]:
     gradients = dwi.gradients
     shells = {0.0: np.flatnonzero(gradients.is_b0)} if gradients.is_b0.any() else {}
-    return shells | {float(shell.b): np.asarray(shell.indices) for shell in gradients.shells if shell.b > 0}
+    return shells | {float(shell.b): np.asarray(shell.indices) for shell in gradients.levels if shell.b > 0}
 
 
 def _by_patch2self(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.gradients import B0_THRESHOLD, GradientTable
+from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
 from arcuate.volumes.resource import (
     InMemoryBvalResource,
     InMemoryBvecResource,
@@ -19,7 +19,10 @@ from arcuate.volumes.resource import (
     VectorResource,
     VolumeResource,
 )
+from arcuate.volumes.scale_steps import ScanPart, factors_of, find_parts
 from arcuate.volumes.scan import compute_mean_b0
+from arcuate.volumes.selection import levels_of, note_selection, parse_numbers, parse_volumes, volumes_of_shells
+from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
@@ -39,18 +42,34 @@ class Dwi:
     bvec : (n_meas, 3), FSL's convention for the axes of ``volume``
     b0_threshold : float, s/mm²
         Volumes with ``b <= b0_threshold`` count as b = 0.
+    origin : facts for sidecars
+        How the scan was made from its files: ``VolumesExcluded``, ``ShellsKept``, ``Parts``, ``PartScales``.
     """
 
     volume: VolumeResource
     bval: VectorResource
     bvec: VectorResource
     b0_threshold: float = B0_THRESHOLD
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
         cls, array: np.ndarray, affine: np.ndarray, gradients: GradientTable, metadata: dict[str, Any] | None = None
     ) -> Dwi:
-        """A scan in memory from an array (x, y, z, n_meas), its affine and a gradient table in the scanner frame."""
+        """A scan in memory from an array (x, y, z, n_meas), its affine and a gradient table in the scanner frame.
+
+        Raises
+        ------
+        InputError
+            The array is not 4-D, or has another number of volumes than the table.
+        """
+        array = np.asarray(array)
+        if array.ndim != 4:
+            raise InputError(
+                f"found an array of shape {array.shape}; a diffusion scan is 4-D: (x, y, z, volumes). Put the volumes "
+                "along the last axis (numpy.stack(volumes, axis=-1))."
+            )
+        gradients.check_count(array.shape[3])
         bvals, bvecs = gradients.to_fsl(affine)
         volume = InMemoryVolumeResource(array, np.asarray(affine, dtype=np.float64), metadata or {})
         return cls(volume, InMemoryBvalResource(bvals), InMemoryBvecResource(bvecs), gradients.b0_threshold)
@@ -58,23 +77,48 @@ class Dwi:
     @classmethod
     def from_files(
         cls,
-        dwi: str | Path,
-        bval: str | Path | None = None,
-        bvec: str | Path | None = None,
+        dwi: str | Path | Sequence[str | Path],
+        bval: str | Path | Sequence[str | Path] | None = None,
+        bvec: str | Path | Sequence[str | Path] | None = None,
         *,
-        grad: str | Path | None = None,
+        grad: str | Path | Sequence[str | Path] | None = None,
         b0_threshold: float = B0_THRESHOLD,
+        b_unit: str = "s/mm2",
+        exclude: str | Sequence[int] = (),
+        shells: str | Sequence[float] = (),
     ) -> Dwi:
         """A scan on disk: FSL's gradient files, found beside the image when not given, or MRtrix3's table ``grad``.
+
+        Parameters
+        ----------
+        dwi : the image; several are parts of one scan on one grid, joined in the order given
+        bval, bvec, grad : gradient files, one for each image
+        b0_threshold : float, s/mm²
+        b_unit : unit of the b-values in the file: "s/mm2", "s/m2" or "ms/um2"
+        exclude, shells : see :meth:`select`
 
         Raises
         ------
         InputError
-            No gradient files were given and none lie beside the image.
+            No gradient files were given and none belong to the image; parts that do not lie on one grid; see also
+            :meth:`select`.
         """
         from arcuate.io import find_gradients
 
-        return cls(*find_gradients(dwi, bval=bval, bvec=bvec, grad=grad), b0_threshold)
+        images = _listed(dwi)
+        files = {name: _listed(paths) for name, paths in (("bval", bval), ("bvec", bvec), ("grad", grad))}
+        for name, paths in files.items():
+            if paths and len(paths) != len(images):
+                raise InputError(f"found {len(paths)} {name} files for {len(images)} images; expected one for each.")
+        parts = []
+        for i, image in enumerate(images):
+            volume, bvals, bvecs = find_gradients(image, **{name: p[i] if p else None for name, p in files.items()})
+            if b_unit != "s/mm2":
+                bvals = InMemoryBvalResource(in_s_per_mm2(bvals.get(), b_unit))
+            parts.append(cls(volume, bvals, bvecs, b0_threshold))
+        if len(parts) == 1:
+            return parts[0].select(exclude=exclude, shells=shells)
+        return cls._joined(parts, exclude).select(shells=shells)
 
     @cached_property
     def gradients(self) -> GradientTable:
@@ -101,21 +145,120 @@ class Dwi:
 
     def load(self) -> Dwi:
         """The same scan in memory, checked for consistency."""
-        loaded = Dwi(self.volume.load(), self.bval.load(), self.bvec.load(), self.b0_threshold)
-        _ = loaded.gradients
-        return loaded
+        repaired = self._repaired()
+        return replace(
+            repaired, volume=self.volume.load(), bval=repaired.bval.load(), bvec=repaired.bvec.load()
+        )._with_table(self.gradients)
+
+    def select(
+        self, *, exclude: str | Sequence[int] = (), shells: str | Sequence[float] = (), b_max: float | None = None
+    ) -> Dwi:
+        """The scan without some of its volumes; nothing is read, and ``origin`` tells what was left out.
+
+        Parameters
+        ----------
+        exclude : volumes to leave out, counted from 0: ``[3, 17]`` or ``"3,17-20"``, and ``"last"``
+        shells : b-values (s/mm²) to keep, each the nearest shell, 0 for b = 0: ``[0, 1000]`` or ``"0,1000"``
+        b_max : s/mm²; volumes above it are left out
+
+        Raises
+        ------
+        InputError
+            A volume or a shell that the scan does not have, or nothing is left.
+        """
+        shape = self.volume.shape
+        n = shape[3] if len(shape) == 4 else 0
+        left_out, wanted = parse_volumes(exclude, n), parse_numbers(shells, "b-values")
+        scan, origin = self, self.origin
+        if len(left_out):
+            kept = np.setdiff1d(np.arange(n), left_out)
+            if len(kept) == 0:
+                raise InputError(f"all {n} volumes were excluded; expected some to be left.")
+            scan, origin = self._take(kept), note_selection(origin, n, kept)
+        if len(wanted) or b_max is not None:
+            chosen = volumes_of_shells(scan.gradients, wanted, b_max)
+            kept_shells = sorted({round(float(b)) for b in levels_of(scan.gradients)[chosen]})
+            origin = {**note_selection(origin, len(scan.gradients), chosen), "ShellsKept": kept_shells}
+            scan = scan._repaired(always=True)._take(chosen)
+        return self if scan is self else replace(scan, origin=origin)
+
+    def checked(self) -> Dwi:
+        """The same scan, its gradients read and checked; the voxels stay where they are."""
+        return self._repaired()
+
+    def find_parts(self) -> tuple[ScanPart, ...]:
+        """The parts that the scan was joined from, with the intensity scale of each; reads the voxels.
+
+        See :func:`arcuate.volumes.scale_steps.find_parts`.
+        """
+        return find_parts(self.volume.get_array(), self.gradients, self.origin.get("Parts", ()))
+
+    def scale_parts(self) -> Dwi:
+        """The scan in memory, its parts brought to the intensity scale of the first by their b = 0 volumes.
+
+        Raises
+        ------
+        InputError
+            A part has no b = 0 volume, or it cannot be told which volumes belong to a part.
+        """
+        loaded = replace(self, volume=self.volume.load())._with_table(self.gradients)
+        parts = loaded.find_parts()
+        factors = factors_of(parts, self.gradients, are_known="Parts" in self.origin)
+        if len(parts) == 1:
+            return loaded
+        array = np.asarray(loaded.volume.get_array())
+        array = np.multiply(array, factors.astype(np.result_type(array.dtype, np.float32)), order="K")
+        origin = {
+            **self.origin,
+            "Parts": [part.stop - part.start for part in parts],
+            "PartScales": [round(part.scale, 6) for part in parts],
+        }
+        return replace(loaded, volume=loaded.volume.with_array(array), origin=origin)._with_table(self.gradients)
+
+    def _take(self, index: np.ndarray) -> Dwi:
+        """The volumes ``index``; b-values and b-vectors as the files have them, in memory."""
+        bvals = self.bval.get()
+        n = self.volume.shape[3]
+        if len(bvals) != n:
+            _ = self.gradients  # says what does not fit
+        bvecs = bvecs_as_rows(self.bvec.get(), n, bvals > self.b0_threshold)
+        return replace(
+            self,
+            volume=pick(self.volume, index),
+            bval=InMemoryBvalResource(bvals[index]),
+            bvec=InMemoryBvecResource(bvecs[index]),
+        )
+
+    def _repaired(self, *, always: bool = False) -> Dwi:
+        """The scan whose b-values and b-vectors are those of its table where the files' lengths carry b."""
+        gradients = self.gradients
+        bvecs = np.atleast_2d(self.bvec.get())
+        rows = bvecs_as_rows(bvecs, len(gradients), ~gradients.is_b0)
+        lengths = np.linalg.norm(rows, axis=1)[~gradients.is_b0]
+        is_same = np.array_equal(gradients.bvals, self.bval.get()) and not np.any(np.abs(lengths - 1) > NORM_TOLERANCE)
+        if is_same and not always:
+            return self
+        bvals, vectors = gradients.to_fsl(self.volume.get_affine())
+        repaired = replace(self, bval=InMemoryBvalResource(bvals), bvec=InMemoryBvecResource(vectors))
+        return repaired._with_table(gradients)
+
+    def _with_table(self, gradients: GradientTable) -> Dwi:
+        """This scan, its table known: so that a repair is made, and told, once."""
+        self.__dict__["gradients"] = gradients
+        return self
 
     def save(self, folder: str | Path, basename: str = "dwi") -> Dwi:
         """Write ``<basename>.nii.gz``, ``.bval`` and ``.bvec`` to ``folder``; the scan backed by those files."""
         from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 
         folder = Path(folder)
-        _ = self.gradients
+        repaired = self._repaired()
         return Dwi(
             NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz"),
-            FslBvalResource.save(self.bval, folder / f"{basename}.bval"),
-            FslBvecResource.save(self.bvec, folder / f"{basename}.bvec"),
+            FslBvalResource.save(repaired.bval, folder / f"{basename}.bval"),
+            FslBvecResource.save(repaired.bvec, folder / f"{basename}.bvec"),
             self.b0_threshold,
+            self.origin,
         )
 
     @staticmethod
@@ -127,34 +270,38 @@ class Dwi:
         InputError
             Grids or affines differ, or the list is empty.
         """
+        joined = Dwi._joined(scans)
+        return replace(joined, volume=joined.volume.load())
+
+    @staticmethod
+    def _joined(scans: Sequence[Dwi], exclude: str | Sequence[int] = ()) -> Dwi:
+        """One scan whose voxels stay on disk; volumes are excluded before the gradients of a part are judged."""
         if not scans:
             raise InputError("found no scans to join; expected at least one.")
         first = scans[0]
+        check_same_grid([scan.volume for scan in scans])
+        if any(scan.b0_threshold != first.b0_threshold for scan in scans):
+            raise InputError("the scans have different b=0 thresholds; give all the same.")
         affine = first.volume.get_affine()
-        for i, scan in enumerate(scans[1:], start=1):
-            if scan.volume.shape[:3] != first.volume.shape[:3]:
-                raise InputError(
-                    f"scan {i} has the grid {scan.volume.shape[:3]}, the first {first.volume.shape[:3]}; "
-                    "expected one grid. Resample them to the same space first."
-                )
-            if not np.allclose(scan.volume.get_affine(), affine, atol=1e-3):
-                raise InputError(
-                    f"scan {i} has another affine than the first (largest difference "
-                    f"{np.abs(scan.volume.get_affine() - affine).max():.4g}); expected the same head position. "
-                    "Register them first."
-                )
-            if scan.b0_threshold != first.b0_threshold:
-                raise InputError("the scans have different b=0 thresholds; give all the same.")
-        arrays = [scan.volume.get_array() for scan in scans]
-        dtype = np.result_type(*arrays)
-        joined = np.concatenate([a.astype(dtype, copy=False) for a in arrays], axis=3)
-        bvecs = np.concatenate([scan.gradients.to_fsl(affine)[1] for scan in scans])
-        bvals = np.concatenate([scan.bval.get() for scan in scans])
+        starts = np.cumsum([0, *(scan.volume.shape[3] for scan in scans)])
+        left_out = parse_volumes(exclude, int(starts[-1]))
+        parts = [
+            scan.select(exclude=[int(i) - start for i in left_out if start <= i < start + scan.volume.shape[3]])
+            for scan, start in zip(scans, starts[:-1].tolist(), strict=True)
+        ]
+        tables = [part.gradients for part in parts]
+        pieces: list[Piece] = []
+        for part in parts:
+            pieces += part.volume.pieces if isinstance(part.volume, SeriesVolume) else [Piece.whole(part.volume)]
+        origin: dict[str, Any] = {"Parts": [len(table) for table in tables]} if len(parts) > 1 else {}
+        if len(left_out):
+            origin = note_selection(origin, int(starts[-1]), np.setdiff1d(np.arange(starts[-1]), left_out))
         return Dwi(
-            InMemoryVolumeResource(joined, affine, first.volume.get_metadata()),
-            InMemoryBvalResource(bvals),
-            InMemoryBvecResource(bvecs),
+            SeriesVolume(tuple(pieces)),
+            InMemoryBvalResource(np.concatenate([table.bvals for table in tables])),
+            InMemoryBvecResource(np.concatenate([table.to_fsl(affine)[1] for table in tables])),
             first.b0_threshold,
+            origin,
         )
 
     def compute_mean_b0(self) -> InMemoryVolumeResource:
@@ -204,4 +351,10 @@ def subsample_dwi(dwi: Dwi, factor: int) -> Dwi:
     affine = dwi.volume.get_affine().copy()
     affine[:3, :3] *= step
     volume = InMemoryVolumeResource(array, affine, dwi.volume.get_metadata())
-    return Dwi(volume, dwi.bval.load(), dwi.bvec.load(), dwi.b0_threshold)
+    return replace(dwi, volume=volume, bval=dwi.bval.load(), bvec=dwi.bvec.load())
+
+
+def _listed(paths: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
+    if paths is None:
+        return []
+    return [paths] if isinstance(paths, str | Path) else list(paths)

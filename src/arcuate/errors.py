@@ -8,6 +8,13 @@ class InputError(ValueError):
     """
 
 
+class NotApplicable(InputError):  # noqa: N818 (it says what the input is, as the step that is left out reports it)
+    """The method does not apply to this scan: shells, directions or b=0 volumes that it needs are not there.
+
+    A run leaves such a step out with this reason, unless the user named the step; any other InputError ends it.
+    """
+
+
 class MissingExtraError(ImportError):
     """An optional part of arcuate is not installed; the message names the extra that installs it."""
 

@@ -14,9 +14,9 @@ from arcuate.cache import cacheable
 from arcuate.errors import InputError, InputWarning
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
-from arcuate.volumes.orientation import Orientation
+from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource
-from arcuate.volumes.scan import Scan, compute_mean_b0
+from arcuate.volumes.scan import Scan, compute_mean_least_weighted
 
 if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
@@ -50,11 +50,11 @@ class MaskQuality:
 def extract_brain(
     dwi: Scan, *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> VolumeResource:
-    """Brain mask from the mean b = 0 image.
+    """Brain mask from the mean b = 0 image, or from that of the lowest shell where there is none.
 
     Parameters
     ----------
-    dwi : scan with at least one b = 0 volume
+    dwi : scan
     method : "auto", "hdbet", "otsu"
         "hdbet" is the network HD-BET: release 2 where the package hd-bet and its weights (``arcuate fetch hd-bet``)
         are on the machine, else release 1 (extra ``[hdbet]``, its weights included). "otsu" is the embedded method,
@@ -72,7 +72,7 @@ def extract_brain(
     Raises
     ------
     InputError
-        No b = 0 volume, an unknown method, or nothing that stands out from the background.
+        An unknown method, or nothing that stands out from the background.
     MissingExtraError
         The method hdbet without the extra that brings it.
 
@@ -122,7 +122,7 @@ def resolve_method(method: str, dwi: Scan | None = None) -> str:
 @cacheable(version=2)
 def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one of the methods without a network."""
-    mean_b0 = compute_mean_b0(dwi)
+    mean_b0 = compute_mean_least_weighted(dwi)
     affine = mean_b0.get_affine()
     inside = otsu_mask(mean_b0.get_array(), voxel_size(affine))
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())
@@ -147,7 +147,7 @@ def mask_facts(
 @cacheable(version=2, ignore=("network",))
 def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET; ``facts`` are those of the network."""
-    mean_b0 = compute_mean_b0(dwi)
+    mean_b0 = compute_mean_least_weighted(dwi)
     affine = mean_b0.get_affine()
     image = mean_b0.get_array()
     image = np.where(np.isfinite(image), image, 0)
@@ -243,12 +243,6 @@ def thin_axis(shape: tuple[int, ...], zooms: tuple[float, ...]) -> int | None:
     extent = [n * z for n, z in zip(shape[:3], zooms, strict=True)]
     axis = int(np.argmin(extent))
     return axis if extent[axis] < SLAB_MM else None
-
-
-def voxel_size(affine: np.ndarray) -> tuple[float, float, float]:
-    """Edge lengths (3,) of a voxel along the axes of the array, mm, from an affine (4, 4)."""
-    lengths = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
-    return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
 
 
 def mask_quality(inside: np.ndarray, zooms: tuple[float, float, float]) -> MaskQuality:

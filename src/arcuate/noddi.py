@@ -12,6 +12,7 @@ import numpy as np
 from arcuate.cache import cacheable
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import NiftiVolumeResource
+from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
 from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures
@@ -206,8 +207,7 @@ class Noddi:
 def directions_path(path: str | os.PathLike[str]) -> Path:
     """File of the directions that belong to the maps in ``path``."""
     path = Path(path)
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    return path.with_name(f"{stem}_directions{path.name[len(stem) :] or '.nii.gz'}")
+    return beside_image(path, f"_directions{image_suffix(path) or '.nii.gz'}")
 
 
 def _rows_of(directions: VolumeResource, inside: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from arcuate.fetch.weights import tractseg_weights
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
 from arcuate.nets.bundles import BATCH, INCOMPLETE, CroppedHead, Progress, close_gaps, look_up, main_axes, run_network
 from arcuate.nets.unet import UNet, choose_device, load_unet, require_torch
-from arcuate.volumes.orientation import Orientation, tilt
+from arcuate.volumes.geometry import Orientation, tilt, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask
@@ -173,7 +173,7 @@ def _find_tracts(
     orientation = Orientation.towards(TRAINED, vectors.shape[:3], peaks.get_affine())
     rotation = tilt(orientation.affine, TRAINED)
     turned = _rotate(orientation.turn(vectors), rotation)
-    head = CroppedHead.of(turned, tuple(np.linalg.norm(orientation.affine[:3, :3], axis=0)))
+    head = CroppedHead.of(turned, voxel_size(orientation.affine))
     if head is None:
         raise InputError("found no peak in the image; expected peaks (x, y, z, 9) of a head, inside the mask.")
     directions = (1,) if single_orientation else (0, 1, 2)

@@ -304,7 +304,7 @@ def test_files_given_win_over_those_found(scan: Path, tmp_path: Path) -> None:
 
 
 def test_missing_files_are_named_with_the_option_that_gives_them(scan: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no b-values .*sub-01_dwi\.bval, .*bvals.*sub-01_dwi\.b\..*--bval"):
+    with pytest.raises(InputError, match=r"no b-values .*sub-01_dwi\.bval, .*bvals.*_dwi\.b .*above.*--bval"):
         find_gradients(scan)
     FslBvalResource.save(BVALS, scan.with_name("sub-01_dwi.bval"))
     with pytest.raises(InputError, match=r"no b-vectors .*sub-01_dwi\.bvec.*--bvec"):

@@ -74,7 +74,7 @@ def test_one_b_value_too_few_is_refused(tmp_path: Path) -> None:
 def test_a_zero_vector_on_a_weighted_volume_is_refused(tmp_path: Path) -> None:
     bad = vectors()
     bad[5] = 0
-    with pytest.raises(InputError, match=r"volume 5 is zero although its b-value is above"):
+    with pytest.raises(InputError, match=r"volume 5 is zero although its b-value is 1000"):
         load(write(tmp_path, bvecs=bad))
 
 
@@ -91,7 +91,7 @@ def test_no_b0_is_refused_where_the_mean_of_b0_is_asked_for(tmp_path: Path) -> N
     bvecs = vectors()
     bvecs[:2] = [[1, 0, 0], [0, 1, 0]]
     dwi = load(write(tmp_path, bvals=np.full(10, 2000.0), bvecs=bvecs))
-    with pytest.raises(InputError, match=r"no b=0 volume.*2000.*--b0-threshold"):
+    with pytest.raises(InputError, match=r"needs a b=0 volume.*2000.*--b0-threshold"):
         dwi.compute_mean_b0()
 
 

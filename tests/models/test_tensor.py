@@ -13,12 +13,12 @@ from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
 from arcuate.models.tensor import (
     TensorModel,
-    count_distinct,
     fit_tensor,
     fractional_anisotropy,
     select_volumes,
     tensor_design,
 )
+from arcuate.numerics.sphere import count_directions
 
 
 def _directions(n: int, seed: int = 0) -> np.ndarray:
@@ -276,7 +276,7 @@ def test_six_directions_and_one_b0_suffice():
 
 def test_a_direction_and_its_opposite_count_once():
     directions = _directions(9)
-    assert count_distinct(np.concatenate([directions, -directions])) == 9
+    assert count_directions(np.concatenate([directions, -directions])) == 9
 
 
 def test_signals_of_another_length_are_refused_with_both_counts(gradients):

@@ -81,21 +81,20 @@ def denoise(
     what was removed looks like the brain (near 0: it was noise).
     """
     from arcuate.denoise import residual_facts, shell_residuals
-    from arcuate.io import FslBvalResource, FslBvecResource
-    from arcuate.study.bids import input_facts, write_map
+    from arcuate.io import FslBvalResource, FslBvecResource, beside_image
+    from arcuate.study.bids import write_map
 
     before = scan.read().load()
     inside = read_mask(mask)
     result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
     structures = shell_residuals(before, result.dwi, inside)
-    inputs = input_facts(scan.inputs | ({"mask": mask} if mask else {}))
-    facts = {**result.parameters, "Residual": residual_facts(structures), "Inputs": inputs}
+    inputs = scan.facts(mask=mask)
+    facts = {**result.parameters, "Residual": residual_facts(structures), **inputs}
     write_map(result.dwi.volume, out, facts)
-    stem = out.name.removesuffix(".gz").removesuffix(".nii")
-    FslBvalResource.save(result.dwi.bval, out.with_name(f"{stem}.bval"))
-    FslBvecResource.save(result.dwi.bvec, out.with_name(f"{stem}.bvec"))
+    FslBvalResource.save(result.dwi.bval, beside_image(out, ".bval"))
+    FslBvecResource.save(result.dwi.bvec, beside_image(out, ".bvec"))
     if noise is not None:
-        write_map(result.noise, noise, {**result.parameters, "Type": "noise level", "Inputs": inputs})
+        write_map(result.noise, noise, {**result.parameters, "Type": "noise level", **inputs})
     click.echo(
         f"{out}: {result.parameters['Method']}, noise {result.parameters['MedianNoise']:.4g}, "
         f"{result.parameters['VoxelsClipped']} voxels clipped, {result.parameters['VoxelsAboveB0']} above b=0"

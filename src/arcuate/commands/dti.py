@@ -39,13 +39,13 @@ def dti(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight:
 
     Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
-    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.bids import write_map
     from arcuate.study.maps import tensor_maps
 
     tensors = Dti.estimate_dti(
         scan.read(), read_mask(mask), b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative
     )
-    facts = {**tensors.parameters, "Inputs": input_facts(scan.inputs | ({"mask": mask} if mask else {}))}
+    facts = {**tensors.parameters, **scan.facts(mask=mask)}
     for image in tensor_maps(tensors):
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())

@@ -34,7 +34,7 @@ def fod(
     """
     from arcuate.csd import estimate_fods
     from arcuate.io.responses import read_directions, read_response
-    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.bids import write_map
     from arcuate.study.maps import fod_facts
 
     fods = estimate_fods(
@@ -45,8 +45,8 @@ def fod(
         lmax=lmax,
         constraint_directions=None if directions is None else read_directions(directions),
     )
-    files = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
-    facts = {**fod_facts(), **fods.parameters, "Inputs": input_facts(files)}
+    files = {f"response_{p.stem}": p for p in responses}
+    facts = {**fod_facts(), **fods.parameters, **scan.facts(mask=mask, **files)}
     for tissue, volume in fods.volumes.items():
         write_map(volume, out / f"{tissue}.nii.gz", facts)
     counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in fods.parameters["VoxelsByStatus"].items())

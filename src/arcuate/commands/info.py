@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import ScanFiles, mask_option, read_mask, scan_options
+from arcuate.commands.options import PATH, ScanFiles, mask_option, read_mask, scan_options
+from arcuate.errors import InputError, InputWarning
+from arcuate.volumes.scale_steps import scale_doubts
 
 if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
     from arcuate.study.quality import ScanReport
 
 
@@ -18,15 +23,30 @@ if TYPE_CHECKING:
 @scan_options
 @mask_option
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@click.option("--write-bvecs", type=PATH, metavar="FILE", help="Write b-vectors that fit the fibres.")
 @click.option("--quick", is_flag=True, help="Header and gradients only; no voxel is read.")
-def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool) -> None:
+def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_bvecs: Path | None) -> None:
     """What DWI is and what looks wrong with it: shells, directions, frame, SNR, outliers, b-vectors against fibres."""
     from rich.console import Console
 
     from arcuate.study.quality import inspect_scan
 
+    if write_bvecs is not None and quick:
+        raise InputError("--write-bvecs needs the check of the b-vectors, which --quick leaves out. Leave --quick out.")
+    if write_bvecs is not None and write_bvecs.exists():
+        raise InputError(f"{write_bvecs} exists; give --write-bvecs a name that is not there yet.")
     with Console(stderr=True).status("reading and checking ..."):  # silent when not a terminal
-        report = inspect_scan(scan.read(), read_mask(mask), header_only=quick)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InputWarning)
+            dwi = scan.read()
+            if not quick:
+                dwi = replace(dwi, volume=dwi.volume.load())
+        report = inspect_scan(dwi, read_mask(mask), header_only=quick)
+        doubts = [str(w.message) for w in caught if w.category is InputWarning]
+        doubts += [] if quick else scale_doubts(dwi.find_parts())
+    report = replace(report, doubts=tuple(dict.fromkeys([*doubts, *report.doubts])))
+    if write_bvecs is not None:
+        click.echo(_write_mended(dwi, report, write_bvecs), err=True)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else "\n".join(report_lines(report)))
 
 
@@ -55,6 +75,22 @@ def report_lines(report: ScanReport) -> list[str]:
         where = "" if outlier.slice is None else f", slice {outlier.slice}"
         lines.append(f"outlier      volume {outlier.volume}{where}: {100 * outlier.change:+.0f} %")
     return [*lines, *(f"check        {doubt}" for doubt in report.doubts)]
+
+
+def _write_mended(dwi: Dwi, report: ScanReport, path: Path) -> str:
+    """Write the b-vectors in the way that makes fibres coherent; says what was written, or refuses."""
+    from arcuate.io import FslBvecResource
+    from arcuate.study.coherence import orientations
+
+    coherence = report.coherence
+    if coherence is None or not coherence.is_suspect:
+        why = "the scan shows too little white matter" if coherence is None or not coherence.is_decided else "they fit"
+        raise InputError(
+            f"the check of the b-vectors decides for no flip or permutation ({why}); {path} was not written."
+        )
+    _, vectors = dwi.gradients.to_fsl(dwi.volume.get_affine())
+    FslBvecResource.save(vectors @ orientations()[coherence.best].T, path)
+    return f"{path}: b-vectors written as '{coherence.best}'; look at the fibres, then give it with --bvec"
 
 
 def _coherence(report: ScanReport) -> str:

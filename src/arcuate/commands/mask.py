@@ -29,11 +29,11 @@ def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool
     HD-BET was trained on structural images; b=0 images are off its label: look at the mask.
     """
     from arcuate.masks import mask_facts
-    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.bids import write_map
 
     dwi = scan.read()
     inside = extract_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
     facts = mask_facts(inside, dwi, method, folds=folds, augmentation=augmentation)
-    write_map(inside, out, {**facts, "Inputs": input_facts(scan.inputs)})
+    write_map(inside, out, {**facts, **scan.facts()})
     network = f" ({facts['Network']})" if "Network" in facts else ""
     click.echo(f"{out}: {facts['VolumeMl']:.0f} ml, method {facts['Method']}{network}")

@@ -25,10 +25,10 @@ from arcuate.mtnormalise import mtnormalise as normalise
 @threads_option
 def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> None:
     """Divide the tissues of one multi-tissue fit by a smooth field, so that their sum is the same everywhere."""
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import NiftiVolumeResource, image_stem
     from arcuate.study.bids import input_facts, write_map
 
-    names = [path.name.removesuffix(".gz").removesuffix(".nii") for path in fods]
+    names = [image_stem(path) for path in fods]
     if len(set(names)) != len(names):
         raise InputError(f"found images of the same name: {', '.join(names)}; expected names all different.")
     if any(path.resolve().parent == out.resolve() for path in fods):

@@ -63,7 +63,7 @@ def noddi(
     Needs two shells or more. Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
     from arcuate.io import NiftiVolumeResource
-    from arcuate.study.bids import input_facts, write_map
+    from arcuate.study.bids import write_map
     from arcuate.study.maps import noddi_maps
 
     result = Noddi.estimate_noddi(
@@ -76,8 +76,7 @@ def noddi(
         directions=NiftiVolumeResource(directions) if directions else None,
         as_amico=as_amico,
     )
-    others = {role: path for role, path in {"mask": mask, "directions": directions}.items() if path}
-    facts = {**result.parameters, "Inputs": input_facts(scan.inputs | others)}
+    facts = {**result.parameters, **scan.facts(mask=mask, directions=directions)}
     for image in noddi_maps(result):
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())

@@ -28,10 +28,10 @@ def response(
 ) -> None:
     """Response function of DWI, which decides how FODs are made from it."""
     from arcuate.io.responses import write_response
-    from arcuate.study.bids import input_facts
 
     found = estimate_response_function(scan.read(), read_mask(mask), algorithm, shell=shell, lmax=lmax)
-    found = found.with_origin(inputs=input_facts(scan.inputs | ({"mask": mask} if mask else {})))
+    facts = scan.facts(mask=mask)
+    found = found.with_origin(inputs=facts.pop("Inputs"), **facts)
     write_response(found, out)
     shells = ", ".join(f"{b:.0f}" for b in found.shells)
     click.echo(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.lmax}")

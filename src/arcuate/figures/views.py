@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.volumes.geometry import Canonical
+
+__all__ = ["PLANES", "Canonical", "View", "flat_plane"]
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _ACROSS = {"sagittal": 1, "coronal": 0, "axial": 0}  # canonical axis that runs across the picture
@@ -78,55 +80,6 @@ class View:
         picture = np.take(canonical, self.slice_of(canonical.shape[self.axis]), axis=self.axis)
         picture = np.swapaxes(picture, 0, 1)[::-1]  # the axis across comes before the axis up in all three planes
         return picture[:, ::-1] if self.is_mirrored else picture
-
-
-@dataclass(frozen=True, eq=False)
-class Canonical:
-    """Arrays reordered so that their axes run to the patient's right, front and top, as nearly as they can.
-
-    Parameters
-    ----------
-    affine : (4, 4) float, of the image as it is stored; None for arrays without a place in the scanner
-    """
-
-    affine: np.ndarray | None = None
-
-    @property
-    def _orientation(self) -> Any:
-        from nibabel.orientations import io_orientation
-
-        return io_orientation(np.eye(4) if self.affine is None else np.asarray(self.affine, dtype=np.float64))
-
-    def reorder(self, array: np.ndarray) -> np.ndarray:
-        """The array (x, y, z, ...) in canonical order; a view of it."""
-        from nibabel.orientations import apply_orientation
-
-        return np.asarray(apply_orientation(array, self._orientation))
-
-    def stored_axis(self, axis: int) -> int:
-        """Axis of the array as it is stored that becomes this canonical one."""
-        return int(np.flatnonzero(self._orientation[:, 0].astype(int) == axis)[0])
-
-    @property
-    def voxel_size(self) -> np.ndarray:
-        """(3,) float, mm along the canonical axes."""
-        return np.asarray(np.linalg.norm(self._axes, axis=0))
-
-    @property
-    def rotation(self) -> np.ndarray:
-        """(3, 3) orthonormal: a scanner direction d (row) is ``d @ rotation`` on the canonical axes."""
-        u, _, vt = np.linalg.svd(self._axes / self.voxel_size)
-        return np.asarray(u @ vt)
-
-    @property
-    def _axes(self) -> np.ndarray:
-        if self.affine is None:
-            return np.eye(3)
-        order, signs = self._orientation[:, 0].astype(int), self._orientation[:, 1]
-        stored = np.asarray(self.affine, dtype=np.float64)[:3, :3] * signs
-        axes = np.empty((3, 3))
-        axes[:, order] = stored
-        return axes
 
 
 def flat_plane(shape: tuple[int, ...]) -> str:

@@ -1,15 +1,17 @@
 """Scans in and out: the only code of arcuate that knows file formats."""
 
 from arcuate.io.atomic import atomic_path, write_text_atomically
+from arcuate.io.find_gradients import find_gradients
+from arcuate.io.find_scans import find_images
 from arcuate.io.gradient_files import (
     FslBvalResource,
     FslBvecResource,
     MrtrixBvalResource,
     MrtrixBvecResource,
-    find_gradients,
     read_mrtrix_table,
     write_mrtrix_table,
 )
+from arcuate.io.names import beside_image, common_name, image_stem
 from arcuate.io.nifti import NiftiVolumeResource
 
 __all__ = [
@@ -19,7 +21,11 @@ __all__ = [
     "MrtrixBvecResource",
     "NiftiVolumeResource",
     "atomic_path",
+    "beside_image",
+    "common_name",
     "find_gradients",
+    "find_images",
+    "image_stem",
     "read_mrtrix_table",
     "write_mrtrix_table",
     "write_text_atomically",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError, InputWarning
+from arcuate.volumes.geometry import voxel_size
 
 _GEOMETRY = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -89,10 +90,10 @@ def make_header(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, met
 
 def _set_geometry(header: Any, affine: np.ndarray, metadata: dict[str, Any]) -> None:
     sform_code = _code(metadata.get("sform_code")) or _code(metadata.get("qform_code")) or 1
-    header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = np.array(voxel_size(affine))
+    header["pixdim"][1:4] = sizes
     header.set_sform(affine, sform_code)
     header["qform_code"] = 0
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if np.all(sizes > 0) and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-6:
         header.set_qform(affine, _code(metadata.get("qform_code")) or sform_code, strip_shears=True)
         if _largest_move(affine, header.get_qform(), header["dim"][1:4]) > 10 * _SAME:
@@ -108,7 +109,7 @@ def _says(header: Any, affine: np.ndarray) -> bool:
         return False
     if own is None:
         return False
-    sizes = np.linalg.norm(own[:3, :3], axis=0)
+    sizes = np.array(voxel_size(own))
     if not np.allclose(sizes, header["pixdim"][1:4], rtol=1e-3):
         return False
     return _largest_move(affine, own, header["dim"][1:4]) <= _SAME and np.allclose(
@@ -159,7 +160,7 @@ def _qform(header: Any, path: Path, *, is_needed: bool) -> np.ndarray | None:
 
 def _largest_move(a: np.ndarray, b: np.ndarray, shape: Any) -> float:
     """Largest distance between the places that two affines give to a corner of the image, in voxels."""
-    size = float(np.linalg.norm(b[:3, :3], axis=0).min())
+    size = min(voxel_size(b))
     edges = [(0, max(int(n) - 1, 1)) for n in shape]
     corners = np.array([(*corner, 1) for corner in itertools.product(*edges)], dtype=np.float64)
     move = float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())

@@ -17,7 +17,7 @@ from arcuate.models.response import Response, check_response
 from arcuate.numerics.lanes import LANES
 from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
-from arcuate.numerics.sphere import get_hemisphere, unique_directions
+from arcuate.numerics.sphere import count_directions, get_hemisphere
 
 MAX_LMAX = 12
 
@@ -204,9 +204,9 @@ def find_shell_of(response: Response, gradients: GradientTable, *, shell: float 
             f"the response was made on the shell b={b:.0f} s/mm², the model is to see b={shell:.0f}; expected the same "
             "shell. Estimate the response on that shell (--shell), or leave the shell to the response."
         )
-    for candidate in gradients.shells:
-        if abs(candidate.b - b) <= SHELL_GAP:
-            return candidate
+    nearest = min(gradients.shells, key=lambda candidate: abs(candidate.b - b), default=None)
+    if nearest is not None and abs(nearest.b - b) <= SHELL_GAP:
+        return nearest
     have = ", ".join(f"{s.b:.0f}" for s in gradients.shells)
     raise InputError(
         f"the response was made on the shell b={b:.0f} s/mm², but the scan has shells at {have or 'no b above 0'}; "
@@ -280,7 +280,7 @@ def _check_lmax(lmax: int) -> None:
 
 
 def _count_directions(gradients: GradientTable, shell: Shell) -> int:
-    return len(unique_directions(gradients.directions[shell.indices], 0.5)[0])
+    return count_directions(gradients.directions[shell.indices])
 
 
 def _warn_of_degree(shell: Shell, count: int, lmax: int, *, is_given: bool) -> None:

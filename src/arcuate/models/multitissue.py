@@ -15,7 +15,7 @@ from arcuate.models.status import Status
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
-from arcuate.numerics.sphere import get_even_directions, unique_directions
+from arcuate.numerics.sphere import count_directions, get_even_directions
 
 DEFAULT_LMAX = 8
 SUM_OF_TISSUES = 1 / math.sqrt(4 * math.pi)  # 0.28209479: coefficient of a tissue that fills its voxel
@@ -259,7 +259,7 @@ def _degree_carried(table: np.ndarray) -> int:
 
 def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
     weighted = volumes[~gradients.is_b0[volumes]]
-    count = len(unique_directions(gradients.directions[weighted], 0.5)[0]) if len(weighted) else 0
+    count = count_directions(gradients.directions[weighted]) if len(weighted) else 0
     if count < n_coefs(max(degrees)):
         carried = max(d for d in range(0, MAX_LMAX + 1, 2) if n_coefs(d) <= max(count, 1))
         raise InputError(

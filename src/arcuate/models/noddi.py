@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.noddi_axis import prepare_rows, quadrupole_weights
 from arcuate.models.noddi_dictionary import (
@@ -177,21 +177,17 @@ def _check_signals(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
 
 def check_noddi_gradients(gradients: GradientTable) -> None:
     """Refuses, with an InputError, a scan that NODDI cannot be fitted to."""
-    if not gradients.is_b0.any():
-        raise InputError(
-            f"NODDI divides by the b=0 signal, and no volume has b <= {gradients.b0_threshold:g} s/mm² (lowest "
-            f"{gradients.bvals.min():g}). Raise b0_threshold (--b0-threshold) if the lowest b-value is meant as b=0."
-        )
+    gradients.require_b0("NODDI, which divides by the b=0 signal,")
     shells = gradients.shells
     if len(shells) < 2:
         found = f"one (b={shells[0].b:.0f})" if shells else "none"
-        raise InputError(
+        raise NotApplicable(
             f"NODDI needs two shells or more to tell density from free water; found {found}. "
             "A single shell supports the tensor and CSD instead."
         )
     n_weighted = sum(len(shell) for shell in shells)
     if n_weighted < 12:
-        raise InputError(
+        raise NotApplicable(
             f"NODDI has six unknowns per voxel; found {n_weighted} weighted volumes, expected 12 or more. "
             "Check that the scan is complete."
         )

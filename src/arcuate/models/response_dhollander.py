@@ -131,8 +131,7 @@ def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndar
     Shells count by their number of volumes; values above 10 are cut.
     """
     rows = shell_rows(gradients)
-    if not gradients.is_b0.any():
-        raise InputError("found no b=0 volume; dhollander's responses need one at least. Check --b0-threshold.")
+    gradients.require_b0("dhollander's choice of tissues")
     means = [np.maximum(signals[:, volumes], 0).mean(axis=1) for _, volumes in rows]
     is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)

@@ -120,6 +120,5 @@ def _is_fitted(fit: TensorFit) -> np.ndarray:
 
 
 def _mean_b0(signals: np.ndarray, gradients: GradientTable) -> float:
-    if not gradients.is_b0.any():
-        raise InputError("found no b=0 volume; a response needs one for its signal at b=0. Raise b0_threshold.")
-    return float(signals[:, gradients.is_b0].mean(dtype=np.float64))
+    b0 = gradients.require_b0("a response by this algorithm")
+    return float(signals[:, b0].mean(dtype=np.float64))

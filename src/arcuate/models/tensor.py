@@ -8,12 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.tensor_kernels import PAIRS, fit_voxels
+from arcuate.numerics.sphere import count_directions
 
 B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
-SAME_DIRECTION = np.cos(np.deg2rad(1.0))  # directions closer than this (or to each other's antipode) count once
 NEGLIGIBLE = 1e-6  # eigenvalues are raised to NEGLIGIBLE / b: less attenuation than that cannot be told from none
 _LEAST_SUPPORT = (
     0.05  # smallest singular value of the design (b in units of the highest) that still determines a tensor
@@ -225,7 +225,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
     n_wanted = sum(shell.b <= b_max + SHELL_GAP for shell in shells)
     n_used = next((n for n in range(n_wanted, len(shells) + 1) if not _what_is_missing(gradients, shells[:n])), None)
     if n_used is None:
-        raise InputError(_what_is_missing(gradients, shells))
+        raise NotApplicable(_what_is_missing(gradients, shells))
     if n_used > n_wanted:
         used = ", ".join(f"{shell.b:.0f}" for shell in shells[:n_used])
         warnings.warn(
@@ -262,7 +262,7 @@ def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str
         )
     indices = np.concatenate([shell.indices for shell in shells])
     directions = gradients.directions[indices]
-    n_distinct = count_distinct(directions)
+    n_distinct = count_directions(directions)
     if n_distinct < 6:
         return (
             f"a tensor needs 6 distinct directions; the {len(indices)} volumes with b from {shells[0].b:.0f} to "
@@ -287,15 +287,6 @@ def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str
             "Check the b-vector file, or acquire directions spread over the sphere."
         )
     return ""
-
-
-def count_distinct(directions: np.ndarray) -> int:
-    """Number of directions (n, 3) that differ by more than one degree, a direction and its opposite counted once."""
-    left, count = np.asarray(directions), 0
-    while len(left):
-        left = left[np.abs(left @ left[0]) < SAME_DIRECTION]
-        count += 1
-    return count
 
 
 def fractional_anisotropy(evals: np.ndarray) -> np.ndarray:

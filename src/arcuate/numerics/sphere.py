@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+SAME_DIRECTION = 1.0  # degrees; closer lines count as one direction of a scan
 NAMES = ("symmetric362", "symmetric642", "symmetric724", "repulsion724", "repulsion100", "repulsion200")
 
 
@@ -207,6 +208,19 @@ def unique_edges(faces: np.ndarray) -> np.ndarray:
     """(n_edges, 2) edges of triangles, each once, in a fixed order."""
     faces = np.asarray(faces)
     return _unique_sets(np.concatenate([faces[:, 0:2], faces[:, 1:3], faces[:, ::2]]))
+
+
+def distinct_directions(directions: np.ndarray) -> np.ndarray:
+    """Indices (k,) of the directions (n, 3) at least one degree from every earlier one, v and -v counting as one.
+
+    The one rule for how many directions a scan has.
+    """
+    return unique_directions(directions, SAME_DIRECTION)[2].astype(np.int64)
+
+
+def count_directions(directions: np.ndarray) -> int:
+    """How many of the directions (n, 3) are distinct, see :func:`distinct_directions`."""
+    return len(distinct_directions(directions))
 
 
 def unique_directions(vertices: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.volumes.geometry import Orientation, parse_codes
 
-_AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 _OBLIQUE_AXIS = np.array([1.0, 0.6, 0.3]) / np.linalg.norm([1.0, 0.6, 0.3])
 
 
@@ -20,31 +20,21 @@ class Grid:
     ----------
     shape : (3,) int, canonical
     canonical : (4, 4) float, canonical voxel indices to scanner mm
-    axes : (3,) int, canonical axis of each stored axis
-    flips : (3,) bool, whether the stored axis runs backwards
+    storage : from the canonical axes to those of the stored image
     """
 
     shape: tuple[int, int, int]
     canonical: np.ndarray
-    axes: tuple[int, ...]
-    flips: tuple[bool, ...]
+    storage: Orientation
 
     @property
     def affine(self) -> np.ndarray:
         """(4, 4) float, stored voxel indices to scanner mm."""
-        to_canonical = np.zeros((4, 4))
-        to_canonical[3, 3] = 1.0
-        for stored, (axis, is_flipped) in enumerate(zip(self.axes, self.flips, strict=True)):
-            to_canonical[axis, stored] = -1.0 if is_flipped else 1.0
-            to_canonical[axis, 3] = self.shape[axis] - 1.0 if is_flipped else 0.0
-        return np.asarray(self.canonical @ to_canonical)
+        return self.storage.affine
 
     def stored(self, flat: np.ndarray) -> np.ndarray:
         """Values (n_vox, ...) in canonical C order as an image in stored order (x, y, z, ...)."""
-        array = flat.reshape(*self.shape, *flat.shape[1:])
-        array = array.transpose(*self.axes, *range(3, array.ndim))
-        backwards = tuple(slice(None, None, -1 if f else None) for f in self.flips)
-        return np.ascontiguousarray(array[backwards])
+        return np.ascontiguousarray(self.storage.turn(flat.reshape(*self.shape, *flat.shape[1:])))
 
 
 def make_grid(
@@ -54,12 +44,13 @@ def make_grid(
     oblique_degrees: float,
 ) -> Grid:
     """Grid centred on the scanner's origin; ``orientation`` names where the three stored axes point to."""
-    codes = orientation.upper()
-    if len(codes) != 3 or any(c not in _AXIS for c in codes) or len({_AXIS[c] for c in codes}) != 3:
+    try:
+        axes = parse_codes(orientation)
+    except ValueError:
         raise InputError(
             f"found the orientation {orientation!r}; expected three letters, one each of R or L, A or P, S or I, "
             "such as LAS: where the three axes of the image point to."
-        )
+        ) from None
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"found the shape {tuple(shape)}; expected three numbers of voxels.")
     size = np.broadcast_to(np.asarray(voxel_size, dtype=np.float64), (3,))
@@ -69,8 +60,8 @@ def make_grid(
     canonical = np.eye(4)
     canonical[:3, :3] = linear
     canonical[:3, 3] = -linear @ ((np.array(shape) - 1) / 2)
-    axes, flips = tuple(_AXIS[c] for c in codes), tuple(c in "LPI" for c in codes)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), canonical, axes, flips)
+    storage = Orientation.of(tuple(a for a, _ in axes), tuple(sign < 0 for _, sign in axes), tuple(shape), canonical)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), canonical, storage)
 
 
 def _rotation(degrees: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from arcuate.phantom import anatomy, bundles
 from arcuate.phantom.dispersion import disperse_sticks
 from arcuate.phantom.grid import Grid, make_grid
 from arcuate.phantom.signal import D_ISO, D_PAR, TRUTHS, Microstructure, write_signals
+from arcuate.volumes.geometry import voxel_size
 
 S0_WM, S0_GM, S0_CSF, S0_SKULL, S0_SCALP = 1000.0, 1250.0, 2800.0, 60.0, 420.0
 BLOCK = 8192  # voxels whose signals are held in float64 at a time
@@ -204,7 +205,7 @@ def make_phantom(
 
 def _draw_maps(grid: Grid, seed: int, shading: float, head_scale: float | None) -> dict[str, np.ndarray]:
     """Truth maps as rows in canonical C order."""
-    size = np.linalg.norm(grid.canonical[:3, :3], axis=0)
+    size = np.array(voxel_size(grid.canonical))
     if head_scale is None:
         head_scale = min(1.0, float(np.min(size * grid.shape / np.array(anatomy.HEAD_SIZE))))
     to_head = np.ascontiguousarray(grid.canonical[:3] / head_scale)

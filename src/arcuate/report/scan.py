@@ -30,7 +30,7 @@ def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
     facts = inspect_scan(scan, mask).to_dict()
     facts["directions"] = {
         f"{shell.b:.0f}": np.round(gradients.directions[shell.indices], 5).tolist()
-        for shell in gradients.shells
+        for shell in gradients.levels
         if shell.b > gradients.b0_threshold
     }
     return facts
@@ -42,7 +42,7 @@ def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
     from arcuate.io import atomic_path
 
     gradients = scan.gradients
-    shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.shells}
+    shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.levels}
     if gradients.is_b0.any():
         shells = {"b = 0": int(np.flatnonzero(gradients.is_b0)[0]), **shells}
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from arcuate._version import __version__
 from arcuate.cache import file_sha256
-from arcuate.io import NiftiVolumeResource, atomic_path, write_text_atomically
+from arcuate.io import NiftiVolumeResource, atomic_path, beside_image, image_stem, write_text_atomically
 from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
@@ -92,16 +92,14 @@ class Derivatives:
 
 
 def scan_prefix(scan: Path) -> str:
-    """Stem of a scan's file name without the suffixes ``.nii.gz``, ``.nii`` and ``_dwi``."""
-    stem = Path(scan).name
-    for suffix in (".gz", ".nii"):
-        stem = stem.removesuffix(suffix)
+    """Stem of a scan's file name without the suffixes of images (in whatever case) and ``_dwi``."""
+    stem = image_stem(scan)
     return stem.removesuffix("_dwi") or stem
 
 
 def sidecar_of(image: Path) -> Path:
     """``x.json`` for ``x.nii.gz``."""
-    return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return beside_image(image, ".json")
 
 
 def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> VolumeResource:

@@ -11,16 +11,17 @@ from scipy import ndimage, stats
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable, image_to_scanner
-from arcuate.masks import otsu_mask, voxel_size
+from arcuate.masks import otsu_mask
 from arcuate.models.status import Status
 from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes, tensor_design
+from arcuate.numerics.sphere import distinct_directions
 from arcuate.study.coherence import Coherence, fibre_coherence
+from arcuate.volumes.geometry import axis_codes, voxel_size
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.volumes.resource import VolumeResource
 
-SAME_DIRECTION = np.cos(np.radians(2.0))  # closer lines count as one direction
 HOLE = 1.75  # a gap in the directions this many times that of an even set is reported
 BALANCE = 0.5  # a ratio of the extents of the directions below it is reported
 OUTLIER = 6.0  # robust standard deviations
@@ -107,14 +108,12 @@ def inspect_scan(dwi: Dwi, mask: VolumeResource | None = None, *, header_only: b
 
 
 def _describe_geometry(dwi: Dwi) -> dict[str, Any]:
-    from nibabel.orientations import aff2axcodes
-
     affine = dwi.volume.get_affine()
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / voxel_size(affine)
     return {
         "shape": tuple(dwi.volume.shape),
         "voxel_size": tuple(round(size, 4) for size in voxel_size(affine)),
-        "orientation": "".join(aff2axcodes(affine)),
+        "orientation": axis_codes(affine),
         "obliquity": float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), -1, 1)))),
         "determinant_sign": int(np.sign(np.linalg.det(affine[:3, :3]))),
     }
@@ -142,11 +141,7 @@ def _describe_shells(gradients: GradientTable, doubts: list[str]) -> tuple[Shell
 
 def describe_directions(directions: np.ndarray, b: float) -> ShellFacts:
     """Coverage of unit vectors (n, 3), a vector and its opposite taken as one."""
-    distinct: list[np.ndarray] = []
-    for g in directions:
-        if not any(abs(g @ other) > SAME_DIRECTION for other in distinct):
-            distinct.append(g)
-    lines = np.array(distinct)
+    lines = directions[distinct_directions(directions)]
     nearest = np.abs(_even_points(2000) @ lines.T).max(axis=1)
     extents = np.linalg.eigvalsh(lines.T @ lines / len(lines))
     return ShellFacts(

@@ -10,6 +10,7 @@ import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.volumes.display import figures
+from arcuate.volumes.geometry import voxel_size
 
 
 class VolumeResource(ABC):
@@ -57,8 +58,7 @@ class VolumeResource(ABC):
 
     def _repr_html_(self) -> str:
         """For notebooks: the facts, and a picture of what is in memory or small."""
-        affine = self.get_affine()
-        size = " x ".join(f"{s:.3g}" for s in np.linalg.norm(affine[:3, :3], axis=0))
+        size = " x ".join(f"{s:.3g}" for s in voxel_size(self.get_affine()))
         facts = {"volume": type(self).__name__, "shape": self.shape, "voxel size": f"{size} mm"}
         is_at_hand = isinstance(self, InMemoryVolumeResource) or len(self.shape) == 3
         try:

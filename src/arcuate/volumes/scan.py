@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
@@ -52,12 +53,31 @@ def compute_mean_b0(scan: Scan) -> InMemoryVolumeResource:
     InputError
         There is no b = 0 volume.
     """
-    index = np.flatnonzero(scan.gradients.is_b0)
-    if len(index) == 0:
-        raise InputError(
-            f"found no b=0 volume (lowest b-value {scan.gradients.bvals.min():g} s/mm²); expected at least one. "
-            "Raise b0_threshold (--b0-threshold) if the lowest b-value is meant as b=0."
+    return _mean_of(scan, scan.gradients.require_b0("the mean b=0 image"))
+
+
+def compute_mean_least_weighted(scan: Scan) -> InMemoryVolumeResource:
+    """Mean of the b = 0 volumes, or of those of the lowest shell where there are none, (x, y, z) float32.
+
+    What shows the head best: for masks, which need no b = 0.
+
+    Warns
+    -----
+    InputWarning
+        There is no b = 0 volume.
+    """
+    gradients = scan.gradients
+    if not gradients.is_b0.any():
+        warnings.warn(
+            f"the scan has no b=0 volume: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} "
+            "s/mm²).",
+            InputWarning,
+            stacklevel=2,
         )
+    return _mean_of(scan, gradients.least_weighted)
+
+
+def _mean_of(scan: Scan, index: np.ndarray) -> InMemoryVolumeResource:
     array = scan.volume.get_array()
     mean = np.zeros(array.shape[:3], dtype=np.float64)
     for i in index:

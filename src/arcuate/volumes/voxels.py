@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from arcuate.errors import InputError, InputWarning
+from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resource import VolumeResource
 
 BLOCK = 50_000  # voxels per block: 40 MB of float32 for 200 volumes
@@ -60,7 +61,7 @@ def _check_same_place(volume: VolumeResource, mask: VolumeResource) -> None:
     ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(mask.get_affine(), float)
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in volume.shape[:3]], indexing="ij"), -1).reshape(-1, 3)
     apart = np.linalg.norm(corners @ (ours - theirs)[:3, :3].T + (ours - theirs)[:3, 3], axis=1).max()
-    smallest = np.linalg.norm(ours[:3, :3], axis=0).min()
+    smallest = min(voxel_size(ours))
     if apart < 0.05 * smallest:
         return
     if np.array_equal(theirs, np.eye(4)):

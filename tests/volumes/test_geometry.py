@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from arcuate.volumes.orientation import Orientation, tilt
+from arcuate.volumes.geometry import Canonical, Orientation, axis_codes, parse_codes, tilt
 
 ORDERS = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
@@ -63,3 +64,27 @@ def test_the_tilt_takes_the_axes_of_an_oblique_image_to_straight_ones() -> None:
     np.testing.assert_allclose(rotation @ affine[:3, :3], straight, atol=1e-9)
     assert np.linalg.det(rotation) == pytest.approx(1)
     np.testing.assert_array_equal(tilt(_oblique(0), "LAS"), np.eye(3))
+
+
+@pytest.mark.parametrize(("order", "signs"), ORDERS)
+@pytest.mark.parametrize("degrees", [0, 20])
+def test_canonical_arrays_are_those_of_nibabel_in_every_storage_order(
+    order: tuple, signs: tuple, degrees: float
+) -> None:
+    image = np.random.default_rng(1).normal(size=(3, 4, 5, 2))
+    stored, affine = _store(image, _oblique(degrees), order, signs)
+    theirs = nib.as_closest_canonical(nib.Nifti1Image(stored, affine))
+    frame = Canonical(affine)
+    np.testing.assert_array_equal(frame.reorder(stored), np.asarray(theirs.dataobj))
+    np.testing.assert_allclose(frame.voxel_size, theirs.header.get_zooms()[:3], rtol=1e-6)
+    assert axis_codes(affine) == "".join(nib.aff2axcodes(affine))
+    u, _, vt = np.linalg.svd(theirs.affine[:3, :3] / frame.voxel_size)
+    np.testing.assert_allclose(frame.rotation, u @ vt, atol=1e-12)
+    assert [frame.stored_axis(i) for i in range(3)] == list(np.argsort(nib.io_orientation(affine)[:, 0]))
+
+
+def test_codes_that_name_no_three_axes_are_refused() -> None:
+    assert parse_codes("las") == ((0, -1), (1, 1), (2, 1))
+    for codes in ("LA", "LRS", "LAX", "LASS"):
+        with pytest.raises(ValueError, match="three axes"):
+            parse_codes(codes)

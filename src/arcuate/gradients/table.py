@@ -8,12 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.gradients.repair import NORM_TOLERANCE, check_unit, separate_lengths, unit_directions
 
 B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
 SHELL_GAP = 100.0  # s/mm²; a larger gap between sorted b-values separates two shells
-NORM_TOLERANCE = 0.05  # a b-vector whose length is further from 1 is refused
-NORM_EXACT = 0.01  # one whose length is further from 1 is scaled with a warning
 SHELL_WIDTH = 200.0  # s/mm²; a wider shell is refused
 
 
@@ -65,7 +64,7 @@ class GradientTable:
         _check_bvals(bvals)
         if not self.b0_threshold >= 0:  # also NaN
             raise InputError(f"found b0_threshold = {self.b0_threshold}; expected a number of s/mm², zero or above.")
-        directions = _unit_directions(directions, bvals > self.b0_threshold)
+        directions = unit_directions(directions, bvals, bvals > self.b0_threshold)
         bvals.setflags(write=False)
         directions.setflags(write=False)
         object.__setattr__(self, "bvals", bvals)
@@ -86,9 +85,11 @@ class GradientTable:
         bvals = np.asarray(bvals, dtype=np.float64)
         if bvals.ndim <= 2 and max(bvals.shape, default=1) == bvals.size:
             bvals = bvals.reshape(-1)
-        _check_unit_of(bvals)
         is_weighted = bvals > b0_threshold if bvals.ndim == 1 else None
         rows = bvecs_as_rows(np.asarray(bvecs, dtype=np.float64), len(bvals), is_weighted)
+        if is_weighted is not None:
+            check_unit(bvals, rows)
+            bvals, rows = separate_lengths(bvals, rows, b0_threshold)
         return cls(bvals, rows @ image_to_scanner(affine).T, b0_threshold)
 
     def to_fsl(self, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,8 +102,9 @@ class GradientTable:
         table = np.atleast_2d(np.asarray(table, dtype=np.float64))
         if table.ndim != 2 or table.shape[1] != 4:
             raise InputError(f"found a gradient table of shape {table.shape}; expected rows of 4 numbers: x y z b.")
-        _check_unit_of(table[:, 3])
-        return cls(table[:, 3], table[:, :3], b0_threshold)
+        check_unit(table[:, 3], table[:, :3])
+        bvals, directions = separate_lengths(table[:, 3], table[:, :3], b0_threshold)
+        return cls(bvals, directions, b0_threshold)
 
     def to_mrtrix(self) -> np.ndarray:
         """(n_meas, 4) float: x y z in the scanner frame, b in s/mm²."""
@@ -142,8 +144,8 @@ class GradientTable:
 
         Raises
         ------
-        InputError
-            A shell is wider than 200 s/mm².
+        NotApplicable
+            A shell is wider than 200 s/mm²: the b-values form none, as on a grid.
         """
         weighted = np.flatnonzero(~self.is_b0)
         if len(weighted) == 0:
@@ -154,7 +156,7 @@ class GradientTable:
         for group in groups:
             low, high = self.bvals[group].min(), self.bvals[group].max()
             if high - low > SHELL_WIDTH:
-                raise InputError(
+                raise NotApplicable(
                     f"the b-values {_list(self.bvals[group])} s/mm² form no distinct shell ({len(group)} volumes, no "
                     f"gap above {SHELL_GAP:g}); expected shells at most {SHELL_WIDTH:g} wide. Models that need "
                     "shells cannot use this scan; take out the volumes between the shells first."
@@ -169,10 +171,33 @@ class GradientTable:
             )
         return tuple(Shell(float(self.bvals[g].mean()), np.sort(g)) for g in groups)
 
+    @cached_property
+    def levels(self) -> tuple[Shell, ...]:
+        """Weighted volumes grouped by b, lowest first: the shells, or where there are none pieces of the range of b.
+
+        A piece is at most 200 s/mm² wide. For pictures and checks that compare like with like; models take shells.
+        """
+        try:
+            return self.shells
+        except NotApplicable:
+            weighted = np.flatnonzero(~self.is_b0)
+        order = weighted[np.argsort(self.bvals[weighted], kind="stable")]
+        found: list[Shell] = []
+        while len(order):
+            n = int(np.sum(self.bvals[order] <= self.bvals[order[0]] + SHELL_WIDTH))
+            found.append(Shell(float(self.bvals[order[:n]].mean()), np.sort(order[:n])))
+            order = order[n:]
+        return tuple(found)
+
+    @cached_property
+    def least_weighted(self) -> np.ndarray:
+        """Indices of the b = 0 volumes, or where there are none of the volumes of the lowest shell."""
+        return np.flatnonzero(self.is_b0) if self.is_b0.any() else self.levels[0].indices
+
     def get_shell(self, b: float) -> Shell:
         """The shell whose b is nearest to ``b`` (s/mm²), at most 100 away."""
         if not self.shells:
-            raise InputError(f"no weighted volume: every b-value is at or below {self.b0_threshold:g} s/mm².")
+            raise NotApplicable(f"no weighted volume: every b-value is at or below {self.b0_threshold:g} s/mm².")
         nearest = min(self.shells, key=lambda shell: abs(shell.b - b))
         if abs(nearest.b - b) > SHELL_GAP:
             have = ", ".join(f"{s.b:.0f}" for s in self.shells)
@@ -191,7 +216,7 @@ class GradientTable:
         """Indices of the b=0 volumes; refuses a scan without one, naming what needs it."""
         index = np.flatnonzero(self.is_b0)
         if len(index) == 0:
-            raise InputError(
+            raise NotApplicable(
                 f"{purpose} needs a b=0 volume; the lowest b-value is {self.bvals.min():g} s/mm², above "
                 f"b0_threshold = {self.b0_threshold:g}. Raise b0_threshold (--b0-threshold) if that counts as b=0."
             )
@@ -268,57 +293,7 @@ def _check_bvals(bvals: np.ndarray) -> None:
         )
 
 
-def _check_unit_of(bvals: np.ndarray) -> None:
-    """Warn about b-values that look like ms/µm²; asked once, where a file's content comes in."""
-    finite = bvals[np.isfinite(bvals)]
-    if 0 < finite.max(initial=0.0) < B0_THRESHOLD:
-        warnings.warn(
-            f"the largest b-value is {finite.max():g}: if the file is in ms/µm², multiply it by 1000; "
-            "arcuate takes s/mm² and never rescales.",
-            InputWarning,
-            stacklevel=3,
-        )
-
-
-def _unit_directions(directions: np.ndarray, is_weighted: np.ndarray) -> np.ndarray:
-    """Unit vectors; refuses what is not nearly one, repairs the rest with a warning."""
-    finite = np.all(np.isfinite(directions), axis=1)
-    norms = np.where(finite, np.linalg.norm(np.where(finite[:, None], directions, 0.0), axis=1), 0.0)
-    is_zero = norms < 1e-6
-    lost = np.flatnonzero(is_zero & is_weighted)
-    if len(lost):
-        what = "zero" if finite[lost[0]] else "not a number"
-        raise InputError(
-            f"the b-vector of volume {lost[0]} is {what} although its b-value is above the b=0 threshold "
-            f"({len(lost)} such volumes); expected a unit vector. Check the b-vector file, or raise b0_threshold "
-            "(--b0-threshold) if these are b=0 volumes."
-        )
-    off = np.where(is_zero, 0.0, np.abs(norms - 1))
-    wrong = np.flatnonzero((off > NORM_TOLERANCE) & is_weighted)
-    if len(wrong):
-        raise InputError(
-            f"the b-vector of volume {wrong[0]} has length {norms[wrong[0]]:.4g}; expected 1 (within 5 %) or 0. "
-            "If lengths carry the b-value, write plain unit vectors and the true b-values instead."
-        )
-    if not np.all(finite):
-        _warn_repaired(f"{_count(~finite)} with b=0 had a b-vector that is not a number; taken as zero")
-    if np.any(off > NORM_EXACT):
-        worst = norms[np.argmax(off)]
-        _warn_repaired(f"{_count(off > NORM_EXACT)} had a b-vector off unit length (worst: {worst:.4f}); scaled to 1")
-    clean = np.where(finite[:, None], directions, 0.0)
-    return np.where(is_zero[:, None], 0.0, clean / np.where(is_zero, 1.0, norms)[:, None])
-
-
 def _list(bvals: np.ndarray) -> str:
     """Distinct values, the middle ones left out where there are many."""
     words = [f"{b:g}" for b in np.unique(bvals)]
     return ", ".join(words if len(words) <= 12 else [*words[:6], "...", *words[-6:]])
-
-
-def _warn_repaired(what: str) -> None:
-    warnings.warn(f"{what}.", InputWarning, stacklevel=6)
-
-
-def _count(which: np.ndarray) -> str:
-    n = int(np.count_nonzero(which))
-    return "1 volume" if n == 1 else f"{n} volumes"

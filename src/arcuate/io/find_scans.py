@@ -1,0 +1,64 @@
+"""Diffusion images of a folder: the parts of one session's scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from arcuate.errors import InputError
+from arcuate.io.find_gradients import find_gradients
+from arcuate.io.names import bids_entities, image_stem, image_suffix
+
+
+def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    """Images in the order given, folders replaced by the diffusion images in them (or in their folder ``dwi``).
+
+    Of a folder the images named ``..._dwi`` are taken, as in BIDS, else every image with gradient files of its own.
+
+    Raises
+    ------
+    InputError
+        A folder holds none, or those of several subjects or sessions.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        found += _images_of(path) if path.is_dir() else [path]
+    twice = {path for path in found if found.count(path) > 1}
+    if twice:
+        raise InputError(f"{sorted(map(str, twice))[0]} was given twice; expected each part once.")
+    return tuple(found)
+
+
+def _images_of(folder: Path) -> list[Path]:
+    for place in (folder, folder / "dwi"):
+        images = sorted(p for p in place.iterdir() if p.is_file() and image_suffix(p)) if place.is_dir() else []
+        named = [p for p in images if bids_entities(image_stem(p))[1] == "dwi"]
+        taken = named or [p for p in images if _has_gradients(p)]
+        if taken:
+            _check_one_session(folder, taken)
+            return taken
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name.startswith(("sub-", "ses-")))
+    hint = f" Give one of its folders, such as {folder / inside[0]}." if inside else ""
+    raise InputError(
+        f"found no diffusion image in the folder {folder}; expected images named ..._dwi.nii.gz, or images with .bval "
+        f"and .bvec beside them.{hint}"
+    )
+
+
+def _has_gradients(path: Path) -> bool:
+    try:
+        _, bval, _ = find_gradients(path)
+    except InputError:
+        return False
+    return Path(getattr(bval, "path", "")).name.startswith(image_stem(path))
+
+
+def _check_one_session(folder: Path, images: list[Path]) -> None:
+    for kind in ("sub-", "ses-"):
+        labels = {e for image in images for e in bids_entities(image_stem(image))[0] if e.startswith(kind)}
+        if len(labels) > 1:
+            raise InputError(
+                f"the folder {folder} holds images of {', '.join(sorted(labels))}; expected the parts of one scan. "
+                "Name the images."
+            )

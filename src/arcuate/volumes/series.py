@@ -1,0 +1,132 @@
+"""A series of volumes made from parts of others: volumes left out, parts joined, parts scaled; read when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arcuate.errors import InputError
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Volumes of one image that a series takes over."""
+
+    source: VolumeResource  # (x, y, z, n)
+    index: np.ndarray  # (m,) int, volumes of the source in the order taken
+    scale: float = 1.0  # what their values are multiplied with
+
+    @classmethod
+    def whole(cls, source: VolumeResource, scale: float = 1.0) -> Piece:
+        """All volumes of an image."""
+        return cls(source, np.arange(source.shape[3]), scale)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every volume is taken, in order."""
+        return np.array_equal(self.index, np.arange(self.source.shape[3]))
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesVolume(VolumeResource):
+    """Image (x, y, z, n_meas) made of pieces of others on one grid; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    pieces : one or more; grid, affine and header are those of the first
+    """
+
+    pieces: tuple[Piece, ...]
+
+    def __post_init__(self) -> None:
+        if not self.pieces or not sum(len(piece.index) for piece in self.pieces):
+            raise InputError("found no volumes to take; expected one at least.")
+
+    def load(self) -> InMemoryVolumeResource:
+        return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
+
+    def get_array(self) -> np.ndarray:
+        if len(self.pieces) == 1 and self.pieces[0].is_whole:
+            return _scaled(self.pieces[0].source.get_array(), self.pieces[0].scale)
+        out: np.ndarray | None = None
+        place = 0
+        for piece in self.pieces:  # one after the other: at most the result and one source are in memory
+            array = piece.source.get_array()
+            if out is None:
+                dtype = np.float32 if any(p.scale != 1 for p in self.pieces) else array.dtype
+                out = np.empty(self.shape, dtype, order="F" if array.flags.f_contiguous else "C")
+            elif np.result_type(out, array) != out.dtype:
+                out = out.astype(np.result_type(out, array), order="K")
+            for i in piece.index:
+                out[..., place] = _scaled(array[..., i], piece.scale)
+                place += 1
+        assert out is not None
+        return out
+
+    def get_volume(self, index: int) -> np.ndarray:
+        if not -self.shape[3] <= index < self.shape[3]:
+            raise InputError(f"the series has {self.shape[3]} volumes; it has no volume {index}.")
+        at = index % self.shape[3]
+        for piece in self.pieces:
+            if at < len(piece.index):
+                return _scaled(piece.source.get_volume(int(piece.index[at])), piece.scale)
+            at -= len(piece.index)
+        raise AssertionError("a volume of the series lies in no piece")
+
+    def get_affine(self) -> np.ndarray:
+        return self.pieces[0].source.get_affine()
+
+    def get_metadata(self) -> dict[str, Any]:
+        return self.pieces[0].source.get_metadata()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.pieces[0].source.shape[:3], sum(len(piece.index) for piece in self.pieces))
+
+
+def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return array
+    return np.asarray(array * np.asarray(scale, np.result_type(array.dtype, np.float32)))
+
+
+def pick(volume: VolumeResource, index: np.ndarray) -> SeriesVolume:
+    """The volumes ``index`` (m,) of an image (x, y, z, n), in this order."""
+    index = np.asarray(index, dtype=np.int64)
+    if isinstance(volume, SeriesVolume):
+        starts = np.cumsum([0, *(len(piece.index) for piece in volume.pieces)])
+        owner = np.searchsorted(starts, index, side="right") - 1
+        cuts = np.flatnonzero(np.diff(owner)) + 1
+        pieces = []
+        for run, owners in zip(np.split(index, cuts), np.split(owner, cuts), strict=True):
+            if len(run):
+                piece = volume.pieces[owners[0]]
+                pieces.append(Piece(piece.source, piece.index[run - starts[owners[0]]], piece.scale))
+        return SeriesVolume(tuple(pieces))
+    return SeriesVolume((Piece(volume, index),))
+
+
+def check_same_grid(volumes: list[VolumeResource]) -> None:
+    """Refuse images that do not lie on one grid, and name the first that does not."""
+    first = volumes[0]
+    affine = first.get_affine()
+    for i, volume in enumerate(volumes):
+        if len(volume.shape) != 4:
+            raise InputError(
+                f"part {i} is a {len(volume.shape)}-D image of shape {tuple(volume.shape)}; a diffusion scan is 4-D, "
+                "one volume per b-value."
+            )
+        if volume.shape[:3] != first.shape[:3]:
+            raise InputError(
+                f"scan {i} has the grid {volume.shape[:3]}, the first {first.shape[:3]}; "
+                "expected one grid. Resample them to the same space first."
+            )
+        if not np.allclose(volume.get_affine(), affine, atol=1e-3):
+            raise InputError(
+                f"scan {i} has another affine than the first (largest difference "
+                f"{np.abs(volume.get_affine() - affine).max():.4g}); expected the same head position. "
+                "Register them first."
+            )
