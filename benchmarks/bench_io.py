@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from arcuate.io import NiftiVolumeResource
-from arcuate.io.gzip_blocks import n_threads
+from arcuate.numerics.threads import n_threads
 from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import alternate, arguments, show, table

@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -51,6 +53,23 @@ def mrtrix() -> Path:
     if program is None:
         pytest.skip("MRtrix3 is not installed (Debian: apt-get install mrtrix3); its oracle tests are left out")
     return Path(program).parent
+
+
+@pytest.fixture
+def other_user(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Options of ``subprocess.run`` for a user whom folders can be closed to: "nobody" where the tests run as root."""
+    if os.name != "posix":
+        pytest.skip("Windows has no such permissions")
+    if os.getuid() != 0:
+        yield {}
+        return
+    closed = [folder for folder in tmp_path.parents if not folder.stat().st_mode & 0o005]
+    modes = [folder.stat().st_mode for folder in closed]
+    for folder in closed:  # pytest's own folders, which another user may not enter
+        folder.chmod(0o755)
+    yield {"user": 65534, "group": 65534, "extra_groups": []}
+    for folder, mode in zip(closed, modes, strict=True):
+        folder.chmod(mode)
 
 
 @pytest.fixture(scope="session")

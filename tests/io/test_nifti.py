@@ -6,8 +6,11 @@ import gzip
 import json
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -395,13 +398,23 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(array: np.
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write to any folder")
-def test_a_read_only_folder_is_refused(array: np.ndarray, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+def test_a_read_only_folder_is_refused(tmp_path: Path, other_user: dict[str, Any]) -> None:
+    code = """
+import sys
+import numpy as np
+from arcuate.io import NiftiVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource
+NiftiVolumeResource.save(InMemoryVolumeResource(np.ones((2, 2, 2))), sys.argv[1] + "/x.nii.gz")
+"""
+    tmp_path.chmod(0o555)
     try:
-        with pytest.raises(InputError, match="Permission denied"):
-            NiftiVolumeResource.save(in_memory(array), tmp_path / "x.nii.gz")
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **other_user)
     finally:
-        tmp_path.chmod(0o700)
+        tmp_path.chmod(0o755)
+    assert "InputError: cannot write" in done.stderr
+    assert "Permission denied" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +54,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sub-ball_dwi.nii.gz"
 
 
-def start(scan: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+def start(scan: Path, out: Path, *options: str, **of_process: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **of_process)
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -204,10 +204,12 @@ def test_two_runs_at_once_may_share_a_cache(scan, undisturbed, tmp_path):
         assert_same_files(tmp_path / name, expected, first)
 
 
-def test_a_cache_that_cannot_be_written_stops_no_run(scan, undisturbed, tmp_path):
+def test_a_cache_that_cannot_be_written_stops_no_run(scan, undisturbed, tmp_path, other_user):
     expected, _, first = undisturbed
-    if os.getuid() == 0:
-        pytest.skip("root may write everywhere")
     (cache := tmp_path / "kept").mkdir(mode=0o555)
-    finish(start(scan, tmp_path / "out", *FEW, "--cache", str(cache)))
-    assert_same_files(tmp_path / "out", expected, first)
+    (out := tmp_path / "out").mkdir()
+    out.chmod(0o777)
+    scan.parent.chmod(0o755)
+    finish(start(scan, out, *FEW, "--cache", str(cache), **other_user))
+    assert not list(cache.iterdir())
+    assert_same_files(out, expected, first)

@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from isal import isal_zlib
 
+from arcuate.numerics.threads import n_threads
+
 LEAF = 4 << 20  # bytes; part of the definition of the digest
 _CRC_PIECE = 1 << 20
 _REMEMBER_FROM = 16 << 20  # smaller arrays are hashed each time
@@ -75,16 +77,16 @@ def _hash_array(array: np.ndarray) -> str:
 
 def _tree(header: bytes, leaves: Iterable[bytes | np.ndarray], n_bytes: int) -> str:
     root = hashlib.sha256(header + b"\0")
-    n_threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if n_bytes <= 2 * LEAF or n_threads == 1:
+    threads = n_threads()
+    if n_bytes <= 2 * LEAF or threads == 1:
         for leaf in leaves:
             root.update(_sha256(leaf))
         return root.hexdigest()
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="arcuate-digest") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="arcuate-digest") as pool:
         pending: list = []
         for leaf in leaves:  # at most a few leaves in memory, in order
             pending.append(pool.submit(_sha256, leaf))
-            if len(pending) > 4 * n_threads:
+            if len(pending) > 4 * threads:
                 root.update(pending.pop(0).result())
         for future in pending:
             root.update(future.result())

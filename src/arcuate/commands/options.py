@@ -179,15 +179,10 @@ def default_of(function: Callable[..., Any], name: str) -> Any:
 
 
 def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> None:
-    if value is None:
-        return
-    import numba
+    if value is not None:
+        from arcuate.numerics.threads import set_threads
 
-    if value > numba.config.NUMBA_NUM_THREADS:
-        raise InputError(
-            f"--threads {value} was asked for, this machine offers {numba.config.NUMBA_NUM_THREADS}; give fewer."
-        )
-    numba.set_num_threads(value)
+        set_threads(value)
 
 
 def read_mask(path: Path | None) -> VolumeResource | None:

@@ -19,6 +19,7 @@ _GEOMETRY = (
 )  # fmt: skip
 _OTHER = ("pixdim", "xyzt_units", "dim_info", "toffset", "slice_code", "slice_duration", "descrip")
 _SAME = 1e-3  # voxels; two affines that move no corner of the image by more say the same
+_ROUNDED = 1.01  # length of a quaternion's vector part that is taken for 1
 _DIFFERENT = 0.1  # voxels; sform and qform that move a corner by more are reported
 
 
@@ -50,6 +51,32 @@ def affine_of(header: Any, path: Path) -> np.ndarray:
         stacklevel=3,
     )
     return np.asarray(header.get_base_affine(), dtype=np.float64)
+
+
+def mend_voxel_size(header: Any, path: Path) -> None:
+    """Set the fields that a qform is made of to what the standard and other readers take them for.
+
+    ``pixdim[0]`` becomes 1 or -1 (0 means 1), a negative voxel size its absolute value, one that is absent 1 mm (with
+    a warning where the affine depends on it), and a quaternion that rounding made too long is brought to unit length.
+    """
+    pixdim = header["pixdim"]
+    pixdim[0] = -1 if pixdim[0] < 0 else 1
+    sizes = np.abs(pixdim[1:4])
+    is_absent = ~np.isfinite(sizes) | (sizes == 0)
+    pixdim[1:4] = np.where(is_absent, 1, sizes)
+    n_axes = min(3, int(header["dim"][0]))
+    if is_absent[:n_axes].any() and _sform(header) is None:
+        warnings.warn(
+            f"{path} gives the voxel sizes {sizes.tolist()}; 1 mm is taken where there is none. "
+            "Set them (fslchpixdim).",
+            InputWarning,
+            stacklevel=5,
+        )
+    quaternion = ("quatern_b", "quatern_c", "quatern_d")
+    length = math.sqrt(sum(float(header[name]) ** 2 for name in quaternion))
+    if 1 < length <= _ROUNDED:
+        for name in quaternion:
+            header[name] = np.float64(header[name]) / length
 
 
 def header_fields(header: Any) -> dict[str, Any]:

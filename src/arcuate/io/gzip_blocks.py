@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from isal import igzip_threaded, isal_zlib
+from isal import isal_zlib
+
+from arcuate.numerics.threads import n_threads
 
 MAGIC = b"\x1f\x8b"
 BLOCK = 1 << 20  # bytes before compression
 LEVEL = 1  # isal: as small as zlib's level 1 (nibabel's default) on images; 0 is 40 % larger, 3 twice as slow
-CHUNK = 1 << 22  # bytes read at once from files without an index
+CHUNK = 1 << 22  # bytes taken at once from files without an index
+_INPUT = 1 << 18  # compressed bytes read at once from them
 _MAX_BLOCKS = 16_000  # the extra field holds 65535 bytes
 _FIELD_ID = b"aR"
 _FIELD = struct.Struct("<HQI")  # version, bytes before the first full block, bytes per block
@@ -57,15 +60,6 @@ class BlockIndex:
 
     def _block_of(self, position: int) -> int:
         return 0 if position < self.head_size else 1 + (position - self.head_size) // self.block_size
-
-
-def n_threads() -> int:
-    """Threads worth starting: the processors this process may use, 8 at most."""
-    try:
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        available = os.cpu_count() or 1
-    return max(1, min(8, available))
 
 
 def write_gzip(path: Path, head: bytes, pieces: Iterable[memoryview], n_bytes: int) -> None:
@@ -224,29 +218,60 @@ def _read_blocks(file: BinaryIO, index: BlockIndex, wanted: range, sink: Sink) -
 
 
 def _read_stream(file: BinaryIO, start: int, n_bytes: int, sink: Sink) -> None:
-    """Any gzip file, from its beginning to its end, so that its checksum is verified."""
+    """Any gzip file from its beginning on; one thread decompresses while this one takes what is there.
+
+    One more piece is decompressed than was asked for, so that a range that reaches the end of a stream meets its
+    checksum.
+    """
     file.seek(0)
-    chunk = bytearray(CHUNK)
-    view = memoryview(chunk)
-    try:
-        with igzip_threaded.open(file, "rb", block_size=BLOCK) as stream:
-            skip = start
-            while skip > 0 and (skipped := stream.readinto(view[: min(skip, CHUNK)])):
-                skip -= skipped
-            position = 0
-            while position < n_bytes:
-                size = min(CHUNK, n_bytes - position)
-                filled = 0
-                while filled < size and (count := stream.readinto(view[filled:size])):
-                    filled += count
-                if filled < size:
-                    raise CorruptFileError("the compressed stream ends early")
-                sink(position, view[:size])
-                position += size
-            while stream.readinto(view):
-                pass
-    except (EOFError, OSError, _IsalError) as error:
-        raise CorruptFileError(str(error)) from error
+    full = memoryview(bytearray(min(CHUNK, n_bytes)))  # what the sink takes at once, whatever pieces come
+    position, filled, given = 0, 0, 0
+    for chunk in _one_ahead(_decompressed(file)):
+        if given == n_bytes:
+            break
+        rest = memoryview(chunk)[max(0, start - position) :]
+        position += len(chunk)
+        while rest and given < n_bytes:
+            size = min(len(rest), len(full) - filled, n_bytes - given - filled)
+            full[filled : filled + size] = rest[:size]
+            filled, rest = filled + size, rest[size:]
+            if filled == len(full) or given + filled == n_bytes:
+                sink(given, full[:filled])
+                given, filled = given + filled, 0
+    if given < n_bytes:
+        raise CorruptFileError("the compressed stream ends early")
+
+
+def _one_ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, each made by another thread while the one before it is used."""
+    if n_threads() == 1:
+        yield from chunks
+        return
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(next, chunks, None)
+        while (chunk := ahead.result()) is not None:
+            ahead = pool.submit(next, chunks, None)
+            yield chunk
+
+
+def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+    """The content in pieces, one gzip member after the other; what follows the last one is left out, as gzip does."""
+    data = file.read(_INPUT)
+    while data[:2] == MAGIC:
+        stream = isal_zlib.decompressobj(31)
+        while not stream.eof:
+            data = data or file.read(_INPUT)
+            if not data:
+                raise CorruptFileError("the compressed stream ends early")
+            try:
+                yield stream.decompress(data, CHUNK)
+            except _IsalError as error:
+                raise CorruptFileError(str(error)) from error
+            data = stream.unconsumed_tail
+        data = stream.unused_data
+        while not (data := data.lstrip(b"\0")) and (more := file.read(_INPUT)):  # zeros that fill a tape block
+            data = more
+        data += file.read(1) if len(data) == 1 else b""
 
 
 def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
@@ -282,6 +307,9 @@ def _chain(first: memoryview, rest: Iterator[memoryview]) -> Iterator[memoryview
 
 def _ordered(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """As ``pool.map``, with few items taken ahead of the results, so that memory stays small."""
+    if n_threads() == 1:
+        yield from map(function, items)
+        return
     ahead: deque[Future[_R]] = deque()
     limit = 4 * n_threads()
     try:

@@ -1,4 +1,4 @@
-"""NIfTI images, one file each (.nii, .nii.gz; NIfTI-1 and NIfTI-2)."""
+"""NIfTI images: NIfTI-1 and NIfTI-2, read from one file or from a pair of header and voxels, written as one."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from arcuate.io import geometry
 from arcuate.io.atomic import atomic_path
 from arcuate.io.gzip_blocks import (
     CorruptFileError,
-    Sink,
     is_gzip,
-    n_threads,
     read_gzip,
-    read_head,
     read_plain,
     write_gzip,
 )
+from arcuate.io.nifti_header import Header, read_header
+from arcuate.numerics.threads import n_threads
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
-_HEADER_SIZE = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels, without extensions
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once
 _TILE_VALUES = 1 << 16  # of them, what is turned at once
 _MAX_DEFLATE = 1032  # bytes that one byte of a deflate stream can stand for at most
+_EXACT = 1 << 24  # float32 holds every integer up to here
 
 
 @dataclass(frozen=True)
 class NiftiVolumeResource(VolumeResource):
     """A volume in a NIfTI file, read when asked for.
 
-    Voxels come as float32 in file order (x fastest), scaled as the header says, without a float64 copy; images of
-    8-bit integers without scaling (masks, labels, bundles) keep their type. The affine, the shape and the metadata
-    come from the header alone.
+    Voxels come as float32 in file order (x fastest), scaled as the header says, without a float64 copy. Integers
+    without scaling keep their type where they have 8 bits (masks, bundles), and where one of them is beyond 2**24,
+    which float32 would change (labels). The affine, the shape and the metadata come from the header alone. Axes of
+    length 1 in an image of more than four axes are left out: ``(x, y, z, 1, n)`` is ``(x, y, z, n)``.
 
     Parameters
     ----------
-    path : the file, ``.nii`` or ``.nii.gz``; what it is, is told by its content
+    path : the file, ``.nii`` or ``.nii.gz``, or either file of a pair (``.hdr``, ``.img``), gzipped or not; what it
+        is, is told by its content
     """
 
     path: Path
@@ -57,19 +58,14 @@ class NiftiVolumeResource(VolumeResource):
         return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
 
     def get_array(self) -> np.ndarray:
-        self._check_length()
-        out = np.empty(math.prod(self.shape), dtype=self._header.dtype_in_memory)
-        self._read(0, out)
-        return out.reshape(self.shape, order="F")
+        return self._values(0, self.shape)
 
     def get_volume(self, index: int) -> np.ndarray:
         """One volume (x, y, z) of a 4-D image; quick for ``.nii`` and for files that arcuate wrote."""
         if len(self.shape) != 4 or not -self.shape[3] <= index < self.shape[3]:
             raise InputError(f"{self.path} has the shape {self.shape}; it has no volume {index}.")
-        self._check_length()
-        out = np.empty(math.prod(self.shape[:3]), dtype=self._header.dtype_in_memory)
-        self._read(index % self.shape[3] * len(out), out)
-        return out.reshape(self.shape[:3], order="F")
+        shape = self.shape[:3]
+        return self._values(index % self.shape[3] * math.prod(shape), shape)
 
     def get_affine(self) -> np.ndarray:
         return self._affine.copy()
@@ -121,127 +117,82 @@ class NiftiVolumeResource(VolumeResource):
         return NiftiVolumeResource(path)
 
     @cached_property
-    def _header(self) -> _Header:
-        return _read_header(self.path)
+    def _header(self) -> Header:
+        return read_header(self.path)
 
     @cached_property
     def _affine(self) -> np.ndarray:
         return geometry.affine_of(self._header.nifti, self.path)
 
+    def _values(self, first: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Voxels from number ``first`` on, in the given shape."""
+        self._check_length()
+        header = self._header
+        out = np.empty(math.prod(shape), dtype=header.dtype_in_memory)
+        converter = Converter(header, out)
+        self._read(first, converter)
+        if converter.is_inexact:  # labels beyond float32
+            out = np.empty(math.prod(shape), dtype=header.dtype.newbyteorder("="))
+            self._read(first, Converter(header, out))
+        return out.reshape(shape, order="F")
+
     def _check_length(self) -> None:
         """Refuse a file that cannot hold what its header promises, before memory is asked for."""
-        header, size = self._header, self.path.stat().st_size
+        header = self._header
+        size = header.voxels.stat().st_size
         promised = header.offset + math.prod(header.shape) * header.dtype.itemsize
-        if promised > size * (_MAX_DEFLATE if is_gzip(self.path) else 1):
+        if promised > size * (_MAX_DEFLATE if is_gzip(header.voxels) else 1):
             raise InputError(
-                f"{self.path} is damaged or was cut short: its header promises {promised} bytes, the file has {size}. "
-                "Copy or download it again."
+                f"{header.voxels} is damaged or was cut short: its header promises {promised} bytes, the file has "
+                f"{size}. Copy or download it again."
             )
 
-    def _read(self, first: int, out: np.ndarray) -> None:
-        """Fill ``out`` (flat) with the voxels from number ``first`` on."""
+    def _read(self, first: int, converter: Converter) -> None:
+        """Give the voxels from number ``first`` on to ``converter``, as many as it has room for."""
         header = self._header
         item = header.dtype.itemsize
-        read = read_gzip if is_gzip(self.path) else read_plain
+        n_bytes = len(converter.out) * item
+        read = read_gzip if is_gzip(header.voxels) else read_plain
         try:
-            read(self.path, header.offset + first * item, len(out) * item, _converter(header, out))
+            read(header.voxels, header.offset + first * item, n_bytes, converter)
         except CorruptFileError as error:
             raise InputError(
-                f"{self.path} is damaged or was cut short ({error}); expected {len(out) * item} bytes of voxels. "
+                f"{header.voxels} is damaged or was cut short ({error}); expected {n_bytes} bytes of voxels. "
                 "Copy or download it again."
             ) from error
         except OSError as error:
-            raise InputError(f"cannot read {self.path}: {error.strerror or error}.") from error
+            raise InputError(f"cannot read {header.voxels}: {error.strerror or error}.") from error
 
 
-@dataclass(frozen=True)
-class _Header:
-    nifti: Any  # nibabel's Nifti1Header or Nifti2Header
-    shape: tuple[int, ...]
-    dtype: np.dtype  # in the file, byte order included
-    offset: int  # bytes before the voxels
-    slope: float
-    intercept: float
+class Converter:
+    """Turns bytes of a file into voxels in memory, as the header says.
 
-    @property
-    def is_scaled(self) -> bool:
-        return (self.slope, self.intercept) != (1.0, 0.0)
+    Parameters
+    ----------
+    header : of the file
+    out : (n,) the voxels, of any type that the header allows
+    """
 
-    @property
-    def dtype_in_memory(self) -> np.dtype:
-        if self.dtype in (np.uint8, np.int8) and not self.is_scaled:
-            return self.dtype
-        return np.dtype(np.float32)
+    def __init__(self, header: Header, out: np.ndarray) -> None:
+        self.out = out
+        self.is_inexact = False  # whether an integer came by that ``out`` does not hold
+        self._header = header
+        is_wide = header.dtype.kind in "iu" and header.dtype.itemsize >= 4
+        self._may_be_inexact = is_wide and out.dtype.kind == "f" and not header.is_scaled
 
-
-def _read_header(path: Path) -> _Header:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    def refuse(why: str) -> InputError:
-        return InputError(f"{path} cannot be read as NIfTI: {why}. Expected one .nii or .nii.gz file.")
-
-    if not path.exists():
-        raise InputError(f"{path} does not exist. Check the path.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a .nii or .nii.gz file.")
-    try:
-        head = read_head(path, 540)
-    except CorruptFileError as error:
-        raise refuse(f"its gzip stream is damaged ({error})") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
-    for endianness in "<>":
-        size = int(np.frombuffer(head[:4].ljust(4, b"\0"), f"{endianness}i4")[0])
-        if size in _HEADER_SIZE:
-            break
-    else:
-        raise refuse("it does not start with a NIfTI header" if len(head) >= 348 else f"it has {len(head)} bytes only")
-    if len(head) < size:
-        raise refuse("it ends within its header")
-    header = (Nifti1Header if size == 348 else Nifti2Header)(head[:size], endianness, check=False)
-    magic = bytes(header["magic"])[:3]
-    if magic in (b"ni1", b"ni2"):
-        raise refuse("its voxels lie in a second file (.hdr and .img)")
-    if magic not in (b"n+1", b"n+2"):
-        raise refuse("its header is not marked as NIfTI (Analyze?)")
-    n_dim = int(header["dim"][0])
-    shape = tuple(int(d) for d in header["dim"][1 : n_dim + 1])
-    if not 1 <= n_dim <= 7 or any(d < 1 for d in shape):
-        raise refuse(f"its header gives the dimensions {[int(d) for d in header['dim']]}")
-    try:
-        dtype = header.get_data_dtype()
-    except Exception as error:  # nibabel raises several kinds for codes it does not know
-        raise refuse(f"its data type has the unknown code {int(header['datatype'])}") from error
-    if dtype.kind not in "iuf":
-        raise refuse(f"its voxels are of the type {dtype}; arcuate reads integers and real numbers")
-    offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or (offset != 0 and offset < _HEADER_SIZE[size] - 4) or offset != int(offset):
-        raise refuse(f"its header places the voxels at byte {offset:g}")
-    return _Header(header, shape, dtype, int(offset) or _HEADER_SIZE[size], *_scaling(header))
-
-
-def _scaling(header: Any) -> tuple[float, float]:
-    """Slope and intercept, (1, 0) where the header asks for none."""
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        return 1.0, 0.0
-    return slope, intercept if np.isfinite(intercept) else 0.0
-
-
-def _converter(header: _Header, out: np.ndarray) -> Sink:
-    item = header.dtype.itemsize
-
-    def convert(position: int, data: bytes | memoryview) -> None:
+    def __call__(self, position: int, data: bytes | memoryview) -> None:
+        """Convert ``data``, which starts at byte ``position`` of the range that is read."""
+        header = self._header
         values = np.frombuffer(data, dtype=header.dtype)
-        target = out[position // item : position // item + len(values)]
+        first = position // header.dtype.itemsize
+        target = self.out[first : first + len(values)]
+        if self._may_be_inexact and (int(values.max()) > _EXACT or int(values.min()) < -_EXACT):
+            self.is_inexact = True
         with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32 becomes infinite, as in a cast
             if header.is_scaled:
                 target[:] = values * np.float64(header.slope) + np.float64(header.intercept)
             else:
                 target[:] = values
-
-    return convert
 
 
 def _dtype_on_disk(array: np.ndarray, path: Path) -> np.dtype:
@@ -287,7 +238,7 @@ def _file_order(array: np.ndarray, dtype: np.dtype) -> Iterator[memoryview]:
                 for y in range(0, n_y, n_rows):
                     block[:, y : y + n_rows, z] = source[:, y : y + n_rows, z].astype(dtype, order="K")
 
-            list(pool.map(turn, range(n_z)))
+            list(map(turn, range(n_z)) if n_threads() == 1 else pool.map(turn, range(n_z)))
             yield _bytes_of(block)
 
 

@@ -4,6 +4,7 @@ No fitting model is used here, and none shares this code: a fit that recovers th
 against an independent calculation.
 """
 
+import arcuate.numerics  # noqa: F401  # settles the place of kernels before one is decorated
 from arcuate.phantom.anatomy import REGIONS
 from arcuate.phantom.bundles import BUNDLE_NAMES
 from arcuate.phantom.image import Phantom, make_phantom

@@ -1,0 +1,78 @@
+"""Where compiled kernels are kept."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import platformdirs
+
+from arcuate.errors import InputError, InputWarning
+
+VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def settle_kernel_cache() -> None:
+    """Give numba a temporary folder where neither the package nor the home folder can be written.
+
+    numba keeps kernels in ``$NUMBA_CACHE_DIR``, beside their source, or in the user's cache folder, and refuses to
+    decorate a function when it can write to none of these: in a container that is mounted read-only, for example.
+    Then ``$NUMBA_CACHE_DIR`` becomes a folder of this user below the temporary one, with a warning that says so;
+    programs started from here inherit it.
+
+    Raises
+    ------
+    InputError
+        The temporary folder cannot be written either.
+    """
+    named = os.environ.get(VARIABLE)
+    beside_source = Path(__file__).parent / "__pycache__"
+    of_user = Path(platformdirs.user_cache_dir("numba", appauthor=False))
+    places = [*([Path(named)] if named else []), beside_source, of_user]
+    if any(_can_be_written(place) for place in places):
+        return
+    folder = _temporary_folder()
+    os.environ[VARIABLE] = str(folder)
+    if "numba" in sys.modules:  # imported before arcuate: it has read the environment already
+        sys.modules["numba"].config.CACHE_DIR = str(folder)
+    refused = ", ".join(map(str, places))
+    warnings.warn(
+        f"compiled kernels are kept in {folder}, because none of {refused} can be written; "
+        f"set {VARIABLE} to a folder that stays, and they are compiled only once.",
+        InputWarning,
+        stacklevel=2,
+    )
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _temporary_folder() -> Path:
+    """A folder that nobody else can write to: numba runs what it finds there."""
+    try:
+        if not hasattr(os, "getuid"):  # Windows gives each user a temporary folder
+            folder = Path(tempfile.gettempdir()) / "arcuate-kernels"
+            folder.mkdir(exist_ok=True)
+            return folder
+        folder = Path(tempfile.gettempdir()) / f"arcuate-kernels-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+        if is_ours and _can_be_written(folder):
+            return folder
+        return Path(tempfile.mkdtemp(prefix="arcuate-kernels-"))
+    except OSError as error:
+        raise InputError(
+            f"no folder was found in which compiled kernels could be kept ({error}); set {VARIABLE} or TMPDIR to one "
+            "that can be written."
+        ) from error

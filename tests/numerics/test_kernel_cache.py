@@ -1,0 +1,112 @@
+"""Compiled kernels have a place, also where nothing but the temporary folder can be written."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import arcuate
+
+SOURCE = Path(arcuate.__file__).parent
+KERNEL = """
+import sys, tempfile, numpy
+{first}
+from arcuate.numerics import filters
+import numba
+print(numba.config.CACHE_DIR, filters.__file__)
+"""
+
+
+def run_in_a_closed_place(
+    tmp_path: Path, first: str = "", **variables: str
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Import kernels with a package and a home folder that not even root could write to; what was said, the TMPDIR."""
+    copy = tmp_path / "site" / "arcuate"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    for folder in (copy, *(f for f in copy.rglob("*") if f.is_dir())):
+        (folder / "__pycache__").write_text("a file where numba wants a folder")
+    (tmp_path / "home").write_text("a file where a home folder should be")
+    (tmp_path / "tmp").mkdir()
+    home = str(tmp_path / "home")
+    places = {"PYTHONPATH": str(tmp_path / "site"), "HOME": home, "XDG_CACHE_HOME": home}
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= places | {"TMPDIR": str(tmp_path / "tmp")} | variables
+    command = [sys.executable, "-c", KERNEL.format(first=first)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False), tmp_path / "tmp"
+
+
+@pytest.mark.parametrize("first", ["", "import numba"], ids=["arcuate first", "numba first"])
+def test_where_nothing_else_can_be_written_kernels_go_into_the_temporary_folder(first: str, tmp_path: Path) -> None:
+    done, temporary = run_in_a_closed_place(tmp_path, first)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.split()[0])
+    assert folder.parent == temporary
+    assert done.stderr.count("NUMBA_CACHE_DIR") == 1
+    assert str(folder) in done.stderr
+    if os.name == "posix":
+        assert folder.stat().st_mode & 0o077 == 0  # numba runs what it finds there: nobody else may write to it
+
+
+def test_a_folder_that_another_user_may_write_to_is_not_taken(tmp_path: Path) -> None:
+    if not hasattr(os, "getuid"):
+        pytest.skip("Windows gives each user a temporary folder")
+    name = f"arcuate-kernels-{os.getuid()}"
+    trap = f"import os; trap = tempfile.gettempdir() + '/{name}'; os.mkdir(trap); os.chmod(trap, 0o777)"
+    done, temporary = run_in_a_closed_place(tmp_path, trap)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.split()[0])
+    assert folder.parent == temporary
+    assert folder.name != name
+
+
+def test_a_folder_that_was_named_is_used_without_a_word(tmp_path: Path) -> None:
+    done, temporary = run_in_a_closed_place(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "named"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == str(tmp_path / "named")
+    assert done.stderr == ""
+    assert not list(temporary.iterdir())
+
+
+def test_a_named_folder_that_cannot_be_written_is_named_in_the_warning(tmp_path: Path) -> None:
+    done, temporary = run_in_a_closed_place(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "home" / "below"))
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.split()[0]).parent == temporary
+    assert str(tmp_path / "home" / "below") in done.stderr
+
+
+def _kernel_modules() -> list[str]:
+    """Modules that import numba when they are imported."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [n.module for n in tree.body if isinstance(n, ast.ImportFrom)]
+        names += [alias.name for n in tree.body if isinstance(n, ast.Import) for alias in n.names]
+        if any((name or "").split(".")[0] == "numba" for name in names):
+            found.append(".".join(("arcuate", *path.relative_to(SOURCE).with_suffix("").parts)))
+    return found
+
+
+def test_every_module_with_kernels_settles_their_place_first() -> None:
+    code = """
+import importlib, sys, numba
+for name in sys.argv[1:]:
+    for known in [m for m in sys.modules if m.startswith("arcuate")]:
+        del sys.modules[known]
+    numba_njit = numba.njit
+    def njit(*args, **kwargs):
+        assert "arcuate.numerics.kernel_cache" in sys.modules, name
+        return numba_njit(*args, **kwargs)
+    numba.njit = njit
+    importlib.import_module(name)
+    numba.njit = numba_njit
+"""
+    modules = _kernel_modules()
+    assert len(modules) > 15
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

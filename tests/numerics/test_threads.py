@@ -1,0 +1,129 @@
+"""Threads are as many as were asked for, everywhere, and a fork neither hangs nor ends a process that computes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arcuate.numerics.threads import available_threads
+
+FORK = """
+import multiprocessing, sys
+import numpy as np
+from arcuate.models.tensor import fit_tensor
+from arcuate.gradients import GradientTable
+
+rng = np.random.default_rng(0)
+directions = rng.normal(size=(12, 3))
+directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+table = GradientTable(np.r_[0.0, np.full(12, 1000.0)], np.r_[[[0.0, 0, 0]], directions])
+rows = 100 * np.exp(-table.bvals * 1e-3) + rng.normal(size=(500, 13))
+
+def job(_):
+    from arcuate.numerics.threads import n_threads
+    return fit_tensor(rows, table).tensors.tobytes(), n_threads()
+
+if __name__ == "__main__":
+    expected, threads = job(0)
+{work}
+    assert all(found == (expected, 1) for found in results), [n for _, n in results]
+    print("done", len(results))
+"""
+POOLS = {
+    "multiprocessing.Pool": """
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.map(job, range(6))
+""",
+    "a pool in a forked process": """
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        results = [pool.apply(job, (0,))]
+    import concurrent.futures
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as pool:
+        results += list(pool.map(job, range(2)))
+""",
+    "joblib": """
+    import joblib
+    results = joblib.Parallel(n_jobs=2, backend="multiprocessing")(joblib.delayed(job)(i) for i in range(4))
+""",
+}
+
+
+def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"} | variables
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.parametrize("pool", POOLS)
+def test_kernels_work_in_a_process_that_was_forked_after_they_were_used(pool: str) -> None:
+    if pool == "joblib":
+        pytest.importorskip("joblib")
+    done = run(FORK.replace("{work}", POOLS[pool]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("done")
+    assert "so it computes with one thread" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_process_that_was_forked_before_any_kernel_ran_keeps_its_threads() -> None:
+    code = FORK.replace("{work}", POOLS["multiprocessing.Pool"]).replace("expected, threads = job(0)", "threads = 2")
+    code = code.replace(
+        "found == (expected, 1) for found", "found == (results[0][0], min(2, len(os.sched_getaffinity(0)))) for found"
+    )
+    done = run(f"import os\n{code}")
+    assert done.returncode == 0, done.stderr
+    assert "one thread" not in done.stderr
+
+
+THREADS = """
+import warnings, os
+import numba, numpy, scipy.linalg
+from threadpoolctl import threadpool_info
+from arcuate.numerics.threads import n_threads, set_threads
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    set_threads({n})
+blas = max(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+print(n_threads(), numba.get_num_threads(), blas, os.environ["OMP_NUM_THREADS"], "|", *(str(w.message) for w in caught))
+"""
+
+
+@pytest.mark.parametrize("n", [1, 2, 64])
+def test_the_number_of_threads_binds_kernels_blas_compression_and_what_is_loaded_later(n: int) -> None:
+    most = min(2, available_threads())
+    done = run(THREADS.replace("{n}", str(n)))
+    counts, said = done.stdout.split("|")
+    assert counts.split() == [str(min(n, most))] * 4, done.stderr
+    assert ("64 threads were asked for" in said) == (n == 64)
+
+
+def test_compression_and_hashing_start_no_more_threads_than_asked_for() -> None:
+    code = """
+import threading, tempfile
+import numpy as np
+from arcuate.cache.digests import array_digest
+from arcuate.io import NiftiVolumeResource
+from arcuate.numerics.threads import set_threads
+from arcuate.volumes.resource import InMemoryVolumeResource
+
+most, started = 0, threading.Thread.start
+def start(self):
+    global most
+    started(self)
+    most = max(most, threading.active_count())
+threading.Thread.start = start
+set_threads(1)
+array = np.random.default_rng(0).normal(size=(64, 64, 40, 40)).astype(np.float32)
+with tempfile.TemporaryDirectory() as folder:
+    NiftiVolumeResource.save(InMemoryVolumeResource(array), folder + "/x.nii.gz")
+    NiftiVolumeResource(folder + "/x.nii.gz").get_array()
+array_digest(array)
+print(most)
+"""
+    assert int(run(code).stdout) == 0  # the main one does it
