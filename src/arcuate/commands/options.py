@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
 
 if TYPE_CHECKING:
