@@ -54,12 +54,12 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{path} is a folder; expected a .nii or .nii.gz file.")
     file = _partner(path, ".img", ".hdr") or path
     header = _unpack(file, path)
-    if bytes(header["magic"])[:3] in _SINGLE:
-        voxels, least = file, _SIZES[header.sizeof_hdr]
-    else:
-        voxels, least = _partner(file, ".hdr", ".img"), 0
-        if voxels is None:
+    voxels, least = file, _SIZES[header.sizeof_hdr]
+    if bytes(header["magic"])[:3] in _PAIR:
+        partner = _partner(file, ".hdr", ".img")
+        if partner is None:
             raise _refusal(path, f"its voxels lie in a second file, and there is no {file.with_suffix('.img').name}")
+        voxels, least = partner, 0
     geometry.mend_voxel_size(header, path)
     slope, intercept = _scaling(header)
     return Header(header, voxels, _shape(header, path), _dtype(header, path), _offset(header, least, path), slope,
