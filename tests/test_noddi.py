@@ -162,7 +162,8 @@ def test_a_run_writes_the_maps_under_their_bids_names(tmp_path):
         assert (
             json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["Model"] == "NODDI (Watson)"
         )
-    assert run.log["noddi"].facts["voxels"] == {"fitted": 18}
+    assert run.log["noddi"].facts["VoxelsByStatus"] == {"fitted": 18}
+    assert run.log["noddi"].words == "fitted in 18 voxels"
 
 
 def test_a_run_on_one_shell_leaves_it_out_and_says_why(tmp_path):

@@ -67,20 +67,23 @@ def app() -> None:
     """
 
 
-def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    text = " ".join(str(message).split())
-    click.echo(f"warning: {text}", err=True)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback), or 130."""
-    warnings.showwarning = _one_line_warning
+    shown: set[str] = set()
+
+    def show_once(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in shown:  # several steps may have the same to say of one scan
+            shown.add(text)
+            click.echo(f"warning: {text}", err=True)
+
+    show_before, warnings.showwarning = warnings.showwarning, show_once
     debug = bool(os.environ.get("ARCUATE_DEBUG"))
     try:
         with raised_surely():
             code = app.main(args=argv, prog_name="arcuate", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
         code = 2
     except (InputError, MissingExtraError) as error:
         if debug:
@@ -99,5 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     except MemoryError as error:
         click.echo(f"error: not enough memory ({error}); close other programs or use a machine with more", err=True)
         code = 2
+    finally:
+        warnings.showwarning = show_before
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -29,6 +29,14 @@ OTSU_FRACTION = 0.9
 BRIDGE_MM = 9.0  # tissue bridges (optic nerves, neck) up to twice this wide are cut
 
 
+@dataclass(frozen=True, eq=False)
+class BrainMask:
+    """A brain mask and how it was made."""
+
+    volume: VolumeResource  # (x, y, z) uint8 of 0 and 1
+    parameters: dict[str, Any]  # as its sidecar says them
+
+
 @dataclass(frozen=True)
 class MaskQuality:
     """Whether a mask can be a brain."""
@@ -36,6 +44,11 @@ class MaskQuality:
     volume_ml: float
     n_components: int
     largest_share: float  # share of the largest component
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For a sidecar."""
+        return {"VolumeMl": float(f"{self.volume_ml:.4g}"), "Parts": self.n_components}
 
     def doubts(self, is_slab: bool) -> list[str]:
         """What speaks against a brain, with numbers; empty if nothing does."""
@@ -87,13 +100,28 @@ def extract_brain(
     Isensee et al., Automated brain extraction of multisequence MRI using artificial neural networks.
     Human Brain Mapping 40, 2019.
     """
-    return extract_brains([dwi], method=method, folds=folds, augmentation=augmentation, device=device)[0]
+    return find_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device).volume
+
+
+def find_brain(
+    dwi: Scan, *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
+) -> BrainMask:
+    """Brain mask of a scan and how it was made; see :func:`extract_brain`."""
+    return find_brains([dwi], method=method, folds=folds, augmentation=augmentation, device=device)[0]
 
 
 def extract_brains(
     scans: Iterable[Scan], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> list[VolumeResource]:
     """Brain masks of many scans, the network loaded once; see :func:`extract_brain`."""
+    found = find_brains(scans, method=method, folds=folds, augmentation=augmentation, device=device)
+    return [mask.volume for mask in found]
+
+
+def find_brains(
+    scans: Iterable[Scan], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
+) -> list[BrainMask]:
+    """Brain masks of many scans and how they were made, the network loaded once; see :func:`extract_brain`."""
     network = choose_network(folds, augmentation, device)
     masks = []
     for dwi in scans:
@@ -103,9 +131,24 @@ def extract_brains(
             inside = network_mask(dwi, facts=network.facts, network=network)
         else:
             inside = brain_mask(dwi, method=resolved)
-        warn_if_no_brain(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
-        masks.append(inside)
+        mask = np.asarray(inside.get_array()) > 0
+        quality = mask_quality(mask, voxel_size(inside.get_affine()))
+        _warn_of(quality, is_slab=thin_axis(mask.shape, voxel_size(inside.get_affine())) is not None)
+        facts = {
+            "Type": "Brain",
+            "Method": resolved,
+            **(network.facts if resolved == "hdbet" else {}),
+            **_facts_of_image(dwi),
+            **quality.facts,
+        }
+        masks.append(BrainMask(inside, facts))
     return masks
+
+
+def describe_mask(inside: VolumeResource) -> BrainMask:
+    """A mask (x, y, z) of 0 and 1 that was given, with what its sidecar says."""
+    quality = mask_quality(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
+    return BrainMask(inside, {"Type": "Brain", "Method": "given", **quality.facts})
 
 
 def resolve_method(method: str, dwi: Scan | None = None) -> str:
@@ -126,22 +169,6 @@ def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     affine = mean_b0.get_affine()
     inside = otsu_mask(mean_b0.get_array(), voxel_size(affine))
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())
-
-
-def mask_facts(
-    inside: VolumeResource, dwi: Scan, method: str, *, folds: int = 1, augmentation: bool = False
-) -> dict[str, Any]:
-    """What the sidecar of a mask (x, y, z) says: the method that was used, its options, and what came out."""
-    quality = mask_quality(np.asarray(inside.get_array()) > 0, voxel_size(inside.get_affine()))
-    resolved = resolve_method(method, dwi)
-    return {
-        "Type": "Brain",
-        "Method": resolved,
-        **(choose_network(folds, augmentation).facts if resolved == "hdbet" else {}),
-        "B0Threshold": dwi.b0_threshold,
-        "VolumeMl": round(quality.volume_ml, 1),
-        "Parts": quality.n_components,
-    }
 
 
 @cacheable(version=2, ignore=("network",))
@@ -254,12 +281,18 @@ def mask_quality(inside: np.ndarray, zooms: tuple[float, float, float]) -> MaskQ
     return MaskQuality(total * float(np.prod(zooms)) / 1000, int(n_parts), share)
 
 
-def warn_if_no_brain(inside: np.ndarray, zooms: tuple[float, float, float]) -> None:
-    """Warn, with numbers, about a mask (x, y, z) bool that cannot be a brain; ``zooms`` in mm."""
-    doubts = mask_quality(inside, zooms).doubts(thin_axis(inside.shape, zooms) is not None)
+def _facts_of_image(dwi: Scan) -> dict[str, Any]:
+    """Which volumes a mask was made from."""
+    bvals = dwi.gradients.bvals[dwi.gradients.least_weighted]
+    return {"B0Threshold": dwi.b0_threshold, "BValuesOfImage": sorted({float(round(b)) for b in bvals})}
+
+
+def _warn_of(quality: MaskQuality, *, is_slab: bool) -> None:
+    """Warn, with numbers, about a mask that cannot be a brain."""
+    doubts = quality.doubts(is_slab)
     if doubts:
         warnings.warn(
             f"the mask may not be a brain: {' and '.join(doubts)}. Look at it; if it is wrong, give one (--mask).",
             InputWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

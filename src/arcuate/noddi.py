@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError, MissingExtraError
+from arcuate.errors import InputError, MissingExtraError, NotApplicable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
@@ -226,7 +226,7 @@ def _refuse_water_everywhere(fwf: np.ndarray, status: np.ndarray) -> None:
     """A scan of nothing but water is one whose b-values or volumes are wrong."""
     fitted = fwf[~np.isin(status, (Status.NO_SIGNAL, Status.NOT_FINITE))]
     if len(fitted) >= ENOUGH_TO_JUDGE and np.all(fitted > 0.9999):
-        raise InputError(
+        raise NotApplicable(
             f"every one of the {len(fitted)} voxels comes out as free water (FWF = 1): the signal falls off with b at "
             "least as fast as in water. Check the unit of the b-values (s/mm²), that volumes and b-values are in the "
             "same order, and that the mask is not on a ventricle."

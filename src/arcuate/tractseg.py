@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,9 @@ __all__ = [
     "find_fod_tracts",
     "find_tracts",
     "get_bundle_names",
+    "locate_fod_tracts",
+    "locate_tracts",
     "mask_orientation_maps",
-    "tract_facts",
     "tract_names",
 ]
 
@@ -132,25 +134,63 @@ def find_tracts(
     Wasserthal, Neher, Hirjak, Maier-Hein, Combined tract segmentation and orientation mapping for bundle-specific
     tractography. Medical Image Analysis 58, 2019.
     """
+    return locate_tracts(
+        peaks, output_type, mask=mask, probabilities=probabilities, single_orientation=single_orientation,
+        weights=weights, device=device, precision=precision, batch=batch, progress=progress,
+    ).volume  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Tracts:
+    """Tracts and how they were found."""
+
+    volume: VolumeResource  # (x, y, z, n_channels), see find_tracts
+    parameters: dict[str, Any]  # as a sidecar says them
+
+
+def locate_tracts(
+    peaks: VolumeResource,
+    output_type: str = "tract_segmentation",
+    *,
+    mask: VolumeResource | None = None,
+    probabilities: bool = False,
+    single_orientation: bool | None = None,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    batch: int = BATCH,
+    progress: Progress | None = None,
+) -> Tracts:
+    """Tracts from an image of peaks and how they were found; see :func:`find_tracts` for the arguments."""
     require_torch()
     files = tractseg_weights(output_type, weights)
     if single_orientation is None:
         single_orientation = output_type == "TOM"
     if probabilities and output_type == "TOM":
         raise InputError("orientation maps have no probabilities; leave probabilities out for the output type TOM.")
-    return _find_tracts(
+    digests = [_sha256(file) for file in files]
+    found = _find_tracts(
         peaks,
         output_type,
         mask=mask,
         probabilities=probabilities,
         single_orientation=single_orientation,
         precision=precision,
-        weights_sha256=[_sha256(file) for file in files],
+        weights_sha256=digests,
         files=files,
         device=choose_device(device),
         batch=batch,
         progress=progress,
     )
+    used = {
+        "Model": "TractSeg's U-Net",
+        "OutputType": output_type,
+        "Orientations": 1 if single_orientation else 3,
+        "Precision": precision,
+        "Probabilities": probabilities,
+        "Weights": {file.name: digest for file, digest in zip(files, digests, strict=True)},
+    }
+    return Tracts(found, used)
 
 
 @cacheable(version=1, ignore=("files", "batch"))
@@ -195,30 +235,17 @@ def _find_tracts(
 
 def find_fod_tracts(fods: VolumeResource, mask: VolumeResource | None = None, **options: Any) -> VolumeResource:
     """Tracts from white-matter FODs (x, y, z, n_coef) in MRtrix3's basis; see :func:`find_tracts` for the options."""
+    return locate_fod_tracts(fods, mask, **options).volume
+
+
+def locate_fod_tracts(fods: VolumeResource, mask: VolumeResource | None = None, **options: Any) -> Tracts:
+    """Tracts from white-matter FODs and how they were found; see :func:`find_fod_tracts`."""
     from arcuate.csd import combine_csd_peaks_to_vector_volume, find_fod_peaks
 
     require_torch()
     tractseg_weights(options.get("output_type", "tract_segmentation"), options.get("weights"))
     peaks = find_fod_peaks(fods, mask, n_peaks=N_PEAKS, relative_peak_threshold=0.0)
-    return find_tracts(combine_csd_peaks_to_vector_volume(*peaks), **options)
-
-
-def tract_facts(
-    output_type: str,
-    *,
-    weights: str | Path | None = None,
-    precision: str = "float32",
-    single_orientation: bool | None = None,
-) -> dict[str, Any]:
-    """What the sidecars of an output say of how it was made; arguments as for :func:`find_tracts`."""
-    is_single = output_type == "TOM" if single_orientation is None else single_orientation
-    return {
-        "Model": "TractSeg's U-Net",
-        "OutputType": output_type,
-        "Orientations": 1 if is_single else 3,
-        "Precision": precision,
-        "Weights": {file.name: _sha256(file) for file in tractseg_weights(output_type, weights)},
-    }
+    return locate_tracts(combine_csd_peaks_to_vector_volume(*peaks), **options)
 
 
 def tract_names(output_type: str) -> tuple[str, ...]:

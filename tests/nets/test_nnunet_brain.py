@@ -17,7 +17,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.fetch.weights import HD_BET_FILES, brain_weights, unpack_brain_weights
 from arcuate.gradients import GradientTable
-from arcuate.masks import extract_brain, mask_facts
+from arcuate.masks import extract_brain, find_brain
 from arcuate.nets import brain, nnunet_brain
 
 PUBLISHED = runpy.run_path(str(Path(__file__).with_name("published_brain_weights.py")))
@@ -73,7 +73,7 @@ def test_equals_nnunet_given_the_same_file(codes: str, weights: Path, tmp_path: 
 @needs_nnunet
 def test_the_mask_says_which_release_and_which_weights_made_it(weights: Path) -> None:
     scan = _head("LAS")
-    facts = mask_facts(extract_brain(scan, device="cpu"), scan, "auto")
+    facts = find_brain(scan, device="cpu").parameters
     assert facts["Method"] == "hdbet"
     assert facts["Network"] == "HD-BET 2"
     assert set(facts["Weights"]) == set(HD_BET_FILES)

@@ -16,7 +16,9 @@ from arcuate.numerics.sh import n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_sphere
 from arcuate.report import SubjectFiles
 from arcuate.report.viewer import viewer_script
-from arcuate.study.bids import Derivatives, write_json, write_map
+from arcuate.study.bids import Derivatives, write_json
+from arcuate.study.maps import Map
+from arcuate.study.outputs import Outputs
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 # pictures without a graphics card
@@ -127,10 +129,11 @@ def write_run(
     """The derivatives of a run that made FA and FODs; of a multi-tissue model where other tissues are given."""
     names = Derivatives(folder, "sub-made")
     names.write_dataset_description()
+    outputs = Outputs(names, {})
 
     def write(model: str, param: str, array: np.ndarray, label: str | None = None) -> None:
         volume = InMemoryVolumeResource(np.asarray(array, dtype=np.float32), affine)
-        write_map(volume, names.dwimap(model, param, label), {"Type": param})
+        outputs.maps(model, [Map(param, volume, {"Type": param}, label)], {}, step="made", made_from=())
 
     write("tensor", "fa", fa)
     write("tensor", "md", np.where(fa > 0, 8e-4, 0))
@@ -140,6 +143,8 @@ def write_run(
         for label, array in {"wm": fods, **tissues}.items():
             write("msmtcsd", "fod", array, label)
     write_json(names.path("timings.json"), {"dti": 0.1})
+    outputs.add_unhashed(names.path("timings.json"), role="timings", step="report")
+    outputs.finish()
     return SubjectFiles(names)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.options import OutFolder, threads_option
 from arcuate.commands.report import end_with_report
 from arcuate.commands.run import StageLines
 
@@ -26,7 +26,7 @@ N_DIRECTIONS = {"full": 32, "small": 21}
 
 
 @click.command()
-@click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for everything.")
+@click.option("--out", type=OutFolder(), default=Path("demo"), show_default=True, help="Folder for everything.")
 @click.option(
     "--size", type=click.Choice(list(SHAPES)), default="full", show_default=True, help="2 mm voxels, or 4 mm: quick."
 )
@@ -37,7 +37,8 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
     """Make a phantom whose truth is known, run the whole pipeline on it, and show seconds and errors."""
     from arcuate.cache import Cache
     from arcuate.study.bids import Derivatives
-    from arcuate.study.pipeline import Settings, run_subject
+    from arcuate.study.pipeline import run_subject
+    from arcuate.study.plan import Settings
 
     console = Console(stderr=True)
     phantom, scan = make_scan(out / "phantom", size, snr, seed)

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.options import (
+    OutImage,
+    ScanFiles,
+    check_images,
+    default_of,
+    mask_option,
+    out_image_option,
+    read_mask,
+    scan_options,
+)
 from arcuate.denoise import METHODS, run_denoising
+from arcuate.errors import InputError
 
 
 class Extent(click.ParamType):
@@ -32,8 +42,8 @@ class Extent(click.ParamType):
 @click.command()
 @scan_options
 @mask_option
-@out_option("Scan to write, .nii.gz or .nii; .bval, .bvec and .json go beside it.")
-@click.option("--noise", type=PATH, help="Noise map to write (standard deviation, unit of the signal).")
+@out_image_option("Scan to write, .nii.gz or .nii; .bval, .bvec and .json go beside it.")
+@click.option("--noise", type=OutImage(), help="Noise map to write (standard deviation, unit of the signal).")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
@@ -83,16 +93,24 @@ def denoise(
     from arcuate.denoise import residual_facts, shell_residuals
     from arcuate.io import FslBvalResource, FslBvecResource, beside_image
     from arcuate.study.bids import write_map
+    from arcuate.study.outputs import refuse_overwriting
 
-    before = scan.read().load()
-    inside = read_mask(mask)
+    files = scan.inputs_with(mask=mask)
+    gradient_files = [beside_image(out, suffix) for suffix in (".bval", ".bvec")]
+    check_images([out, *([noise] if noise else [])], files)
+    refuse_overwriting(gradient_files, files)
+    if noise is not None and noise.resolve() == out.resolve():
+        raise InputError(f"found {out} as the scan and as the noise map to write; give --noise another name.")
+    before = scan.read()
+    inside = read_mask(mask, before.volume)
+    before = before.load()
     result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
     structures = shell_residuals(before, result.dwi, inside)
     inputs = scan.facts(mask=mask)
     facts = {**result.parameters, "Residual": residual_facts(structures), **inputs}
     write_map(result.dwi.volume, out, facts)
-    FslBvalResource.save(result.dwi.bval, beside_image(out, ".bval"))
-    FslBvecResource.save(result.dwi.bvec, beside_image(out, ".bvec"))
+    FslBvalResource.save(result.dwi.bval, gradient_files[0])
+    FslBvecResource.save(result.dwi.bvec, gradient_files[1])
     if noise is not None:
         write_map(result.noise, noise, {**result.parameters, "Type": "noise level", **inputs})
     click.echo(

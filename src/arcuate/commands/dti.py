@@ -6,14 +6,22 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.options import (
+    ScanFiles,
+    check_images,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+)
 from arcuate.dti import Dti
 
 
 @click.command()
 @scan_options
 @mask_option
-@out_option("Folder for fa md ad rd evals evecs diffusivity (.nii.gz each, with a .json beside it).")
+@out_folder_option("Folder for fa md ad rd evals evecs diffusivity (.nii.gz each, with a .json beside it).")
 @click.option(
     "--b-max",
     type=float,
@@ -40,11 +48,12 @@ def dti(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight:
     Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
     from arcuate.study.bids import write_map
-    from arcuate.study.maps import tensor_maps
+    from arcuate.study.maps import TENSOR_MAPS, tensor_maps
 
-    tensors = Dti.estimate_dti(
-        scan.read(), read_mask(mask), b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative
-    )
+    check_images([out / f"{name}.nii.gz" for name in TENSOR_MAPS], scan.inputs_with(mask=mask))
+    dwi = scan.read()
+    inside = read_mask(mask, dwi.volume)
+    tensors = Dti.estimate_dti(dwi, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
     facts = {**tensors.parameters, **scan.facts(mask=mask)}
     for image in tensor_maps(tensors):
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})

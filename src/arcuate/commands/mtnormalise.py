@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, default_of, out_option, read_mask, threads_option
+from arcuate.commands.options import PATH, check_images, default_of, out_folder_option, read_mask, threads_option
 from arcuate.errors import InputError
 from arcuate.mtnormalise import mtnormalise as normalise
 
@@ -14,7 +14,7 @@ from arcuate.mtnormalise import mtnormalise as normalise
 @click.command()
 @click.argument("fods", type=PATH, nargs=-1, required=True, metavar="FOD ...")
 @click.option("--mask", type=PATH, required=True, help="Of the brain, on the grid of the images.")
-@out_option("Folder for the normalised images, under their own names, and field.nii.gz.")
+@out_folder_option("Folder for the normalised images, under their own names, and field.nii.gz.")
 @click.option(
     "--order",
     type=click.IntRange(0, 3),
@@ -33,6 +33,9 @@ def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> No
         raise InputError(f"found images of the same name: {', '.join(names)}; expected names all different.")
     if any(path.resolve().parent == out.resolve() for path in fods):
         raise InputError(f"the images lie in {out}, where their normalised versions would go; give another --out.")
+    check_images(
+        [out / f"{name}.nii.gz" for name in (*names, "field")], {**dict(zip(names, fods, strict=True)), "mask": mask}
+    )
     volume = read_mask(mask)
     assert volume is not None
     tissues = {name: NiftiVolumeResource(path) for name, path in zip(names, fods, strict=True)}

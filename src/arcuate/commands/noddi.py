@@ -6,14 +6,25 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.options import (
+    PATH,
+    ScanFiles,
+    check_images,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+)
 from arcuate.noddi import Noddi
 
 
 @click.command()
 @scan_options
 @mask_option
-@out_option("Folder for icvf (NDI), odi, isovf (FWF), direction, rmse, s0 (.nii.gz each, with a .json beside it).")
+@out_folder_option(
+    "Folder for icvf (NDI), odi, isovf (FWF), direction, rmse, s0 (.nii.gz each, with a .json beside it)."
+)
 @click.option(
     "--dpar",
     type=float,
@@ -64,11 +75,14 @@ def noddi(
     """
     from arcuate.io import NiftiVolumeResource
     from arcuate.study.bids import write_map
-    from arcuate.study.maps import noddi_maps
+    from arcuate.study.maps import NODDI_MAPS, noddi_maps
 
+    files = scan.inputs_with(mask=mask, directions=directions)
+    check_images([out / f"{name}.nii.gz" for name in NODDI_MAPS], files)
+    dwi = scan.read()
     result = Noddi.estimate_noddi(
-        scan.read(),
-        read_mask(mask),
+        dwi,
+        read_mask(mask, dwi.volume),
         dpar=dpar,
         diso=diso,
         refine=refine,

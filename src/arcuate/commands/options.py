@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import numpy as np
 
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
 
@@ -87,12 +89,15 @@ class ScanFiles:
                     found[role if i == 0 else f"{role}{i + 1}"] = path
         return found
 
+    def inputs_with(self, **others: Path | None) -> dict[str, Path]:
+        """Path of every file that is read, other inputs of the command among them, by its role."""
+        return self.inputs | {role: path for role, path in others.items() if path is not None}
+
     def facts(self, **others: Path | None) -> dict[str, Any]:
         """What a sidecar says of the inputs: name and sha256 of every file by role, what was left out or joined."""
         from arcuate.study.bids import input_facts
 
-        paths = self.inputs | {role: path for role, path in others.items() if path is not None}
-        return {"Inputs": input_facts(paths), **self.scan.origin}
+        return {"Inputs": input_facts(self.inputs_with(**others)), **self.scan.origin}
 
 
 def scan_options(function: F) -> F:
@@ -167,9 +172,58 @@ def mask_option(function: F) -> F:
     )(function)
 
 
-def out_option(what: str) -> Callable[[F], F]:
-    """``--out``, required."""
-    return click.option("--out", type=PATH, required=True, help=what)
+class OutFolder(click.ParamType):
+    """A folder to write to; made where it is absent."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a folder for the results. Give another {_name_of(param)}.")
+        _check_parents(path, param)
+        return path
+
+
+class OutImage(click.ParamType):
+    """An image to write, .nii or .nii.gz."""
+
+    name = "image"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected the name of an image, such as {path / 'image.nii.gz'}.")
+        if not path.name.lower().endswith((".nii", ".nii.gz")):
+            raise InputError(
+                f"found {_name_of(param)} {path}; expected the name of an image, ending in .nii.gz or .nii."
+            )
+        _check_parents(path, param)
+        return path
+
+
+def out_folder_option(what: str) -> Callable[[F], F]:
+    """``--out``, a folder; required."""
+    return click.option("--out", type=OutFolder(), required=True, help=what)
+
+
+def out_image_option(what: str) -> Callable[[F], F]:
+    """``--out``, an image; required."""
+    return click.option("--out", type=OutImage(), required=True, help=what)
+
+
+def _name_of(param: click.Parameter | None) -> str:
+    return param.opts[0] if param is not None and param.opts else "--out"
+
+
+def _check_parents(path: Path, param: click.Parameter | None) -> None:
+    """Refuse a path below something that is no folder, or below a folder that may not be written."""
+    nearest = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise InputError(f"{path} cannot be made: {nearest} is a file. Give another {_name_of(param)}.")
+    target = path if path.is_dir() else nearest
+    if target is not None and not os.access(target, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: you may not write to {target}. Give another {_name_of(param)}.")
 
 
 def default_of(function: Callable[..., Any], name: str) -> Any:
@@ -184,10 +238,22 @@ def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> No
         set_threads(value)
 
 
-def read_mask(path: Path | None) -> VolumeResource | None:
-    """The mask behind ``--mask``, or None."""
+def check_images(images: Iterable[Path], inputs: Mapping[str, Path]) -> None:
+    """Refuse images to be written that are inputs, or whose sidecars are; see :mod:`arcuate.study.outputs`."""
+    from arcuate.study.bids import sidecar_of
+    from arcuate.study.outputs import refuse_overwriting
+
+    refuse_overwriting([path for image in images for path in (image, sidecar_of(image))], inputs)
+
+
+def read_mask(path: Path | None, image: VolumeResource | None = None) -> VolumeResource | None:
+    """The mask behind ``--mask``, or None; checked against the ``image`` (x, y, z, n) that it belongs to, if given."""
     if path is None:
         return None
     from arcuate.io import NiftiVolumeResource
+    from arcuate.volumes.voxels import check_mask
 
-    return NiftiVolumeResource(path)
+    mask = NiftiVolumeResource(path)
+    if image is None:
+        return mask
+    return image.with_array(check_mask(image, mask).astype(np.uint8))

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, default_of, mask_option, out_option, read_mask, threads_option
+from arcuate.commands.options import (
+    PATH,
+    check_images,
+    default_of,
+    mask_option,
+    out_image_option,
+    read_mask,
+    threads_option,
+)
 from arcuate.csd import find_fod_peaks
 
 
 @click.command()
 @click.argument("fod", type=PATH)
 @mask_option
-@out_option("Image to write, (x, y, z, 3 n): x y z of each peak, its length the amplitude, 0 where absent.")
+@out_image_option("Image to write, (x, y, z, 3 n): x y z of each peak, its length the amplitude, 0 where absent.")
 @click.option("--n-peaks", type=click.IntRange(1), default=3, show_default=True, help="At most so many per voxel.")
 @click.option(
     "--relative-peak-threshold",
@@ -34,22 +42,21 @@ def peaks(
     fod: Path, mask: Path | None, out: Path, n_peaks: int, relative_peak_threshold: float, min_separation_angle: float
 ) -> None:
     """Peaks of FOD, an image in MRtrix3's basis, in the form that MRtrix3 and TractSeg read."""
-    from arcuate.csd import combine_csd_peaks_to_vector_volume
+    from arcuate.csd import locate_fod_peaks
     from arcuate.io import NiftiVolumeResource
     from arcuate.study.bids import input_facts, write_map
     from arcuate.study.maps import peak_facts
 
-    directions, values = find_fod_peaks(
-        NiftiVolumeResource(fod),
-        read_mask(mask),
+    files = {"fod": fod} | ({"mask": mask} if mask else {})
+    check_images([out], files)
+    image = NiftiVolumeResource(fod)
+    peaks = locate_fod_peaks(
+        image,
+        read_mask(mask, image),
         n_peaks=n_peaks,
         relative_peak_threshold=relative_peak_threshold,
         min_separation_angle=min_separation_angle,
     )
-    facts = {
-        **peak_facts(n_peaks, relative_peak_threshold, min_separation_angle),
-        "Inputs": input_facts({"fod": fod} | ({"mask": mask} if mask else {})),
-    }
-    write_map(combine_csd_peaks_to_vector_volume(directions, values), out, facts)
-    n_found = int((values.get_array() > 0).sum())
-    click.echo(f"{out}: {n_found} peaks in {int((values.get_array()[..., 0] > 0).sum())} voxels")
+    write_map(peaks.vectors, out, {**peak_facts(), **peaks.parameters, "Inputs": input_facts(files)})
+    values = peaks.values.get_array()
+    click.echo(f"{out}: {int((values > 0).sum())} peaks in {int((values[..., 0] > 0).sum())} voxels")

@@ -22,14 +22,20 @@ def end_with_report(run: SubjectResult) -> Path | None:
     from arcuate.report import SubjectFiles, is_current
 
     try:
-        with run.log.stage("report") as now:
+        with run.log.stage("report") as stage:
             page = run.names.report
-            if not is_current(SubjectFiles(run.names)):
-                from arcuate.report import keep_scan_facts, write_report
+            is_drawn = is_current(SubjectFiles(run.names))
+            if not is_drawn:
+                from arcuate.report import keep_scan_facts
 
                 keep_scan_facts(run)
-                page = write_report(SubjectFiles(run.names))
-            now.facts = {"page": page}
+            run.outputs.add_unhashed(page, role="page", step="report")
+            run.outputs.finish()
+            if not is_drawn:
+                from arcuate.report import write_report
+
+                write_report(SubjectFiles(run.names))
+            stage.facts, stage.words = {"page": page}, f"{page}"
     except MissingExtraError as error:
         run.log.skip("report", str(error))
         return None

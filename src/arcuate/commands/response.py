@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, default_of, mask_option, out_option, read_mask, scan_options
+from arcuate.commands.options import ScanFiles, default_of, mask_option, out_folder_option, read_mask, scan_options
 from arcuate.csd import ALGORITHMS, estimate_response_function
 
 
 @click.command()
 @scan_options
 @mask_option
-@out_option("Folder for <tissue>.txt (MRtrix3's form) and <tissue>.json.")
+@out_folder_option("Folder for <tissue>.txt (MRtrix3's form) and <tissue>.json.")
 @click.option(
     "--algorithm",
     type=click.Choice(ALGORITHMS),
@@ -28,8 +28,12 @@ def response(
 ) -> None:
     """Response function of DWI, which decides how FODs are made from it."""
     from arcuate.io.responses import write_response
+    from arcuate.study.outputs import refuse_overwriting
 
-    found = estimate_response_function(scan.read(), read_mask(mask), algorithm, shell=shell, lmax=lmax)
+    files = scan.inputs_with(mask=mask)
+    refuse_overwriting([out / f"{tissue}{end}" for tissue in ("wm", "gm", "csf") for end in (".txt", ".json")], files)
+    dwi = scan.read()
+    found = estimate_response_function(dwi, read_mask(mask, dwi.volume), algorithm, shell=shell, lmax=lmax)
     facts = scan.facts(mask=mask)
     found = found.with_origin(inputs=facts.pop("Inputs"), **facts)
     write_response(found, out)

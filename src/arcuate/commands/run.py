@@ -9,12 +9,36 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from arcuate.commands.options import PATH, ScanFiles, mask_option, out_option, read_mask, scan_options
+from arcuate import masks
+from arcuate.commands.options import (
+    OutFolder,
+    ScanFiles,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+)
 from arcuate.commands.report import end_with_report
-from arcuate.study.pipeline import STEPS, Settings, run_subject
+from arcuate.csd import ALGORITHMS
+from arcuate.errors import InputError
+from arcuate.study.pipeline import run_subject
+from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 
 if TYPE_CHECKING:
+    from arcuate.study.pipeline import SubjectResult
     from arcuate.study.stages import Stage
+
+
+class StepList(click.ParamType):
+    """Names of steps, separated by commas."""
+
+    name = "list"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        steps = tuple(step.strip() for step in str(value).split(",") if step.strip())
+        if not steps:
+            raise InputError(f"found no step in --steps {str(value)!r}; expected some of {', '.join(STEPS)}.")
+        return steps
 
 
 class StageLines:
@@ -32,13 +56,20 @@ class StageLines:
             self._status.start()
 
     def end(self, stage: Stage) -> None:
+        self.stop()
+        if stage.skipped is not None:
+            self.say(f"{stage.name:10} left out: {stage.skipped}")
+            return
+        self.say(f"{stage.name:10} {stage.seconds:7.2f} s  {stage.words}".rstrip())
+
+    def stop(self) -> None:
+        """Take the spinner away; the cursor comes back."""
         if self._status is not None:
             self._status.stop()
-        if stage.skipped is not None:
-            self._console.print(f"{stage.name:10} left out: {stage.skipped}", highlight=False, markup=False)
-            return
-        facts = "  ".join(f"{key} {value}" for key, value in stage.facts.items())
-        self._console.print(f"{stage.name:10} {stage.seconds:7.2f} s  {facts}", highlight=False, markup=False)
+
+    def say(self, sentence: str) -> None:
+        """Print a line as it is."""
+        self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def _compiling(self) -> None:
         if not self._has_said_compiling:
@@ -62,20 +93,43 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
 @click.command()
 @scan_options
 @mask_option
-@out_option("Folder of the derivatives; made if it is not there.")
-@click.option("--steps", help=f"Some of {','.join(STEPS)}; default: all that the scan allows.")
-@click.option("--denoise", default="patch2self", show_default=True, help="patch2self, mppca or none.")
-@click.option("--mask-method", default="auto", show_default=True, help="auto, hdbet or otsu.")
-@click.option("--algorithm", default="auto", show_default=True, help="Response: see `arcuate response`.")
+@out_folder_option("Folder of the derivatives; made if it is not there.")
+@click.option(
+    "--steps",
+    type=StepList(),
+    default=None,
+    help=f"Some of {','.join(STEPS)}, and what they need. Default: all that the scan allows.",
+)
+@click.option(
+    "--denoise",
+    type=click.Choice(DENOISE_METHODS),
+    default=Settings.denoise_method,
+    show_default=True,
+    help="auto where it helps; none for a scan that was denoised before.",
+)
+@click.option(
+    "--mask-method",
+    type=click.Choice(masks.METHODS),
+    default=Settings.mask_method,
+    show_default=True,
+    help="See `arcuate mask`; left alone where --mask is given.",
+)
+@click.option(
+    "--algorithm",
+    type=click.Choice(ALGORITHMS),
+    default=Settings.response_algorithm,
+    show_default=True,
+    help="Response: see `arcuate response`.",
+)
 @click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
-@click.option("--cache", "cache_folder", type=PATH, help="Folder of kept results; default: OUT/.arcuate-cache.")
+@click.option("--cache", "cache_folder", type=OutFolder(), help="Folder of kept results; default: OUT/.arcuate-cache.")
 def run(
     scan: ScanFiles,
     mask: Path | None,
     out: Path,
-    steps: str | None,
+    steps: tuple[str, ...] | None,
     denoise: str,
     mask_method: str,
     algorithm: str,
@@ -84,23 +138,44 @@ def run(
 ) -> None:
     """The whole pipeline on DWI: every map, response, fibre orientations, and a report.
 
-    Stopped at any moment and started again, it goes on where it was.
+    What the run will do is decided and checked before any voxel is read. Stopped at any moment and started again, it
+    goes on where it was.
     """
     from arcuate.cache import Cache
     from arcuate.study.bids import Derivatives
+    from arcuate.study.outputs import possible_files, refuse_overwriting
 
+    settings = Settings(steps or (), denoise, mask_method, algorithm)
     names = Derivatives.of_scan(out, scan.dwi)
-    settings = Settings(
-        steps=tuple(step.strip() for step in steps.split(",") if step.strip()) if steps else (),
-        denoise_method=denoise,
-        mask_method=mask_method,
-        response_algorithm=algorithm,
-    )
     inputs = scan.inputs | ({"mask": mask} if mask else {})
+    refuse_overwriting(possible_files(names), inputs)
+    dwi = scan.read()
+    inside = read_mask(mask, dwi.volume)
+    plan = make_plan(dwi, settings, inside)
     lines = StageLines(Console(stderr=True))
+    for sentence in plan.sentences:
+        lines.say(sentence)
     with Cache(cache_folder or out / ".arcuate-cache"):
-        result = run_subject(scan.read(), names, inputs=inputs, mask=read_mask(mask), settings=settings, listener=lines)
+        result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan)
+        result = result.without_maps()
         if with_report:
-            result.release_maps()
             end_with_report(result)
+    for sentence in closing_words(result, with_report):
+        lines.say(sentence)
     click.echo(f"{names.folder}")
+
+
+def closing_words(run: SubjectResult, with_report: bool) -> list[str]:
+    """What is worth knowing when a run has ended, in sentences."""
+    made = [stage.name for stage in run.log.stages if stage.skipped is None]
+    words = [f"done: {', '.join(made)}; {len(run.outputs.record.files)} files in {run.names.folder}"]
+    words += [f"note: {note}" for note in run.notes]
+    if not with_report and run.names.report.is_file():
+        from arcuate.report import SubjectFiles, is_current
+
+        if not is_current(SubjectFiles(run.names)):
+            words.append(
+                f"note: {run.names.report} is the page of a former run; make it anew with: arcuate report "
+                f"{run.names.out}"
+            )
+    return words

@@ -8,14 +8,22 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, default_of, mask_option, out_option, read_mask, threads_option
+from arcuate.commands.options import (
+    PATH,
+    check_images,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    threads_option,
+)
 from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 
 
 @click.command()
 @click.argument("peaks", type=PATH)
 @mask_option
-@out_option("Folder for one image per tract, and all of them in one 4-D image.")
+@out_folder_option("Folder for one image per tract, and all of them in one 4-D image.")
 @click.option(
     "--output-type",
     type=click.Choice(OUTPUT_TYPES),
@@ -62,15 +70,27 @@ def tracts(
     from arcuate.io import NiftiVolumeResource
     from arcuate.study.bids import input_facts, write_map
     from arcuate.study.maps import tract_maps
-    from arcuate.tractseg import mask_orientation_maps, tract_facts
+    from arcuate.tractseg import locate_tracts, mask_orientation_maps, tract_names
 
     if tracts is not None and output_type != "TOM":
         raise InputError("--tracts belongs to --output-type TOM; leave it out.")
+    files = {"peaks": peaks} | ({"mask": mask} if mask else {}) | ({"tracts": tracts} if tracts else {})
+    names = tract_names(output_type)
+    stems = [output_type, *(f"{name}_tom" if output_type == "TOM" else name for name in names)]
+    check_images([out / f"{stem}.nii.gz" for stem in stems], files)
+    vectors = NiftiVolumeResource(peaks)
+    inside = read_mask(mask, vectors) if len(vectors.shape) == 4 else read_mask(mask)
+    drawn = None if tracts is None else NiftiVolumeResource(tracts)
+    if drawn is not None and tuple(drawn.shape) != (*vectors.shape[:3], len(names)):
+        raise InputError(
+            f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "
+            "the same scan, as `arcuate tracts` writes them."
+        )
     with _progress() as tell:
-        found = find_tracts(
-            NiftiVolumeResource(peaks),
+        segmented = locate_tracts(
+            vectors,
             output_type,
-            mask=read_mask(mask),
+            mask=inside,
             probabilities=probabilities,
             single_orientation=single_orientation,
             weights=weights,
@@ -78,11 +98,8 @@ def tracts(
             precision=precision,
             progress=tell,
         )
-    if tracts is not None:
-        found = mask_orientation_maps(found, NiftiVolumeResource(tracts))
-    files = {"peaks": peaks} | ({"mask": mask} if mask else {}) | ({"tracts": tracts} if tracts else {})
-    facts = tract_facts(output_type, weights=weights, precision=precision, single_orientation=single_orientation)
-    facts["Inputs"] = input_facts(files)
+    found = segmented.volume if drawn is None else mask_orientation_maps(segmented.volume, drawn)
+    facts = {**segmented.parameters, "Inputs": input_facts(files)}
     images = tract_maps(found, output_type)
     for image in images:
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})

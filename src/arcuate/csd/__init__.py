@@ -8,15 +8,18 @@ from arcuate.csd.fods import (
     estimate_fods,
 )
 from arcuate.csd.peaks import (
+    FodPeaks,
     combine_csd_peaks_to_vector_volume,
     compute_csd_peaks,
     find_fod_peaks,
+    locate_fod_peaks,
     split_vector_volume,
 )
 from arcuate.csd.responses import ALGORITHMS, estimate_response_function, response_from_masks
 
 __all__ = [
     "ALGORITHMS",
+    "FodPeaks",
     "Fods",
     "combine_csd_peaks_to_vector_volume",
     "compute_csd_fods",
@@ -26,6 +29,7 @@ __all__ = [
     "estimate_fods",
     "estimate_response_function",
     "find_fod_peaks",
+    "locate_fod_peaks",
     "response_from_masks",
     "split_vector_volume",
 ]

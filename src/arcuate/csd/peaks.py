@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from arcuate.cache import cacheable
@@ -79,6 +83,34 @@ def find_fod_peaks(
         )
         directions[place], values[place] = peaks.directions, peaks.values
     return fods.with_array(scatter(directions, inside)), fods.with_array(scatter(values, inside))
+
+
+@dataclass(frozen=True, eq=False)
+class FodPeaks:
+    """Peaks of an image of FODs, strongest first, and how they were chosen."""
+
+    directions: VolumeResource  # (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
+    values: VolumeResource  # (x, y, z, n_peaks) float32, amplitudes, 0 where absent
+    parameters: dict[str, Any]  # as a sidecar says them
+
+    @property
+    def vectors(self) -> VolumeResource:
+        """One image (x, y, z, 3 n_peaks), the form in which files hold peaks."""
+        return combine_csd_peaks_to_vector_volume(self.directions, self.values)
+
+
+def locate_fod_peaks(fods: VolumeResource, mask: VolumeResource | None = None, **options: Any) -> FodPeaks:
+    """Peaks of an image of FODs with every option that they were found by; see :func:`find_fod_peaks`."""
+    call = inspect.signature(inspect.unwrap(find_fod_peaks)).bind(fods, mask, **options)
+    call.apply_defaults()
+    directions, values = find_fod_peaks(fods, mask, **options)
+    used = {
+        "NPeaks": call.arguments["n_peaks"],
+        "RelativePeakThreshold": call.arguments["relative_peak_threshold"],
+        "MinSeparationAngle": call.arguments["min_separation_angle"],
+        "MinAmplitude": call.arguments["min_amplitude"],
+    }
+    return FodPeaks(directions, values, used)
 
 
 def combine_csd_peaks_to_vector_volume(directions: VolumeResource, values: VolumeResource) -> VolumeResource:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, NotApplicable
 from arcuate.models.multitissue import SUM_OF_TISSUES
 
 N_ROUNDS, N_BALANCES = 15, 7
@@ -62,7 +62,7 @@ def normalise_tissues(
     amounts = np.maximum(np.where(is_finite[:, None], amounts, 0.0), 0.0)
     is_usable = is_finite & (amounts.sum(axis=1) > 0)
     if not is_usable.any():
-        raise InputError("no voxel of the mask has a positive sum of tissues; check the mask and the tissue images.")
+        raise NotApplicable("no voxel of the mask has a positive sum of tissues; check the mask and the tissue images.")
     basis = _polynomials(positions, order)
     balance = np.ones(amounts.shape[1])
     field = np.ones(len(amounts))
@@ -84,7 +84,7 @@ def _balance(shares: np.ndarray) -> np.ndarray:
     """Factors, geometric mean 1, that bring the sum of the tissues (n_vox, n_tissue) nearest to a constant."""
     factors = np.linalg.lstsq(shares, np.ones(len(shares)), rcond=None)[0]
     if not np.all(factors > 0):
-        raise InputError(
+        raise NotApplicable(
             f"the tissues cannot be balanced: factors {np.array2string(factors, precision=3)}, expected positive ones. "
             "Give the tissues of one multi-tissue fit, and a mask of the brain."
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from arcuate._version import __version__
 from arcuate.report.subject import SubjectFiles
+from arcuate.study.outputs import REPORT
 
-OWN = ("timings.json", "desc-scan_facts.json", "desc-denoising_residuals.png")  # made for the page, or about seconds
 HEAD = 4096  # bytes of a page within which its state stands
 
 
 def state_of(subject: SubjectFiles) -> str:
-    """Digest of all that a page is made from: the content of the derivatives, the code of the report, what it can draw.
+    """Digest of all that a page is made from: the run's record, its files, the code of the report, what it can draw.
 
     Of a gzip file the length and the checksum at its end stand for its content.
     """
@@ -24,11 +26,12 @@ def state_of(subject: SubjectFiles) -> str:
     code = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     for path in code:
         digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\0".encode())
-    names = subject.names
-    for path in sorted(names.folder.rglob(f"{names.prefix}_*")) + sorted(names.path("bundles").glob("*")):
-        if path.is_file() and not path.name.endswith(OWN):
-            digest.update(f"{path.relative_to(names.folder)}\0".encode())
-            digest.update(_content_of(path))
+    record = subject.record.without(REPORT)  # what only the page needs is made with it
+    described = replace(record, files=()).to_dict(subject.names)
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    for file in record.files:
+        digest.update(f"{file.path}\0".encode())
+        digest.update(_content_of(subject.path_of(file)))
     return digest.hexdigest()
 
 
@@ -42,6 +45,8 @@ def is_current(subject: SubjectFiles) -> bool:
 
 
 def _content_of(path: Path) -> bytes:
+    if not path.is_file():
+        return b"missing"
     if not path.name.endswith(".gz"):
         return hashlib.sha256(path.read_bytes()).digest()
     with path.open("rb") as file:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from arcuate._version import __version__
+from arcuate.study.outputs import RunRecord
+from arcuate.study.stages import NOT_ASKED
 
 REFERENCES = {
     "patch2self": "Fadnavis S, Batson J, Garyfallidis E. Patch2Self: denoising diffusion MRI with self-supervised "
@@ -13,6 +15,8 @@ REFERENCES = {
     "NeuroImage 2016;142:394-406.",
     "mppca_estimator": "Cordero-Grande L, Christiaens D, Hutter J, Price AN, Hajnal JV. Complex diffusion-weighted "
     "image estimation via matrix recovery under general noise models. NeuroImage 2019;200:391-404.",
+    "rician": "Koay CG, Basser PJ. Analytically exact correction scheme for signal extraction from noisy magnitude MR "
+    "signals. Journal of Magnetic Resonance 2006;179:317-322.",
     "otsu": "Otsu N. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, Man, and "
     "Cybernetics 1979;9:62-66.",
     "hdbet": "Isensee F, Schell M, Pflueger I, et al. Automated brain extraction of multisequence MRI using "
@@ -35,6 +39,13 @@ REFERENCES = {
     "dhollander": "Dhollander T, Raffelt D, Connelly A. Unsupervised 3-tissue response function estimation from "
     "single-shell or multi-shell diffusion MR data without a co-registered T1 image. ISMRM Workshop on Breaking the "
     "Barriers of Diffusion MRI 2016:5.",
+    "dhollander_wm": "Dhollander T, Mito R, Raffelt D, Connelly A. Improved white matter response function estimation "
+    "for 3-tissue constrained spherical deconvolution. Proceedings of the ISMRM 2019:555.",
+    "normalisation": "Raffelt D, Dhollander T, Tournier JD, et al. Bias field correction and intensity normalisation "
+    "for quantitative analysis of apparent fibre density. Proceedings of the ISMRM 2017:3541.",
+    "normalisation_revised": "Dhollander T, Tabbara R, Rosnarho-Tornstrand J, Tournier JD, Raffelt D, Connelly A. "
+    "Multi-tissue log-domain intensity and inhomogeneity normalisation for quantitative apparent fibre density. "
+    "Proceedings of the ISMRM 2021:2472.",
     "recursive": "Tax CMW, Jeurissen B, Vos SB, Viergever MA, Leemans A. Recursive calibration of the fiber response "
     "function for spherical deconvolution of diffusion MRI data. NeuroImage 2014;86:67-80.",
     "tractseg": "Wasserthal J, Neher P, Maier-Hein KH. TractSeg - fast and accurate white matter tract segmentation. "
@@ -58,70 +69,120 @@ class _Writer:
         self.sentences.append(sentence + (f" [{', '.join(numbers)}]" if numbers else "") + ".")
 
 
-def methods_paragraph(
-    sidecars: dict[str, dict[str, Any]],
-    *,
-    algorithm: str | None = None,
-    csd_model: str | None = None,
-    n_tracts: int = 0,
-) -> tuple[str, list[str]]:
+def methods_paragraph(run: RunRecord) -> tuple[str, list[str]]:
     """The paragraph, and its references in the order of their numbers.
 
     Parameters
     ----------
-    sidecars : facts of each step that was done
-    algorithm : of the response
-    csd_model : BIDS label, csd or msmtcsd
-    n_tracts : how many tracts were written
-    """  # fmt: skip
+    run : what was done; only that is said
+    """
     text = _Writer()
-    text.say(f"Diffusion data were processed with arcuate {__version__}")
-    if facts := sidecars.get("denoise"):
-        is_mppca = "mppca" in str(facts.get("Method", "")).lower()
-        name, keys = ("MP-PCA", ("mppca", "mppca_estimator")) if is_mppca else ("Patch2Self", ("patch2self",))
-        text.say(f"Images were denoised with {name}", *keys)
-    if facts := sidecars.get("mask"):
-        is_net = "hdbet" in str(facts.get("Method", "")).lower()
-        how = "HD-BET" if is_net else "Otsu's threshold on the mean image without diffusion weighting"
-        text.say(f"The brain was extracted with {how}", "hdbet" if is_net else "otsu")
-    if facts := sidecars.get("dti"):
-        _say_tensor(text, facts)
-    if facts := sidecars.get("noddi"):
-        _say_noddi(text, facts)
-    if algorithm is not None:
-        key = (algorithm,) if algorithm in REFERENCES else ()
-        text.say(f"Response functions were estimated from the data (algorithm: {algorithm})", *key)
-    if "fod" in sidecars and csd_model is not None:
-        kind = "multi-shell multi-tissue" if csd_model == "msmtcsd" else "single-shell"
-        keys = ("msmtcsd", "csd") if csd_model == "msmtcsd" else ("csd",)
-        text.say(f"Fibre orientation distributions were computed by {kind} constrained spherical deconvolution", *keys)
-    if facts := sidecars.get("peaks"):
-        text.say(
-            f"Up to {facts.get('NPeaks')} peaks per voxel were kept, above {facts.get('RelativePeakThreshold')} of the "
-            f"largest and at least {facts.get('MinSeparationAngle')} degrees apart"
-        )
-    if n_tracts:
-        text.say(f"{n_tracts} white-matter tracts were segmented with TractSeg's networks", "tractseg")
+    text.say(f"Diffusion images were processed with arcuate {__version__}")
+    _say_scan(text, run)
+    for step, tell in _SENTENCES.items():
+        if step in run.steps:
+            tell(text, run.steps[step])
     return " ".join(text.sentences), [REFERENCES[key] for key in text.cited]
 
 
+def _say_scan(text: _Writer, run: RunRecord) -> None:
+    """How the scan was put together, and that it was not denoised where it was not."""
+    parts, excluded = run.scan.get("Parts") or [], run.scan.get("VolumesExcluded") or []
+    if len(parts) > 1:
+        scaled = ", brought to one scale of intensity by their images without diffusion weighting"
+        text.say(f"{len(parts)} series were joined" + (scaled if run.scan.get("PartScales") else ""))
+    if excluded:
+        listed = ", ".join(map(str, excluded))
+        volumes = "Volume" if len(excluded) == 1 else "Volumes"
+        text.say(f"{volumes} {listed} (counted from 0) {'was' if len(excluded) == 1 else 'were'} left out")
+    if kept := run.scan.get("ShellsKept"):
+        text.say(f"Of the shells those at b = {', '.join(map(str, kept))} s/mm² were taken")
+    if "denoise" not in run.steps:
+        reason = run.left_out.get("denoise", "").rstrip(".")
+        is_telling = reason and not reason.startswith(NOT_ASKED)
+        text.say("Images were not denoised" + (f" ({reason})" if is_telling else ""))
+
+
+def _say_denoising(text: _Writer, facts: dict[str, Any]) -> None:
+    name, keys = _DENOISING[facts["Method"]]
+    text.say(f"Images were denoised with {name}", *keys)
+    if facts.get("RicianBiasRemoved"):
+        text.say("The bias of magnitude images under Rician noise was removed, given the noise level", "rician")
+
+
+def _say_mask(text: _Writer, facts: dict[str, Any]) -> None:
+    if facts["Method"] == "given":
+        text.say("A brain mask made beforehand was used")
+    elif facts["Method"] == "hdbet":
+        text.say(f"The brain was extracted with {facts.get('Network', 'HD-BET')}", "hdbet")
+    else:
+        weighted = max(facts.get("BValuesOfImage") or [0.0]) > facts.get("B0Threshold", 0.0)
+        image = "of the lowest shell" if weighted else "without diffusion weighting"
+        text.say(f"The brain was extracted with Otsu's threshold on the mean image {image}", "otsu")
+
+
 def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
-    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}.get(
-        facts.get("FitMethod", ""), ""
-    )
+    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}[facts["FitMethod"]]
     used = ", ".join(f"{b:g}" for b in facts.get("BValuesUsed", []))
     text.say(
-        " ".join(filter(None, ("The diffusion tensor was fitted by", method, "linear least squares")))
+        f"The diffusion tensor was fitted by {method} linear least squares"
         + (f" to the volumes with b = {used} s/mm²" if used else ""),
         *(("tensor",) if method == "ordinary" else ("tensor", "wls")),
     )
 
 
 def _say_noddi(text: _Writer, facts: dict[str, Any]) -> None:
-    how = "its convex form" if "convex" in str(facts.get("Fit", "")) else "maximum likelihood under Rician noise"
+    how = "by maximum likelihood under Rician noise" if facts["Refined"] else "in its convex form"
     text.say(
-        f"NODDI was fitted in {how} with a parallel diffusivity of {facts.get('ParallelDiffusivity')} and a free "
-        f"diffusivity of {facts.get('IsotropicDiffusivity')} mm²/s",
+        f"NODDI was fitted {how} with a parallel diffusivity of {facts['ParallelDiffusivity']} and a free "
+        f"diffusivity of {facts['IsotropicDiffusivity']} mm²/s",
         "noddi",
         "amico",
     )
+
+
+def _say_response(text: _Writer, facts: dict[str, Any]) -> None:
+    algorithm, tissues = facts["algorithm"], list(facts["tissues"])
+    key = (algorithm,) if algorithm in REFERENCES else ()
+    what = f"Response functions of {len(tissues)} tissues were" if len(tissues) > 1 else "The response function was"
+    text.say(f"{what} estimated from the data (algorithm: {algorithm})", *key, *_ALSO.get(algorithm, ()))
+
+
+def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
+    response = facts["Response"]
+    is_multi = len(response["tissues"]) > 1 or sum(b is None or b > 0 for b in response["bvals"]) > 1
+    kind, keys = ("multi-tissue", ("msmtcsd", "csd")) if is_multi else ("single-shell", ("csd",))
+    text.say(f"Fibre orientation distributions were computed by {kind} constrained spherical deconvolution", *keys)
+    if "IntensityNormalisation" in facts:
+        order = facts["IntensityNormalisation"]["Order"]
+        text.say(
+            "Their intensities were normalised over the tissues in the log domain, with a field of polynomials up to "
+            f"order {order}",
+            "normalisation",
+            "normalisation_revised",
+        )
+
+
+def _say_peaks(text: _Writer, facts: dict[str, Any]) -> None:
+    text.say(
+        f"Up to {facts['NPeaks']} peaks per voxel were kept, above {facts['RelativePeakThreshold']} of the "
+        f"largest and at least {facts['MinSeparationAngle']} degrees apart"
+    )
+
+
+def _say_tracts(text: _Writer, facts: dict[str, Any]) -> None:
+    text.say(f"{facts['TractsFound']} white-matter tracts were segmented with TractSeg's networks", "tractseg")
+
+
+_DENOISING = {"patch2self": ("Patch2Self", ("patch2self",)), "mppca": ("MP-PCA", ("mppca", "mppca_estimator"))}
+_ALSO = {"dhollander": ("dhollander_wm",)}
+_SENTENCES = {
+    "denoise": _say_denoising,
+    "mask": _say_mask,
+    "dti": _say_tensor,
+    "noddi": _say_noddi,
+    "response": _say_response,
+    "fod": _say_fods,
+    "peaks": _say_peaks,
+    "tracts": _say_tracts,
+}

@@ -49,10 +49,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
     facts, is_denoised = subject.scan_facts, False
     if not facts and subject.denoised is not None:
         facts, is_denoised = scan_facts(subject.denoised, subject.mask), True
-    algorithm = subject.response.algorithm if subject.response is not None else None
-    paragraph, references = methods_paragraph(
-        subject.sidecars, algorithm=algorithm, csd_model=subject.csd_model, n_tracts=len(subject.bundles)
-    )
+    paragraph, references = methods_paragraph(subject.record)
     sections = sections_of(subject)
     inside = brain_of(subject)
     planes = [] if inside is None or subject.affine is None else thick_planes(inside.shape, subject.affine)
@@ -68,7 +65,11 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "statuses": _status_rows(subject),
         "sections": sections,
         "timings": subject.timings,
-        "parameters": {step: _parameter_rows(content) for step, content in subject.sidecars.items()},
+        "left_out": subject.left_out,
+        "parameters": {
+            "inputs": _input_rows(subject.record.inputs),
+            **{step: _parameter_rows(content) for step, content in subject.steps.items()},
+        },
         "methods": paragraph,
         "references": references,
         "viewer": viewer_of(subject, inside, planes),
@@ -100,7 +101,7 @@ def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]
 
 def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float]]:
     rows = []
-    for step, content in subject.sidecars.items():
+    for step, content in subject.steps.items():
         counts = content.get("VoxelsByStatus") or {}
         total = sum(counts.values())
         rows += [(step, name, count, 100 * count / max(total, 1)) for name, count in counts.items() if count]
@@ -108,12 +109,20 @@ def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float]]:
 
 
 def _parameter_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
-    left_out = {"Inputs", "GeneratedBy", "VoxelsByStatus", "OrientationEncoding"}
-    rows = []
-    for name, value in content.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        if name not in left_out:
-            rows.append((name, text if len(text) <= 160 else text[:157] + "..."))
-    for role, file in (content.get("Inputs") or {}).items():
-        rows.append((f"Input {role}", f"{file['File']}, sha256 {file['SHA256'][:16]}"))
-    return rows
+    left_out = {"VoxelsByStatus", "OrientationEncoding"}
+    rows = [(name, _in_words(value)) for name, value in content.items() if name not in left_out]
+    return [(name, text if len(text) <= 160 else text[:157] + "...") for name, text in rows]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_in_words(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _input_rows(inputs: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(role, f"{file['File']}, sha256 {file['SHA256'][:16]}") for role, file in inputs.items()]

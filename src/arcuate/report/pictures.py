@@ -83,8 +83,8 @@ def _directions(subject: SubjectFiles) -> Iterator[Picture]:
 
 
 def _denoising(subject: SubjectFiles) -> Iterator[Picture]:
-    path = subject.names.path("desc-denoising_residuals.png")
-    if path.is_file():
+    path = subject.residuals
+    if path is not None:
         yield Picture(
             path.read_bytes(),
             "One volume of each shell before and after denoising, and the difference.",

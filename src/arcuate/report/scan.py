@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arcuate.errors import MissingExtraError
 from arcuate.study.bids import write_json
+from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
 
 if TYPE_CHECKING:
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
 
 def keep_scan_facts(run: SubjectResult) -> None:
     """Write ``<prefix>_desc-scan_facts.json``, and a picture of what denoising did if it was done."""
-    write_json(run.names.path("desc-scan_facts.json"), scan_facts(run.scan, run.mask))
+    path = run.names.path("desc-scan_facts.json")
+    write_json(path, scan_facts(run.scan, run.mask))
+    run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
     if run.denoised is not None:
-        keep_residuals(run.names, run.scan, run.denoised)
+        picture = keep_residuals(run.names, run.scan, run.denoised)
+        if picture is not None:
+            run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"))
 
 
 def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
@@ -36,8 +42,8 @@ def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
     return facts
 
 
-def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
-    """Write ``<prefix>_desc-denoising_residuals.png``: a volume of each shell before and after."""
+def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> Path | None:
+    """Write ``<prefix>_desc-denoising_residuals.png``: a volume of each shell before and after; its path."""
     from arcuate.figures.plotting import plot_residuals, png_of
     from arcuate.io import atomic_path
 
@@ -52,6 +58,8 @@ def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> None:
             scan.volume.get_affine(),
         )
     except MissingExtraError:
-        return
-    with atomic_path(names.path("desc-denoising_residuals.png")) as temporary:
+        return None
+    path = names.path("desc-denoising_residuals.png")
+    with atomic_path(path) as temporary:
         temporary.write_bytes(png_of(figure))
+    return path

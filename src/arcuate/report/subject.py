@@ -1,10 +1,8 @@
-"""What a run left in its folder, found again by names."""
+"""What a run left in its folder, as its list of outputs says."""
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +11,15 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.io.responses import read_response
 from arcuate.models.multitissue import tissue_fractions
-from arcuate.study.bids import Derivatives, sidecar_of
+from arcuate.models.response import Response
+from arcuate.study.bids import Derivatives, read_json, sidecar_of
+from arcuate.study.outputs import OutputFile, RunRecord, read_record, record_path
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.models.response import Response
 
 TISSUES = ("wm", "gm", "csf")
-_MAP = re.compile(r"model-(?P<model>\w+?)_param-(?P<param>\w+?)(_label-(?P<label>\w+?))?_dwimap\.nii\.gz$")
 
 
 @dataclass(frozen=True)
@@ -46,19 +43,54 @@ class MapFile:
 
 @dataclass(frozen=True)
 class SubjectFiles:
-    """The derivatives of one scan."""
+    """The derivatives of one scan: those that the list of its run names, and that are there."""
 
     names: Derivatives
 
     @cached_property
+    def record(self) -> RunRecord:
+        """What the run says of itself.
+
+        Raises
+        ------
+        InputError
+            There is no list of outputs, it cannot be read, or the run was stopped before its end.
+        """
+        record = read_record(self.names)
+        if record is None:
+            raise InputError(
+                f"found no {record_path(self.names).name} in {self.names.folder}: the list of what a run wrote, which "
+                "versions before it did not keep. Run `arcuate run` on the scan again; the report is drawn from it."
+            )
+        if not record.is_finished:
+            raise InputError(
+                f"the run that wrote to {self.names.folder} was stopped before its end; start the same `arcuate run` "
+                "again to go on."
+            )
+        return record
+
+    def files(self, role: str, step: str | None = None) -> list[OutputFile]:
+        """Files of a role, of one step if it is given, in the order in which they were written."""
+        return [
+            file
+            for file in self.record.files
+            if file.role == role and step in {None, file.step} and self.path_of(file).is_file()
+        ]
+
+    def path_of(self, file: OutputFile) -> Path:
+        """Where a file of the list lies."""
+        return self.names.out / file.path
+
+    def _first(self, role: str) -> Path | None:
+        return next((self.path_of(file) for file in self.files(role)), None)
+
+    @cached_property
     def maps(self) -> list[MapFile]:
         """Every parameter map, by name."""
-        found = []
-        for path in sorted(self.names.folder.glob(f"{self.names.prefix}_model-*_dwimap.nii.gz")):
-            match = _MAP.search(path.name)
-            if match:
-                found.append(MapFile(match["model"], match["param"], match["label"], path))
-        return found
+        found = [
+            MapFile(file.model or "", file.param or "", file.label, self.path_of(file)) for file in self.files("map")
+        ]
+        return sorted(found, key=lambda m: m.path.name)
 
     def get_map(self, model: str, param: str) -> MapFile | None:
         """One map; that of white matter where there is one per tissue."""
@@ -67,23 +99,29 @@ class SubjectFiles:
 
     @cached_property
     def mask(self) -> NiftiVolumeResource | None:
-        path = self.names.path("desc-brain_mask.nii.gz")
-        return NiftiVolumeResource(path) if path.is_file() else None
+        path = self._first("mask")
+        return None if path is None else NiftiVolumeResource(path)
 
     @cached_property
     def denoised(self) -> Dwi | None:
         from arcuate.dwi import Dwi
 
-        path = self.names.path("desc-denoised_dwi.nii.gz")
-        gradients = [self.names.path(f"desc-denoised_dwi{suffix}") for suffix in (".bval", ".bvec")]
-        if not all(p.is_file() for p in (path, *gradients)):
+        image, bval, bvec = (self._first(role) for role in ("denoised", "bval", "bvec"))
+        if image is None or bval is None or bvec is None:
             return None
-        return Dwi(NiftiVolumeResource(path), FslBvalResource(gradients[0]), FslBvecResource(gradients[1]))
+        scan = Dwi(NiftiVolumeResource(image), FslBvalResource(bval), FslBvecResource(bvec))
+        threshold = self.steps.get("denoise", {}).get("B0Threshold", scan.b0_threshold)
+        return Dwi(scan.volume, scan.bval, scan.bvec, threshold)
 
     @cached_property
     def noise(self) -> NiftiVolumeResource | None:
-        path = self.names.path("desc-noise_dwimap.nii.gz")
-        return NiftiVolumeResource(path) if path.is_file() else None
+        path = self._first("noise")
+        return None if path is None else NiftiVolumeResource(path)
+
+    @property
+    def residuals(self) -> Path | None:
+        """Picture of what denoising took away."""
+        return self._first("residuals")
 
     @cached_property
     def csd_model(self) -> str | None:
@@ -92,15 +130,8 @@ class SubjectFiles:
 
     @cached_property
     def response(self) -> Response | None:
-        found = sorted(self.names.folder.glob(f"{self.names.prefix}_model-*_response.json"))
-        of = {path: re.search(r"label-(\w+?)_response", path.name) for path in found}
-        order = list(TISSUES)
-        found.sort(key=lambda p: order.index(m[1]) if (m := of[p]) and m[1] in order else len(order))
-        if not found:
-            return None
-        response = read_response(found)
-        labels = [m[1] if (m := re.search(r"label-(\w+?)_response", name)) else name for name in response.tissues]
-        return replace(response, tissues=tuple(labels))
+        facts = self.steps.get("response")
+        return None if facts is None else Response.from_dict(facts)
 
     @cached_property
     def tissue_fractions(self) -> dict[str, np.ndarray]:
@@ -123,8 +154,7 @@ class SubjectFiles:
     @cached_property
     def bundles(self) -> dict[str, Path]:
         """Mask of each tract by its name."""
-        folder = self.names.path("bundles")
-        return {p.name.removesuffix(".nii.gz"): p for p in sorted(folder.glob("*.nii.gz"))}
+        return {file.label or "": self.path_of(file) for file in self.files("tract")}
 
     @property
     def bundle_volumes(self) -> dict[str, NiftiVolumeResource]:
@@ -133,33 +163,30 @@ class SubjectFiles:
 
     @cached_property
     def timings(self) -> dict[str, float]:
-        return read_facts(self.names.path("timings.json"))
+        """Seconds by stage."""
+        path = self._first("timings")
+        return {} if path is None else read_json(path)
 
     @cached_property
     def scan_facts(self) -> dict[str, Any]:
         """What was noted of the scan when it was at hand; see :func:`arcuate.report.scan.keep_scan_facts`."""
-        return read_facts(self.names.path("desc-scan_facts.json"))
+        path = self._first("scan facts")
+        return {} if path is None else read_json(path)
 
-    @cached_property
-    def sidecars(self) -> dict[str, dict[str, Any]]:
-        """One sidecar per step that left one."""
-        first = {
-            "denoise": self.names.path("desc-denoised_dwi.json"),
-            "mask": self.names.path("desc-brain_mask.json"),
-        }
-        for step, model, param in (("dti", "tensor", "fa"), ("noddi", "noddi", "icvf")):
-            if found := self.get_map(model, param):
-                first[step] = sidecar_of(found.path)
-        for param in ("fod", "peaks"):
-            if self.csd_model and (found := self.get_map(self.csd_model, param)):
-                first[param] = sidecar_of(found.path)
-        facts = {step: read_facts(path) for step, path in first.items()}
-        return {step: content for step, content in facts.items() if content}
+    @property
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """Facts of each step that was done, in the order of the run."""
+        return self.record.steps
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why each step that was not done was left out."""
+        return self.record.left_out
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty if the file is not there."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def find_subjects(folder: Path) -> list[SubjectFiles]:
@@ -168,20 +195,31 @@ def find_subjects(folder: Path) -> list[SubjectFiles]:
     Raises
     ------
     InputError
-        There are none.
+        There are none, or a list of outputs that cannot be read.
     """
     folder = Path(folder)
-    found: dict[tuple[Path, str], SubjectFiles] = {}
-    for path in sorted(folder.rglob("*_timings.json")):
-        out = next((p for p in path.parents if (p / "dataset_description.json").is_file()), None)
-        if out is None:
-            continue
-        names = Derivatives(out, path.name.removesuffix("_timings.json"))
-        if names.folder == path.parent:
-            found[out, names.prefix] = SubjectFiles(names)
-    if not found:
+    found = [subject for path in sorted(folder.rglob("*_run.json")) if (subject := _subject_of(path)) is not None]
+    if found:
+        return found
+    old = next(folder.rglob("*_timings.json"), None)
+    if old is not None:
         raise InputError(
-            f"found no finished run in {folder}; expected a folder that `arcuate run --out` wrote (with "
-            "dataset_description.json in it, or above it). Run it first."
+            f"found derivatives in {old.parent} without a list of outputs (..._run.json): a version of arcuate that "
+            "kept none wrote them. Run `arcuate run` on the scan again; the report is drawn from that list."
         )
-    return list(found.values())
+    raise InputError(
+        f"found no finished run in {folder}; expected a folder that `arcuate run --out` wrote, or one above or below "
+        "it. Run it first."
+    )
+
+
+def _subject_of(path: Path) -> SubjectFiles | None:
+    """The scan whose list of outputs lies at ``path``; None where another program wrote it."""
+    content = read_json(path)
+    if content.get("Type") != "arcuate run":
+        return None
+    prefix, inner = str(content.get("Prefix", "")), Path(str(content.get("Folder", "")))
+    folder = path.resolve().parent if path.parent == Path() else path.parent
+    out = folder if folder.parts[-len(inner.parts) :] != inner.parts else Path(*folder.parts[: -len(inner.parts)])
+    names = Derivatives(out, prefix)
+    return SubjectFiles(names) if names.folder == folder else None

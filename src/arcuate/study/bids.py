@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from arcuate._version import __version__
 from arcuate.cache import file_sha256
+from arcuate.errors import InputError
 from arcuate.io import NiftiVolumeResource, atomic_path, beside_image, image_stem, write_text_atomically
 from arcuate.volumes.resource import VolumeResource
 
@@ -139,7 +141,32 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_text_atomically(path, text)
 
 
-def input_facts(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, was cut short, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"it is no whole JSON ({error})"
+        raise InputError(
+            f"{path} cannot be read: {reason}. Restore it, or run `arcuate run` on the scan again."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"found a {type(content).__name__} in {path}; expected a JSON object, as arcuate writes it.")
+    return content
+
+
+def as_plain(content: Any) -> Any:
+    """``content`` as JSON gives it back: numbers, strings, lists and dicts alone."""
+    return json.loads(json.dumps(content, default=_as_json))
+
+
+def input_facts(paths: Mapping[str, Path]) -> dict[str, dict[str, str]]:
     """Name and sha256 of each input file, for a sidecar."""
     return {role: {"File": path.name, "SHA256": file_sha256(path)} for role, path in paths.items()}
 

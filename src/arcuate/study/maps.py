@@ -12,12 +12,14 @@ from arcuate.study.bids import SCANNER_FRAME
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 if TYPE_CHECKING:
-    from arcuate.csd import Fods
+    from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
     from arcuate.noddi import Noddi
     from arcuate.volumes.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
+TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
+NODDI_MAPS = ("icvf", "odi", "isovf", "direction", "rmse", "s0", "dot")
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,24 @@ def fod_facts() -> dict[str, Any]:
     }
 
 
-def peak_facts(n_peaks: int, relative_peak_threshold: float, min_separation_angle: float) -> dict[str, Any]:
-    """What the sidecar of an image of peaks says of its form and of how they were chosen."""
+def peak_maps(peaks: FodPeaks) -> Iterator[Map]:
+    """Peaks in the form that MRtrix3 and TractSeg read, and the fibre density along each."""
+    yield Map("peaks", peaks.vectors, peak_facts())
+    density = {
+        "Units": "arbitrary",
+        "Description": "apparent fibre density along each peak, strongest first: the amplitude of the FOD",
+    }
+    yield Map("peakafd", peaks.values, density)
+
+
+def peak_facts() -> dict[str, Any]:
+    """What the sidecar of an image of peaks says of its form."""
     return {
         "OrientationEncoding": {
             "Type": "3-vectors",
             "Order": "x y z per peak, strongest first; length is the amplitude, 0 where absent",
             "ReferenceFrame": SCANNER_FRAME,
-        },
-        "NPeaks": n_peaks,
-        "RelativePeakThreshold": relative_peak_threshold,
-        "MinSeparationAngle": min_separation_angle,
+        }
     }
 
 

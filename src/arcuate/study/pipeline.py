@@ -1,111 +1,124 @@
-"""One subject, from the scan to every map: the steps in order, each written as soon as it is done."""
+"""One subject, from the scan to every map: the steps of a plan in order, each written as soon as it is done."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from arcuate.errors import InputError, MissingExtraError
+from arcuate.errors import NotApplicable
 from arcuate.io.atomic import remove_abandoned
-from arcuate.study.bids import Derivatives, input_facts, write_json, write_map
-from arcuate.study.maps import Map, noddi_maps, tensor_maps
-from arcuate.study.stages import Listener, Stage, StageLog
+from arcuate.study.bids import Derivatives, write_json
+from arcuate.study.maps import fod_maps, noddi_maps, peak_maps, tensor_maps
+from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
+from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
+from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
+from arcuate.volumes.voxels import check_mask
 
 if TYPE_CHECKING:
-    from arcuate.csd import Fods
+    from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
+    from arcuate.masks import BrainMask
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
+    from arcuate.tractseg import Tracts
     from arcuate.volumes.resource import VolumeResource
 
-STEPS = ("denoise", "mask", "dti", "noddi", "response", "fod", "peaks", "tracts")
+__all__ = ["STEPS", "Settings", "SubjectResult", "run_subject"]
 
-DENOISE_METHODS = ("patch2self", "mppca", "none")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run does, and how.
-
-    Parameters
-    ----------
-    steps : names from ``STEPS``; empty for all that the scan and the machine allow
-    denoise_method : see :func:`arcuate.denoise.run_denoising`; "none" for a scan that was denoised before
-    mask_method : see :func:`arcuate.masks.extract_brain`
-    response_algorithm : see :func:`arcuate.csd.estimate_response_function`
-    n_peaks : peaks written per voxel
-    """
-
-    steps: tuple[str, ...] = ()
-    denoise_method: str = "patch2self"
-    mask_method: str = "auto"
-    response_algorithm: str = "auto"
-    n_peaks: int = 3
-
-    def __post_init__(self) -> None:
-        unknown = [step for step in self.steps if step not in STEPS]
-        if unknown:
-            raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.")
-        if self.denoise_method not in DENOISE_METHODS:
-            expected = ", ".join(DENOISE_METHODS)
-            raise InputError(f"found the denoising method {self.denoise_method!r}; expected one of {expected}.")
-
-    def wants(self, step: str) -> bool:
-        """Whether the run does ``step``."""
-        return not self.steps or step in self.steps
-
-    def insists_on(self, step: str) -> bool:
-        """Whether the user named ``step``: then what stands in its way is an error, and no reason to leave it out."""
-        return step in self.steps
+T = TypeVar("T")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class SubjectResult:
-    """Everything a run made, for the report and for the table that ends it."""
+    """What a run made: None for a step that it left out."""
 
-    names: Derivatives
+    plan: Plan
+    outputs: Outputs
     log: StageLog
-    scan: Dwi
-    denoised: Dwi | None = None
-    mask: VolumeResource | None = None
+    scan: Dwi  # as it was given
+    denoised: Dwi | None = None  # on disk
+    mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
     dti: Dti | None = None
     noddi: Noddi | None = None
     response: Response | None = None
     fods: Fods | None = None
     peaks: tuple[VolumeResource, VolumeResource] | None = None
     tracts: VolumeResource | None = None
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # sidecar facts by step
-    on_disk: Dwi | None = None  # the denoised scan as it was written
+    notes: tuple[str, ...] = ()  # sentences about what was found in the output folder
 
-    def release_signal(self, scan: Dwi) -> None:
-        """Back to the ``scan`` as it was given and the denoised one on disk: no more model needs all their voxels."""
-        self.scan, self.denoised = scan, self.on_disk
+    @property
+    def names(self) -> Derivatives:
+        """Where the results lie."""
+        return self.outputs.names
 
-    def release_maps(self) -> None:
-        """Let go of what the steps made: all of it lies on disk, where the report reads it."""
-        self.dti = self.noddi = self.fods = self.peaks = self.tracts = None
+    def without_maps(self) -> SubjectResult:
+        """The same run with its maps on disk alone, where the report reads them."""
+        return replace(self, dti=None, noddi=None, fods=None, peaks=None, tracts=None)
 
 
-class _Writer:
-    """Writes maps under their BIDS names with what every sidecar of this run says."""
+class _Run:
+    """Does the steps of a plan one by one, times them, and leaves out what turns out not to apply to the scan."""
 
-    def __init__(self, names: Derivatives, inputs: dict[str, Path]) -> None:
-        self.names = names
-        self.common = {"Inputs": input_facts(inputs)}
+    def __init__(self, plan: Plan, outputs: Outputs, log: StageLog) -> None:
+        self.plan, self.outputs, self.log = plan, outputs, log
+        self.left_out = dict(plan.left_out)
 
-    def image(self, name: str, volume: VolumeResource, facts: dict[str, Any]) -> VolumeResource:
-        return write_map(volume, self.names.path(name), {**facts, **self.common})
+    def do(self, step: str, make: Callable[..., T], *given: Any) -> T | None:
+        """Result of ``make(*given, context)``; None where the plan, or the data, leave the step out.
 
-    def maps(self, model: str, maps: Iterable[Map], facts: dict[str, Any]) -> None:
-        for image in maps:
-            path = self.names.dwimap(model, image.param, image.label)
-            write_map(image.volume, path, {**image.facts, **facts, **self.common})
+        Raises
+        ------
+        InputError
+            The step was asked for by name and does not apply to the scan; or an error of another class.
+        """
+        if step not in self.plan:
+            if not self.left_out[step].startswith(NOT_ASKED):
+                self.log.skip(step, self.left_out[step])
+            return None
+        try:
+            missing = next((need for need in STAGES[step].needs if need in self.left_out), None)
+            if missing is not None:
+                raise NotApplicable(f"it needs the {missing}, which was left out.")
+            with self.log.stage(step) as stage:
+                return make(*given, _Context(step, self.plan, self.outputs, stage))
+        except NotApplicable as error:
+            if self.plan.insists_on(step):
+                raise
+            self.left_out[step] = str(error)
+            self.log.skip(step, str(error))
+            return None
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What every step is told: what to do, where to write, and the stage that shows it."""
+
+    step: str
+    plan: Plan
+    outputs: Outputs
+    stage: Stage
+
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """Steps whose results this one took, and the signal: denoised, or as it was given."""
+        needs = STAGES[self.step].needs
+        is_denoised = "denoise" in self.plan and self.step != "denoise"
+        signal = () if "fod" in needs else ("denoise",) if is_denoised else ("dwi",)
+        return (*signal, *needs)
+
+    def image(self, name: str, volume: VolumeResource, facts: dict[str, Any], role: str) -> VolumeResource:
+        """Write one image of the step."""
+        return self.outputs.image(name, volume, facts, role=role, step=self.step, made_from=self.made_from)
+
+    def end(self, facts: dict[str, Any], words: str) -> None:
+        """Note what the step says of itself: facts for the sidecars' readers, words for the log."""
+        self.outputs.note(self.step, facts)
+        self.stage.facts, self.stage.words = facts, words
 
 
 def run_subject(
@@ -116,6 +129,7 @@ def run_subject(
     mask: VolumeResource | None = None,
     settings: Settings | None = None,
     listener: Listener | None = None,
+    plan: Plan | None = None,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -129,117 +143,147 @@ def run_subject(
     mask : (x, y, z); found from the b = 0 volumes if None
     settings : which steps, and how
     listener : told when a stage begins and ends
+    plan : one that was made of the same scan, mask and settings; made here if None
 
     Raises
     ------
     InputError
-        The scan cannot be used, or a step that was asked for by name cannot be done with it.
+        The scan cannot be used, an output would overwrite an input, or a step that was asked for by name cannot be
+        done with the scan.
     """
-    settings = settings or Settings()
-    run = SubjectResult(names, StageLog(listener), scan)
-    for folder in (names.out, names.folder):
+    plan = plan or make_plan(scan, settings or Settings(), mask)
+    given = None if mask is None else _as_drawn(mask, scan)
+    refuse_overwriting(possible_files(names), inputs)
+    outputs = _open_outputs(Outputs(names, inputs, scan.origin), plan)
+    run = _Run(plan, outputs, StageLog(listener))
+
+    denoised = run.do("denoise", _denoise, scan)
+    signal = denoised.signal if denoised else scan.load()  # else every step would read it from disk again
+    brain = run.do("mask", _mask, signal, given)
+    inside = brain.volume if brain else None
+    dti = run.do("dti", _dti, signal, inside)
+    noddi = run.do("noddi", _noddi, signal, inside)
+    response = run.do("response", _response, signal, inside)
+    fods = run.do("fod", _fod, signal, inside, response)
+    on_disk = denoised.on_disk if denoised else None
+    del signal, denoised  # no later step needs all voxels of the scan
+    peaks = run.do("peaks", _peaks, fods, inside, response)
+    tracts = run.do("tracts", _tracts, fods, inside, response)
+
+    return SubjectResult(
+        plan=plan,
+        outputs=outputs,
+        log=run.log,
+        scan=scan,
+        denoised=on_disk,
+        mask=inside,
+        dti=dti,
+        noddi=noddi,
+        response=response,
+        fods=fods,
+        peaks=(peaks.directions, peaks.values) if peaks else None,
+        tracts=tracts.volume if tracts else None,
+        notes=_close_outputs(run),
+    )
+
+
+def _open_outputs(outputs: Outputs, plan: Plan) -> Outputs:
+    for folder in (outputs.names.out, outputs.names.folder):
         remove_abandoned(folder)
-    names.write_dataset_description()
-    writer = _Writer(names, inputs)
-
-    def stage(step: str, do: Callable[[SubjectResult, Settings, _Writer, Stage], None]) -> None:
-        if not settings.wants(step):
-            return
-        try:
-            with run.log.stage(step) as now:
-                do(run, settings, writer, now)
-        except (InputError, MissingExtraError) as error:
-            if settings.insists_on(step) or step in {"mask", "dti"}:
-                raise
-            run.log.skip(step, str(error))
-
-    if settings.denoise_method != "none":
-        stage("denoise", _denoise)
-    if run.denoised is None:
-        run.scan = scan.load()  # else every step would read it from disk again
-    if mask is not None:
-        run.mask = mask
-    else:
-        stage("mask", _mask)
-    stage("dti", _dti)
-    stage("noddi", _noddi)
-    stage("response", _response)
-    if run.response is not None:
-        stage("fod", _fod)
-    run.release_signal(scan)
-    if run.fods is not None:
-        stage("peaks", _peaks)
-        stage("tracts", _tracts)
-    write_json(names.path("timings.json"), {s.name: round(s.seconds, 3) for s in run.log.stages})
-    return run
+    outputs.names.write_dataset_description()
+    outputs.describe(options=vars(plan.settings), left_out=plan.left_out)
+    return outputs
 
 
-def _denoise(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+def _close_outputs(run: _Run) -> tuple[str, ...]:
+    path = run.outputs.names.path("timings.json")
+    write_json(path, {stage.name: round(stage.seconds, 3) for stage in run.log.stages if stage.skipped is None})
+    run.outputs.add_unhashed(path, role="timings", step=REPORT)
+    run.outputs.describe(left_out=run.left_out)
+    return tuple(run.outputs.finish())
+
+
+def _as_drawn(mask: VolumeResource, scan: Dwi) -> VolumeResource:
+    """The mask as the run uses it, (x, y, z) uint8 of 0 and 1 on the grid of the scan; checked."""
+    return scan.volume.with_array(check_mask(scan.volume, mask).astype(np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class _Denoised:
+    """A denoised scan, in memory for the steps and on disk for the report."""
+
+    signal: Dwi
+    on_disk: Dwi
+
+
+def _denoise(scan: Dwi, to: _Context) -> _Denoised:
     from arcuate.denoise import residual_facts, run_denoising, shell_residuals
     from arcuate.io import FslBvalResource, FslBvecResource
 
-    denoising = run_denoising(run.scan, method=cast(Any, settings.denoise_method))
-    residual = residual_facts(shell_residuals(run.scan, denoising.dwi))
-    facts = {**denoising.parameters, "Residual": residual}
-    written = writer.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts)
-    run.on_disk = replace(denoising.dwi, volume=written)
-    FslBvalResource.save(denoising.dwi.bval, run.names.path("desc-denoised_dwi.bval"))
-    FslBvecResource.save(denoising.dwi.bvec, run.names.path("desc-denoised_dwi.bvec"))
-    writer.image("desc-noise_dwimap.nii.gz", denoising.noise, {"Type": "noise level", **denoising.parameters})
-    run.denoised = denoising.dwi
-    run.facts["denoise"] = facts
-    now.facts = {"method": facts["Method"], "noise": f"{facts['MedianNoise']:.4g}", "clipped": facts["VoxelsClipped"]}
+    denoising = run_denoising(scan, method=cast(Any, to.plan.how("denoise")))
+    facts = {**denoising.parameters, "Residual": residual_facts(shell_residuals(scan, denoising.dwi))}
+    on_disk = replace(
+        denoising.dwi, volume=to.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts, "denoised")
+    )
+    for role, resource, vectors in (("bval", FslBvalResource, on_disk.bval), ("bvec", FslBvecResource, on_disk.bvec)):
+        path = to.outputs.check(to.outputs.names.path(f"desc-denoised_dwi.{role}"))
+        resource.save(vectors, path)
+        to.outputs.add(path, role=role, step="denoise", made_from=to.made_from)
+    noise = {"Type": "noise level", **denoising.parameters}
+    to.image("desc-noise_dwimap.nii.gz", denoising.noise, noise, "noise")
+    clipped = facts["VoxelsClipped"]
+    words = f"{facts['Method']}: median noise {facts['MedianNoise']:.4g}"
+    to.end(facts, words + (f"; negative signals raised to 0 in {clipped} voxels" if clipped else ""))
+    return _Denoised(denoising.dwi, on_disk)
 
 
-def _mask(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
-    from arcuate.masks import extract_brain, mask_facts
+def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
+    from arcuate.masks import describe_mask, find_brain
 
-    run.mask = extract_brain(run.denoised or run.scan, method=settings.mask_method)
-    facts = mask_facts(run.mask, run.scan, settings.mask_method)
-    writer.image("desc-brain_mask.nii.gz", run.mask, facts)
-    run.facts["mask"] = facts
-    now.facts = {"ml": round(facts["VolumeMl"]), "method": facts["Method"]}
-
-
-def _dti(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
-    dti = (run.denoised or run.scan).estimate_dti(run.mask)
-    writer.maps("tensor", tensor_maps(dti), dti.parameters)
-    run.dti = dti
-    run.facts["dti"] = dti.parameters
-    now.facts = {"voxels": dti.parameters["VoxelsByStatus"]}
+    brain = describe_mask(given) if given is not None else find_brain(signal, method=to.plan.how("mask"))
+    facts = brain.parameters
+    to.image("desc-brain_mask.nii.gz", brain.volume, facts, "mask")
+    to.end(facts, f"{facts['VolumeMl']:.4g} ml, {'as it was given' if given is not None else facts['Method']}")
+    return brain
 
 
-def _noddi(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
-    noddi = (run.denoised or run.scan).estimate_noddi(run.mask)
-    writer.maps("noddi", noddi_maps(noddi), noddi.parameters)
-    run.noddi = noddi
-    run.facts["noddi"] = noddi.parameters
-    now.facts = {"voxels": noddi.parameters["VoxelsByStatus"]}
+def _dti(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dti:
+    dti = signal.estimate_dti(inside)
+    to.outputs.maps("tensor", tensor_maps(dti), dti.parameters, step="dti", made_from=to.made_from)
+    to.end(dti.parameters, voxels_in_words(dti.parameters["VoxelsByStatus"]))
+    return dti
 
 
-def _response(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+def _noddi(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Noddi:
+    noddi = signal.estimate_noddi(inside)
+    to.outputs.maps("noddi", noddi_maps(noddi), noddi.parameters, step="noddi", made_from=to.made_from)
+    to.end(noddi.parameters, voxels_in_words(noddi.parameters["VoxelsByStatus"]))
+    return noddi
+
+
+def _response(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Response:
     from arcuate.csd import estimate_response_function
     from arcuate.io.responses import write_response
 
-    response = estimate_response_function(run.denoised or run.scan, run.mask, settings.response_algorithm)
-    stem = f"{run.names.prefix}_model-{_csd_model(response)}_label-{{tissue}}_response"
-    write_response(response, run.names.folder, stem)
-    run.response = response
-    run.facts["response"] = response.to_dict()
-    now.facts = {"algorithm": response.algorithm, "tissues": ", ".join(response.tissues)}
+    response = estimate_response_function(signal, inside, to.plan.how("response"))
+    names = to.outputs.names
+    stem = f"{names.prefix}_model-{csd_model(response)}".replace("{", "{{").replace("}", "}}")
+    for i, path in enumerate(write_response(response, names.folder, stem + "_label-{tissue}_response")):
+        label = response.tissues[i // 2]
+        to.outputs.add(path, role="response", step="response", made_from=to.made_from, label=label)
+    shells = ", ".join(f"{b:.0f}" for b in response.shells)
+    to.end(response.to_dict(), f"{response.algorithm}: {' '.join(response.tissues)} at b = {shells} s/mm²")
+    return response
 
 
-def _fod(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+def _fod(signal: Dwi, inside: VolumeResource | None, response: Response, to: _Context) -> Fods:
     from arcuate.csd import estimate_fods
-    from arcuate.study.maps import fod_maps
 
-    assert run.response is not None
-    fods = _normalised(estimate_fods(run.denoised or run.scan, run.mask, run.response), run.mask)
-    maps = fod_maps(fods, is_multi_tissue=not run.response.is_single_shell)
-    writer.maps(_csd_model(run.response), maps, fods.parameters)
-    run.fods = fods
-    run.facts["fod"] = fods.parameters
-    now.facts = {"voxels": fods.parameters["VoxelsByStatus"]}
+    fods = _normalised(estimate_fods(signal, inside, response), inside)
+    maps = fod_maps(fods, is_multi_tissue=not response.is_single_shell)
+    to.outputs.maps(csd_model(response), maps, fods.parameters, step="fod", made_from=to.made_from)
+    to.end(fods.parameters, voxels_in_words(fods.parameters["VoxelsByStatus"]))
+    return fods
 
 
 def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
@@ -250,8 +294,8 @@ def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
         return fods
     try:
         result = mtnormalise(fods.volumes, mask)
-    except InputError as error:
-        return replace(fods, parameters={**fods.parameters, "IntensityNormalisation": f"left out: {error}"})
+    except NotApplicable as error:
+        return replace(fods, parameters={**fods.parameters, "IntensityNormalisationLeftOut": str(error)})
     return replace(
         fods,
         volumes=result.volumes,
@@ -259,45 +303,31 @@ def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
     )
 
 
-def _peaks(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
-    from arcuate.csd import combine_csd_peaks_to_vector_volume, find_fod_peaks
-    from arcuate.study.maps import peak_facts
+def _peaks(fods: Fods, inside: VolumeResource | None, response: Response, to: _Context) -> FodPeaks:
+    from arcuate.csd import locate_fod_peaks
 
-    assert run.response is not None
-    assert run.fods is not None
-    white = run.fods.volumes[run.response.tissues[0]]
-    directions, values = find_fod_peaks(white, run.mask, n_peaks=settings.n_peaks)
-    defaults = inspect.signature(inspect.unwrap(find_fod_peaks)).parameters
-    chosen = (float(defaults[name].default) for name in ("relative_peak_threshold", "min_separation_angle"))
-    facts = peak_facts(settings.n_peaks, *chosen)
-    path = writer.names.dwimap(_csd_model(run.response), "peaks")
-    write_map(combine_csd_peaks_to_vector_volume(directions, values), path, {**facts, **writer.common})
-    density = {
-        "Units": "arbitrary",
-        "Description": "apparent fibre density along each peak, strongest first: the amplitude of the FOD",
-    }
-    write_map(values, writer.names.dwimap(_csd_model(run.response), "peakafd"), {**density, **facts, **writer.common})
-    run.peaks = directions, values
-    run.facts["peaks"] = facts
-    now.facts = {"voxels": int(np.sum(np.asarray(values.get_array())[..., 0] > 0))}
+    peaks = locate_fod_peaks(fods.volumes[response.tissues[0]], inside, n_peaks=to.plan.settings.n_peaks)
+    maps = peak_maps(peaks)
+    to.outputs.maps(csd_model(response), maps, peaks.parameters, step="peaks", made_from=to.made_from)
+    n_found = int(np.sum(np.asarray(peaks.values.get_array())[..., 0] > 0))
+    to.end(peaks.parameters, f"found in {n_found} voxels, at most {peaks.parameters['NPeaks']} each")
+    return peaks
 
 
-def _tracts(run: SubjectResult, settings: Settings, writer: _Writer, now: Stage) -> None:
+def _tracts(fods: Fods, inside: VolumeResource | None, response: Response, to: _Context) -> Tracts:
     from arcuate.study.maps import tract_maps
-    from arcuate.tractseg import find_fod_tracts, tract_facts
+    from arcuate.tractseg import locate_fod_tracts
 
-    assert run.response is not None
-    assert run.fods is not None
-    output_type = "tract_segmentation"
-    run.tracts = find_fod_tracts(run.fods.volumes[run.response.tissues[0]], run.mask)
-    facts = tract_facts(output_type)
-    folder = writer.names.path("bundles")
-    for image in tract_maps(run.tracts, output_type):
-        write_map(image.volume, folder / f"{image.param}.nii.gz", {**image.facts, **facts, **writer.common})
-    run.facts["tracts"] = facts
-    now.facts = {"tracts": int(np.any(np.asarray(run.tracts.get_array()), axis=(0, 1, 2)).sum())}
+    tracts = locate_fod_tracts(fods.volumes[response.tissues[0]], inside)
+    images = tract_maps(tracts.volume, tracts.parameters["OutputType"])
+    for i, image in enumerate(images):
+        facts, role = {**image.facts, **tracts.parameters}, "tract" if i else "tracts"
+        to.outputs.tract(image, facts, role=role, made_from=to.made_from)
+    n_found = int(np.any(np.asarray(tracts.volume.get_array()), axis=(0, 1, 2)).sum())
+    to.end({**tracts.parameters, "TractsFound": n_found}, f"{n_found} of {len(images) - 1} tracts found")
+    return tracts
 
 
-def _csd_model(response: Response) -> str:
+def csd_model(response: Response) -> str:
     """BIDS label of the model that a response decides."""
     return "csd" if response.is_single_shell else "msmtcsd"

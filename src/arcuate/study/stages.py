@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+NOT_ASKED = "not asked for"  # how the reason begins of a step that nobody wanted
 
 
 @dataclass
@@ -16,7 +18,8 @@ class Stage:
     name: str
     seconds: float = 0.0
     skipped: str | None = None  # why the stage was left out
-    facts: dict[str, Any] = field(default_factory=dict)  # what the report and the table say of it
+    facts: dict[str, Any] = field(default_factory=dict)  # numbers that tell what came out
+    words: str = ""  # the same for reading
 
 
 class Listener(Protocol):
@@ -26,6 +29,9 @@ class Listener(Protocol):
 
     def end(self, stage: Stage) -> None: ...
 
+    def stop(self) -> None:
+        """A stage ended early, by an error or by Ctrl-C: whatever shows that it runs is taken away."""
+
 
 class Silent:
     """Listener that says nothing."""
@@ -33,6 +39,8 @@ class Silent:
     def begin(self, stage: Stage) -> None: ...
 
     def end(self, stage: Stage) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class StageLog:
@@ -44,11 +52,17 @@ class StageLog:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time the block as one stage."""
+        """Time the block as one stage; what ends it early leaves the display as it was."""
         stage = Stage(name)
+        is_done = False
         self._listener.begin(stage)
         start = time.perf_counter()
-        yield stage
+        try:
+            yield stage
+            is_done = True
+        finally:
+            if not is_done:
+                self._listener.stop()
         stage.seconds = time.perf_counter() - start
         self.stages.append(stage)
         self._listener.end(stage)
@@ -64,3 +78,9 @@ class StageLog:
 
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self.stages)
+
+
+def voxels_in_words(counts: Mapping[str, int], what: str = "fitted") -> str:
+    """Counts of voxels by status as words: ``fitted in 5012 voxels; 3 not finite``."""
+    rest = "".join(f"; {n} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "fitted")
+    return f"{what} in {counts.get('fitted', 0)} voxels{rest}"

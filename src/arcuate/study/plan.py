@@ -1,0 +1,294 @@
+"""What a run will do: decided and checked before the first voxel of the scan is read.
+
+A run is three things: this plan, the pipeline that does it (:mod:`arcuate.study.pipeline`), and the list of what it
+wrote (:mod:`arcuate.study.outputs`), from which the report is drawn.
+
+To add a stage, make one edit in each of the three:
+
+1. here, a line in ``STAGES`` in the order of the run: its name, the stages whose results it takes, and a function that
+   says in words how it will be done with this scan, or raises :class:`~arcuate.errors.NotApplicable` with the reason;
+2. in ``pipeline.py``, a function that does it and writes its maps, and its line in ``run_subject``;
+3. in ``outputs.py``, a line in ``FILES`` with the names of its files.
+
+A sentence for the methods paragraph goes to ``arcuate/report/methods.py``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from arcuate import denoise, masks
+from arcuate.csd import ALGORITHMS
+from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
+from arcuate.nets.brain import is_installed
+from arcuate.study.stages import NOT_ASKED
+
+if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
+
+DENOISE_METHODS = ("auto", *denoise.METHODS, "none")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asks of a run.
+
+    Parameters
+    ----------
+    steps : names from ``STEPS``; empty for all that the scan and the machine allow
+    denoise_method : see :func:`arcuate.denoise.run_denoising`; "none" for a scan that was denoised before
+    mask_method : see :func:`arcuate.masks.extract_brain`
+    response_algorithm : see :func:`arcuate.csd.estimate_response_function`
+    n_peaks : peaks written per voxel
+
+    Raises
+    ------
+    InputError
+        A name that is not known, or two options that contradict each other.
+    """
+
+    steps: tuple[str, ...] = ()
+    denoise_method: str = "auto"
+    mask_method: str = "auto"
+    response_algorithm: str = "auto"
+    n_peaks: int = 3
+
+    def __post_init__(self) -> None:
+        unknown = [step for step in self.steps if step not in STEPS]
+        if unknown:
+            raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.")
+        _check_choice("denoising method", self.denoise_method, DENOISE_METHODS)
+        _check_choice("mask method", self.mask_method, masks.METHODS)
+        _check_choice("response algorithm", self.response_algorithm, ALGORITHMS)
+        if "denoise" in self.steps and self.denoise_method == "none":
+            raise InputError("found the step denoise together with the denoising method none; leave out one of them.")
+        if self.n_peaks < 1:
+            raise InputError(f"found n_peaks = {self.n_peaks}; expected 1 or more.")
+
+    def insists_on(self, step: str) -> bool:
+        """Whether the user named ``step``: then what stands in its way is an error, and no reason to leave it out."""
+        return step in self.steps
+
+
+class Step(NamedTuple):
+    """One step of a plan."""
+
+    how: str  # "otsu", "tournier" ...: the method where there is a choice, else empty
+    needed_by: str  # a step that the user named and that takes its result; empty where it is wanted for itself
+    is_insisted_on: bool  # named by the user, or needed by what was named
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which steps a run does and how, and why the others are left out.
+
+    Parameters
+    ----------
+    settings : what was asked for
+    steps : those to be done, in their order
+    left_out : one sentence for each step that was wanted and cannot be done, or that nobody asked for
+    """
+
+    settings: Settings
+    steps: dict[str, Step]
+    left_out: dict[str, str]
+
+    def __contains__(self, step: str) -> bool:
+        return step in self.steps
+
+    def how(self, step: str) -> str:
+        """The method of a step that is done."""
+        return self.steps[step].how
+
+    def insists_on(self, step: str) -> bool:
+        """Whether a step must not be left out."""
+        return step in self.steps and self.steps[step].is_insisted_on
+
+    @property
+    def sentences(self) -> list[str]:
+        """The plan in words, for the log."""
+        names = [f"{name} ({step.how})" if step.how else name for name, step in self.steps.items()]
+        words = [f"plan: {', '.join(names)}"]
+        for name, step in self.steps.items():
+            if step.needed_by:
+                words.append(f"{name} was not named and is done because {step.needed_by} needs it")
+        return words
+
+
+class _Case(NamedTuple):
+    """What a plan is made from."""
+
+    scan: Dwi
+    settings: Settings
+    has_mask: bool
+
+
+class Stage(NamedTuple):
+    """What the plan knows of one kind of step."""
+
+    needs: tuple[str, ...]
+    plan: Callable[[_Case], str]
+
+
+def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
+    """The plan for a scan, from its header and gradients, the options, and what is installed.
+
+    Parameters
+    ----------
+    scan : none of its voxels is read
+    settings : what is asked for
+    mask : the brain mask that was given, if any; see :func:`arcuate.volumes.voxels.check_mask` for what it must be
+
+    Raises
+    ------
+    InputError
+        The gradients do not fit the scan, or a step that was named (or that it needs) cannot be done with the scan.
+    MissingExtraError
+        What was asked for by name is not installed.
+    """
+    _ = scan.gradients.levels  # warnings about the b-values are heard here
+    case = _Case(scan, settings, mask is not None)
+    wanted = _wanted(settings)
+    steps: dict[str, Step] = {}
+    left_out: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        if name not in wanted:
+            left_out[name] = _why_not_wanted(name, settings)
+            continue
+        needed_by = wanted[name]
+        is_insisted_on = settings.insists_on(needed_by or name)
+        missing = next((need for need in stage.needs if need in left_out), None)
+        try:
+            if missing is not None:
+                raise NotApplicable(f"it needs the {missing}, which is left out.")
+            steps[name] = Step(stage.plan(case), needed_by, is_insisted_on)
+        except (NotApplicable, MissingExtraError) as error:
+            if is_insisted_on and needed_by:
+                raise InputError(f"{needed_by} needs {name}, which cannot be done: {error}") from error
+            if is_insisted_on:
+                raise
+            left_out[name] = str(error)
+    return Plan(settings, steps, left_out)
+
+
+def _wanted(settings: Settings) -> dict[str, str]:
+    """Steps to be done, each with the named step that needs it, which is empty for those wanted for themselves."""
+    if not settings.steps:
+        return {name: "" for name in STEPS if name != "denoise" or settings.denoise_method != "none"}
+    wanted = dict.fromkeys(settings.steps, "")
+    if settings.denoise_method not in {"auto", "none"}:
+        wanted["denoise"] = ""  # a method was named, and with it the step
+    for name in reversed(STEPS):
+        if name in wanted:
+            for need in STAGES[name].needs:
+                wanted.setdefault(need, wanted[name] or name)
+    return wanted
+
+
+def _why_not_wanted(name: str, settings: Settings) -> str:
+    if name == "denoise" and settings.denoise_method == "none":
+        return f"{NOT_ASKED}: the denoising method is none."
+    return f"{NOT_ASKED}: other steps were named."
+
+
+def _check_choice(what: str, found: str, expected: tuple[str, ...]) -> None:
+    if found not in expected:
+        raise InputError(f"found the {what} {found!r}; expected one of {', '.join(expected)}.")
+
+
+@contextmanager
+def _silently() -> Iterator[None]:
+    """Without the warnings of a model's checks: the step itself gives them again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        yield
+
+
+def _plan_denoise(case: _Case) -> str:
+    method = case.settings.denoise_method
+    if method == "auto":
+        method = "patch2self"
+    is_b0 = case.scan.gradients.is_b0
+    if method == "patch2self" and max(is_b0.sum(), (~is_b0).sum()) < 2:
+        raise NotApplicable(
+            f"patch2self predicts a volume from others of its kind; found {is_b0.sum()} volumes of b=0 and "
+            f"{(~is_b0).sum()} weighted ones, expected two or more of one kind."
+        )
+    if len(is_b0) < 2:
+        raise NotApplicable("denoising needs two volumes or more; found one.")
+    return method
+
+
+def _plan_mask(case: _Case) -> str:
+    if case.has_mask:
+        return "given"
+    method = masks.resolve_method(case.settings.mask_method, case.scan)
+    if method == "hdbet" and not is_installed():
+        raise MissingExtraError("HD-BET", "hdbet", "the mask method hdbet")
+    return method
+
+
+def _plan_dti(case: _Case) -> str:
+    from arcuate.models.tensor import select_volumes
+
+    with _silently():
+        select_volumes(case.scan.gradients)
+    return ""
+
+
+def _plan_noddi(case: _Case) -> str:
+    from arcuate.models.noddi import check_noddi_gradients
+
+    with _silently():
+        check_noddi_gradients(case.scan.gradients)
+    return ""
+
+
+def _plan_response(case: _Case) -> str:
+    from arcuate.models.csd import choose_shell
+
+    algorithm, gradients = case.settings.response_algorithm, case.scan.gradients
+    with _silently():
+        if not gradients.shells:
+            raise NotApplicable("found no weighted volume; a response needs one shell at least.")
+        has_three_tissues = bool(gradients.is_b0.any()) and (algorithm == "dhollander" or len(gradients.shells) > 1)
+        if algorithm == "dhollander" and not has_three_tissues:
+            raise NotApplicable("found no b=0 volume; dhollander's responses need one at least.")
+        if not has_three_tissues or algorithm not in {"auto", "dhollander"}:
+            choose_shell(gradients)
+        if algorithm in {"ssst", "recursive"}:
+            gradients.require_b0(f"the response algorithm {algorithm}")
+    return algorithm
+
+
+def _plan_tracts(case: _Case) -> str:
+    from arcuate.fetch.weights import tractseg_weights
+    from arcuate.nets.unet import require_torch
+
+    require_torch()
+    try:
+        tractseg_weights("tract_segmentation")
+    except InputError as error:  # what is not on this machine says nothing about the scan, and no option is wrong
+        raise NotApplicable(str(error)) from error
+    return ""
+
+
+def _as_it_comes(_: _Case) -> str:
+    return ""
+
+
+STAGES: dict[str, Stage] = {
+    "denoise": Stage((), _plan_denoise),
+    "mask": Stage((), _plan_mask),
+    "dti": Stage(("mask",), _plan_dti),
+    "noddi": Stage(("mask",), _plan_noddi),
+    "response": Stage(("mask",), _plan_response),
+    "fod": Stage(("mask", "response"), _as_it_comes),
+    "peaks": Stage(("mask", "fod"), _as_it_comes),
+    "tracts": Stage(("mask", "fod"), _plan_tracts),
+}
+STEPS = tuple(STAGES)
