@@ -147,7 +147,7 @@ BAD = {
     _three_d: "3-D",
     _one_bvec_short: "12 b-vectors",
     _zero_bvec: "b-vector of volume 5 is zero",
-    _no_b0: "no b=0 volume",
+    _no_b0: "none is b=0",
     _mask_of_other_shape: r"(30, 34, 27)",
     _empty_mask: "empty",
     _truncated: "",
