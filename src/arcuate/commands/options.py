@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
+from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
 
 if TYPE_CHECKING:

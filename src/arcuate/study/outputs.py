@@ -8,7 +8,6 @@ its bytes are still those; nothing else is ever removed.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -319,8 +318,9 @@ class Outputs:
 
 
 def _is_same_run(former: RunRecord, now: RunRecord) -> bool:
-    ours, theirs = (replace(r.without(REPORT), is_finished=True) for r in (now, former))
-    return json.dumps(as_plain(vars(ours)), default=vars) == json.dumps(as_plain(vars(theirs)), default=vars)
+    """Whether two records differ in nothing but the files that only the page needs."""
+    ours, theirs = (replace(record.without(REPORT), is_finished=True) for record in (now, former))
+    return ours == theirs
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Mapping[str, Path]) -> None:
