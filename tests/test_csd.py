@@ -63,9 +63,9 @@ def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_the_response_says_what_it_was_made_from(response) -> None:
     assert response.is_single_shell
     assert response.shells == (3000.0,)
-    assert response.lmax == 8
+    assert response.degree == 8
     assert response.algorithm == "ssst"
-    assert response.made_from["n_voxels"] > 0
+    assert response.n_voxels > 0
     assert response.s0 == pytest.approx(1000, rel=0.2)
 
 

@@ -165,7 +165,8 @@ def test_an_oblate_response_is_refused(gradients: GradientTable) -> None:
 def test_a_degree_too_high_for_the_directions_names_one_that_is_not(gradients: GradientTable) -> None:
     few = np.concatenate([np.flatnonzero(gradients.bvals == b)[:9] for b in np.unique(gradients.bvals)])
     with pytest.raises(InputError, match=r"45 coefficients, the scan has 27 distinct.*Lower lmax to 4"):
-        make_multi_tissue_model(gradients.subset(few), make_response())
+        make_multi_tissue_model(gradients.subset(few), make_response(), lmax=8)
+    assert make_multi_tissue_model(gradients.subset(few), make_response()).lmax == (4, 0, 0)
     with pytest.raises(InputError, match=r"response has degree 8.*lmax = 10"):
         make_multi_tissue_model(gradients, make_response(), lmax=10)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import GradientTable
 from arcuate.models.response import (
     Response,
     check_response,
@@ -44,7 +45,7 @@ def test_json_brings_back_every_number_exactly() -> None:
     assert again.algorithm == "ssst"
     np.testing.assert_array_equal(again.bvals, response.bvals)
     np.testing.assert_array_equal(again.coefs[0], response.coefs[0])
-    assert again.made_from["n_voxels"] == 300
+    assert again.n_voxels == 300
     assert again.s0 == pytest.approx(431.7)
 
 
@@ -81,7 +82,7 @@ def test_a_bare_row_of_numbers_is_a_response_on_an_unknown_shell() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Response.from_mrtrix({"wm": "1 2\n3 4\n"}), "Shells"),
+        (lambda: Response.from_mrtrix({"wm": "1 2\n3 4\n", "gm": "1\n"}), "different numbers of rows"),
         (lambda: Response.from_mrtrix({"wm": "1 2\n3\n"}), "equal length"),
         (lambda: Response.from_mrtrix({"wm": "one two"}), "table of numbers"),
         (lambda: Response.from_mrtrix({"wm": "# Shells: 0,1000\n1 2\n"}), "2 shells but has 1 rows"),
@@ -116,3 +117,80 @@ def test_a_fat_response_or_few_voxels_are_warned_of_with_the_numbers() -> None:
     with pytest.warns(InputWarning, match="from 12 voxels"):
         check_response(tensor_response(EVALS, 100, 2000, n_voxels=12))
     check_response(tensor_response(EVALS, 100, 2000, n_voxels=500))
+
+
+def test_white_matter_is_the_anisotropic_tissue_in_whatever_order_they_come() -> None:
+    right = _three_tissues()
+    for order in ((2, 0, 1), (1, 2, 0), (2, 1, 0)):
+        turned = Response(
+            tuple(right.tissues[i] for i in order), right.bvals, tuple(right.coefs[i] for i in order), "dhollander"
+        )
+        assert turned.tissues[0] == "wm"
+        np.testing.assert_array_equal(turned.coefs[0], right.coefs[0])
+        assert sorted(turned.tissues) == sorted(right.tissues)
+        check_response(turned)
+    other_names = Response(("a", "b"), right.bvals, (right.coefs[2], right.coefs[0]))
+    assert other_names.tissues == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("tissues", "picked", "message"),
+    [
+        (("gm", "csf"), (1, 2), "no anisotropic response among gm, csf"),
+        (("wm", "csf"), (2, 0), "wm is far less anisotropic than that of csf"),
+        (("a", "b"), (0, 0), "responses of a, b are anisotropic alike"),
+    ],
+)
+def test_tissues_without_one_clear_white_matter_are_refused(tissues, picked, message: str) -> None:
+    right = _three_tissues()
+    with pytest.raises(InputError, match=message):
+        check_response(Response(tissues, right.bvals, tuple(right.coefs[i] for i in picked)))
+
+
+def test_degree_voxels_and_ratio_are_fields_and_are_read_from_the_files_of_the_first_version() -> None:
+    old = (
+        '{"algorithm": "ssst", "bvals": [0, 2000], "tissues": {"wm": [[3000, 0], [900, -300]]},'
+        ' "made_from": {"lmax": 2, "n_voxels": 40, "ratio": 0.2, "s0": 846.0}}'
+    )
+    response = Response.from_json(old)
+    assert (response.lmax, response.n_voxels, response.ratio) == (2, 40, 0.2)
+    assert response.made_from == {"s0": 846.0}
+    again = Response.from_json(response.to_json())
+    assert (again.lmax, again.n_voxels, again.ratio) == (2, 40, 0.2)
+    with pytest.warns(InputWarning, match="from 40 voxels"):
+        check_response(response)
+
+
+@pytest.mark.parametrize("lmax", ['"8"', "8.5", "true", "[8]"])
+def test_a_degree_that_is_no_whole_number_is_one_sentence(lmax: str) -> None:
+    text = '{"algorithm": "ssst", "bvals": [2000], "tissues": {"wm": [[900, -300]]}, "lmax": ' + lmax + "}"
+    with pytest.raises(InputError, match=r"lmax = .*expected a whole number"):
+        Response.from_json(text)
+
+
+def test_the_threshold_of_b0_goes_through_json_and_text() -> None:
+    wm = np.array([[3000.0, 0], [2900, -60], [1500, -500]])
+    response = Response(("wm",), np.array([0.0, 30, 1000]), (wm,), b0_threshold=10.0)
+    assert response.shells == (30.0, 1000.0)
+    assert Response.from_json(response.to_json()).shells == (30.0, 1000.0)
+    assert Response.from_mrtrix({"wm": response.to_mrtrix()}).shells == (30.0, 1000.0)
+    assert Response(("wm",), response.bvals, (wm,)).shells == (1000.0,)
+
+
+def _table(*shells: float) -> GradientTable:
+    bvals = np.repeat(np.array(shells, dtype=float), 6)
+    directions = np.random.default_rng(0).normal(size=(len(bvals), 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return GradientTable(bvals, directions * (bvals[:, None] > 0))
+
+
+def test_rows_of_unknown_shells_are_those_of_the_scan_in_order_with_a_warning() -> None:
+    right = _three_tissues()
+    texts = {t: "\n".join(right.to_mrtrix(t).splitlines()[1:]) for t in right.tissues}
+    bare = Response.from_mrtrix(texts)
+    with pytest.warns(InputWarning, match=r"3 rows are taken in order, as b = 0, 1000, 2000"):
+        placed = bare.on_shells_of(_table(0, 1000, 2000))
+    np.testing.assert_array_equal(placed.bvals, [0, 1000, 2000])
+    assert right.on_shells_of(_table(0, 3000)) is right  # its shells are known
+    with pytest.raises(InputError, match=r"3 rows and no line '# Shells.*scan has 2 \(b = 0, 1000"):
+        bare.on_shells_of(_table(0, 1000))

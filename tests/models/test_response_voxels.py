@@ -196,16 +196,3 @@ def test_responses_of_other_shells_are_not_averaged() -> None:
     other = Response(("wm",), np.array([0.0, 3000]), (np.ones((2, 5)),))
     with pytest.raises(InputError, match="expected the same tissues, shells and degrees"):
         mean_response([one, other])
-
-
-def test_dhollander_without_b0_says_so(phantom: SimpleNamespace) -> None:
-    weighted = np.flatnonzero(~phantom.gradients.is_b0)
-    scan = _scan(phantom.signal[..., weighted], phantom.affine, phantom.gradients.subset(weighted))
-    with pytest.raises(InputError, match="no b=0 volume"):
-        estimate_dhollander(scan, phantom.mask)
-
-
-def test_dhollander_of_a_single_shell_asked_for_says_which_algorithm_to_take(phantom: SimpleNamespace) -> None:
-    scan = _scan(phantom.signal, phantom.affine, phantom.gradients)
-    with pytest.raises(InputError, match="Take algorithm 'tournier'"):
-        estimate_dhollander(scan, phantom.mask, shell=1000.0)

@@ -20,7 +20,7 @@ from arcuate.commands.options import (
 @click.command()
 @scan_options
 @mask_option
-@out_folder_option("Folder for one image per response, named by its stem.")
+@out_folder_option("Folder for one image per response, named by its stem (and its folder where stems are alike).")
 @click.option(
     "--response", "responses", type=PATH, multiple=True, required=True, help="Of `arcuate response` or MRtrix3."
 )
@@ -41,12 +41,13 @@ def fod(
     Images hold spherical harmonics in MRtrix3's basis, in the scanner's frame: mrview shows them as they are.
     """
     from arcuate.csd import estimate_fods
-    from arcuate.io.responses import read_directions, read_response
+    from arcuate.io.responses import distinct_names, read_directions, read_response
     from arcuate.study.bids import write_map
     from arcuate.study.maps import fod_facts
 
-    files = {"mask": mask, "directions": directions, **{f"response_{p.stem}": p for p in responses}}
-    check_images([out / f"{path.stem}.nii.gz" for path in responses], scan.inputs_with(**files))
+    named = dict(zip(distinct_names(responses), responses, strict=True))
+    files = {"mask": mask, "directions": directions, **{f"response_{name}": path for name, path in named.items()}}
+    check_images([out / f"{name}.nii.gz" for name in named], scan.inputs_with(**files))
     dwi = scan.read()
     fods = estimate_fods(
         dwi,

@@ -19,12 +19,19 @@ from arcuate.csd import ALGORITHMS, estimate_response_function
     type=click.Choice(ALGORITHMS),
     default=default_of(estimate_response_function, "algorithm"),
     show_default=True,
-    help="auto is tournier on one shell, dhollander (three tissues) on two or more.",
+    help="auto is tournier on one shell; on two or more dhollander (three tissues, two where three cannot be had).",
 )
 @click.option("--shell", type=float, help="s/mm²; for algorithms of one shell. Default: the highest that suffices.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what the directions carry.")
+@click.option("--fa-threshold", type=float, help="For ssst (default 0.7) and dhollander (default 0.2).")
 def response(
-    scan: ScanFiles, mask: Path | None, out: Path, algorithm: str, shell: float | None, lmax: int | None
+    scan: ScanFiles,
+    mask: Path | None,
+    out: Path,
+    algorithm: str,
+    shell: float | None,
+    lmax: int | None,
+    fa_threshold: float | None,
 ) -> None:
     """Response function of DWI, which decides how FODs are made from it."""
     from arcuate.io.responses import write_response
@@ -33,9 +40,11 @@ def response(
     files = scan.inputs_with(mask=mask)
     refuse_overwriting([out / f"{tissue}{end}" for tissue in ("wm", "gm", "csf") for end in (".txt", ".json")], files)
     dwi = scan.read()
-    found = estimate_response_function(dwi, read_mask(mask, dwi.volume), algorithm, shell=shell, lmax=lmax)
+    found = estimate_response_function(
+        dwi, read_mask(mask, dwi.volume), algorithm, shell=shell, lmax=lmax, fa_threshold=fa_threshold
+    )
     facts = scan.facts(mask=mask)
     found = found.with_origin(inputs=facts.pop("Inputs"), **facts)
     write_response(found, out)
     shells = ", ".join(f"{b:.0f}" for b in found.shells)
-    click.echo(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.lmax}")
+    click.echo(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.degree}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputWarning
+from arcuate.errors import InputError, InputWarning
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.response import Response, check_response
@@ -66,7 +66,15 @@ def estimate_fods(
     InputError
         The response was made on shells that the scan does not have, or cannot be that of fibres.
     """
+    response = response.on_shells_of(dwi.gradients)
     if not response.is_single_shell:
+        if shell is not None:
+            shells = ", ".join(f"{b:.0f}" for b in response.shells)
+            raise InputError(
+                f"found shell = {shell:g} for a response of {', '.join(response.tissues)} on the shells {shells} "
+                "s/mm²; multi-tissue CSD takes all of them. Leave the shell out, or give a response of one tissue on "
+                "one shell."
+            )
         return _estimate_multi_tissue(dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions)
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())

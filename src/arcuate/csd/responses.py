@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.models.csd import choose_shell
 from arcuate.models.response import Response, check_response, merge_responses
-from arcuate.models.response_dhollander import estimate_three_tissues
+from arcuate.models.response_dhollander import THREE_TISSUES, TWO_TISSUES, Choice, estimate_tissues
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.response_tournier import choose_single_fibres
-from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response
+from arcuate.models.response_voxels import fibre_response, isotropic_response
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 ALGORITHMS = ("auto", "ssst", "recursive", "tournier", "dhollander")
 EROSION = 3  # voxels taken off the mask's border
+ROI_RADIUS = 10.0  # voxels
 LEAST_KEPT = 0.2  # of the mask; an erosion that leaves less is made smaller
 
 
-@cacheable(version=2)
+@cacheable(version=3)
 def estimate_response_function(
     dwi: Scan,
     mask: VolumeResource | None = None,
@@ -29,8 +33,8 @@ def estimate_response_function(
     *,
     shell: float | None = None,
     lmax: int | None = None,
-    fa_threshold: float = 0.7,
-    roi_radius: float = 10.0,
+    fa_threshold: float | None = None,
+    roi_radius: float | None = None,
 ) -> Response:
     """Response function of the scan; it decides which model later steps fit.
 
@@ -38,30 +42,39 @@ def estimate_response_function(
     ----------
     mask : (x, y, z), where to look; every voxel without it
     algorithm : str
-        ``auto``: ``tournier`` (2013, single fibres chosen in rounds) on one shell, ``dhollander`` (2019, three
-        tissues) on two or more. ``ssst``: mean tensor of
-        the voxels with high FA near the centre of the mask. ``recursive``: calibrated on voxels with a single peak.
+        ``auto``: ``dhollander`` (2019, three tissues; two where three cannot be had) on two shells or more,
+        ``tournier`` (2013, single fibres chosen in rounds) on one shell, and where dhollander finds no tissues.
+        ``ssst``: mean tensor of the voxels with high FA near the centre of the mask. ``recursive``: calibrated on
+        voxels with a single peak.
     shell : s/mm²
         Shell for the algorithms that take one; by default the highest with directions enough for ``lmax``.
+        dhollander takes all shells and refuses it.
     lmax : even degree up to 12; by default 8, or what the directions of the shell carry
-    fa_threshold, roi_radius
-        For ``ssst``: FA above the threshold, at most so many voxels from the centre of the mask along each axis.
+    fa_threshold : FA above which a voxel is a fibre (``ssst``, by default 0.7), or white matter at first
+        (``dhollander``, by default 0.2); refused by the others
+    roi_radius : voxels from the centre of the mask along each axis, for ``ssst`` alone; by default 10
 
     Raises
     ------
+    NotApplicable
+        The scan lacks the shells or the tissues that the algorithm needs, or its response is not that of fibres.
     InputError
-        An unknown algorithm, a scan without the shells it needs, or a response that cannot be that of fibres.
+        An unknown algorithm, or an option that it does not take.
     """
     name = _resolve(algorithm, dwi, shell)
+    _check_options(name, shell=shell, fa_threshold=fa_threshold, roi_radius=roi_radius)
     inside = check_mask(dwi.volume, mask)
-    if name == "tournier":
+    choice = Choice() if fa_threshold is None else Choice(fa_threshold=fa_threshold)
+    if algorithm == "auto" and name == "dhollander":
+        response = _estimate_what_can_be_had(dwi, inside, lmax=lmax, choice=choice)
+    elif name == "tournier":
         response = estimate_tournier(dwi, inside, shell=shell, lmax=lmax)
     elif name == "dhollander":
-        response = estimate_dhollander(dwi, inside, shell=shell, lmax=lmax)
+        response = estimate_dhollander(dwi, inside, lmax=lmax, choice=choice)
     else:
         response = _estimate_on_one_shell(name, dwi, inside, shell, lmax, fa_threshold, roi_radius)
     check_response(response)
-    return response if lmax is None else response.with_origin(lmax=lmax)
+    return replace(response, lmax=lmax)
 
 
 def estimate_tournier(
@@ -90,7 +103,6 @@ def estimate_tournier(
         rows, dwi.gradients.directions[found.indices], widen, lmax=degree, n_voxels=n_voxels, n_candidates=10 * n_voxels
     )
     facts = {
-        "n_voxels": len(single.chosen),
         "n_rounds": single.n_rounds,
         "settled": single.is_settled,
         "shell": found.b,
@@ -104,36 +116,89 @@ def estimate_tournier(
         mean = float(np.mean(np.concatenate([block for _, block in blocks]), dtype=np.float64))
         bvals = np.array([0.0, found.b])
         table = np.vstack([np.eye(1, len(single.zonal))[0] * mean * np.sqrt(4 * np.pi), single.zonal])
-    return Response(("wm",), bvals, (table,), "tournier", facts)
+    return Response(
+        ("wm",),
+        bvals,
+        (table,),
+        "tournier",
+        facts,
+        n_voxels=len(single.chosen),
+        b0_threshold=dwi.gradients.b0_threshold,
+    )
 
 
 def estimate_dhollander(
     dwi: Scan,
     inside: np.ndarray,
+    tissues: tuple[str, ...] = (),
     *,
-    shell: float | None = None,
     lmax: int | None = None,
     erosion: int = EROSION,
+    choice: Choice | None = None,
 ) -> Response:
-    """Responses of three tissues on all shells; see :func:`~arcuate.models.response_dhollander.estimate_three_tissues`.
+    """Responses of three tissues on all shells; see :func:`~arcuate.models.response_dhollander.estimate_tissues`.
 
     The mask is eroded first, less than ``erosion`` voxels where that would leave under a fifth of it.
+
+    Parameters
+    ----------
+    tissues : by default those that the b-values allow, see :func:`tissues_of`
     """
-    if shell is not None:
-        raise InputError(
-            "dhollander's responses are made on all shells; found a single shell asked for. Take algorithm 'tournier', "
-            "or leave the shell out."
-        )
-    if len(dwi.gradients.shells) == 0:
-        raise InputError("found no weighted volume; dhollander's responses need one shell at least.")
+    tissues = tissues or tissues_of(dwi)
+    if not dwi.gradients.is_b0.any():
+        _warn_of_missing_b0(dwi, tissues)
     core, n_eroded = erode(inside, erosion)
     rows = np.concatenate([block for _, block in masked_blocks(dwi.volume.get_array(), core)])
-    response, _ = estimate_three_tissues(rows, dwi.gradients, lmax=DEFAULT_LMAX if lmax is None else lmax)
+    response, _ = estimate_tissues(rows, dwi.gradients, tissues, lmax=lmax, choice=choice)
     return response.with_origin(erosion=n_eroded, n_voxels_looked_at=len(rows))
 
 
+def tissues_of(dwi: Scan) -> tuple[str, ...]:
+    """Tissues that the b-values of a scan allow: three; white matter and fluid on two shells without b = 0."""
+    gradients = dwi.gradients
+    return THREE_TISSUES if gradients.is_b0.any() or len(gradients.shells) > len(TWO_TISSUES) else TWO_TISSUES
+
+
+def _estimate_what_can_be_had(dwi: Scan, inside: np.ndarray, *, lmax: int | None, choice: Choice) -> Response:
+    """Three tissues, else two, else white matter on one shell: what "auto" does where a scan allows no more.
+
+    The response says in ``made_from`` why there are fewer, and a warning does.
+    """
+    reasons: list[str] = []
+    for tissues in dict.fromkeys((tissues_of(dwi), TWO_TISSUES)):
+        try:
+            response = estimate_dhollander(dwi, inside, tissues, lmax=lmax, choice=choice)
+            check_response(response)
+        except NotApplicable as reason:
+            reasons.append(str(reason))
+            continue
+        return _said_why(response, f"the responses of {' and '.join(tissues)} alone", reasons)
+    response = estimate_tournier(dwi, inside, lmax=lmax)
+    return _said_why(response, f"tournier's response of white matter on b={response.shells[0]:.0f} s/mm²", reasons)
+
+
+def _said_why(response: Response, what: str, reasons: list[str]) -> Response:
+    """The response with the reason why there is no more, after a warning; as it is where there is none."""
+    if not reasons:
+        return response
+    reason = reasons[0].partition(";")[0].rstrip(".")
+    warnings.warn(f"three tissues cannot be had ({reason}): taking {what}.", InputWarning, stacklevel=5)
+    return response.with_origin(fewer_tissues_because=reason)
+
+
+def _warn_of_missing_b0(dwi: Scan, tissues: tuple[str, ...]) -> None:
+    shells = dwi.gradients.shells
+    if len(shells) > 1:
+        warnings.warn(
+            f"found no b=0 volume; the lowest shell, b={shells[0].b:.0f} s/mm², stands for it in the choice of voxels, "
+            f"and the responses are those of {', '.join(tissues)}.",
+            InputWarning,
+            stacklevel=5,
+        )
+
+
 def response_from_masks(
-    dwi: Scan, masks: dict[str, VolumeResource], *, lmax: int = DEFAULT_LMAX, directions: np.ndarray | None = None
+    dwi: Scan, masks: dict[str, VolumeResource], *, lmax: int | None = None, directions: np.ndarray | None = None
 ) -> Response:
     """Response on all shells from a mask per tissue, drawn by hand; the first tissue is that of the fibres.
 
@@ -151,9 +216,8 @@ def response_from_masks(
             parts.append(isotropic_response(rows, dwi.gradients, tissue))
         else:
             parts.append(fibre_response(rows, dwi.gradients, directions, lmax=lmax, tissue=tissue))
-    counts = {tissue: part.made_from["n_voxels"] for tissue, part in zip(masks, parts, strict=True)}
-    merged = merge_responses(parts)
-    return Response(merged.tissues, merged.bvals, merged.coefs, "manual", {"n_voxels_of_tissues": counts})
+    counts = {tissue: part.n_voxels for tissue, part in zip(masks, parts, strict=True)}
+    return merge_responses(parts).with_origin(n_voxels_of_tissues=counts)
 
 
 def erode(inside: np.ndarray, n_steps: int) -> tuple[np.ndarray, int]:
@@ -176,23 +240,45 @@ def _resolve(algorithm: str, dwi: Scan, shell: float | None) -> str:
     return algorithm
 
 
+def _check_options(name: str, *, shell: float | None, fa_threshold: float | None, roi_radius: float | None) -> None:
+    """Refuse options that the algorithm does not obey."""
+    if shell is not None and name == "dhollander":
+        raise InputError(
+            "dhollander's responses are made on all shells; found a single shell asked for. Take algorithm 'tournier', "
+            "or leave the shell out."
+        )
+    if fa_threshold is not None and name not in {"ssst", "dhollander"}:
+        raise InputError(
+            f"fa_threshold is for the algorithms ssst and dhollander; {name} does not choose its voxels by it. Leave "
+            "fa_threshold out, or take one of the two."
+        )
+    if fa_threshold is not None and not 0 <= fa_threshold < 1:
+        raise InputError(f"found fa_threshold = {fa_threshold}; expected a number from 0 to below 1.")
+    if roi_radius is not None and name != "ssst":
+        raise InputError(
+            f"roi_radius is for the algorithm ssst; {name} looks at the whole mask. Leave roi_radius out, or take ssst."
+        )
+
+
 def _estimate_on_one_shell(
     name: str,
     dwi: Scan,
     inside: np.ndarray,
     shell: float | None,
     lmax: int | None,
-    fa_threshold: float,
-    roi_radius: float,
+    fa_threshold: float | None,
+    roi_radius: float | None,
 ) -> Response:
     found, degree = choose_shell(dwi.gradients, shell=shell, lmax=lmax)
     volumes = np.sort(np.concatenate([np.flatnonzero(dwi.gradients.is_b0), found.indices]))
     table = dwi.gradients.subset(volumes)
     if name == "ssst":
-        inside = inside & _near_centre(inside, roi_radius)
+        inside = inside & _near_centre(inside, ROI_RADIUS if roi_radius is None else roi_radius)
     rows = np.concatenate([r for _, r in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes)])
     if name == "ssst":
-        return estimate_ssst(rows, table, lmax=degree, fa_threshold=fa_threshold)
+        return estimate_ssst(
+            rows, table, lmax=degree, **({} if fa_threshold is None else {"fa_threshold": fa_threshold})
+        )
     return estimate_recursive(rows, table, lmax=degree)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def write_response(response: Response, folder: Path, stem: str = "{tissue}") -> 
     """
     written = []
     for tissue, table in zip(response.tissues, response.coefs, strict=True):
-        alone = Response((tissue,), response.bvals, (table,), response.algorithm, response.made_from)
+        alone = replace(response, tissues=(tissue,), coefs=(table,))
         text = response.to_mrtrix(tissue)
         for suffix, content in ((".txt", text), (".json", alone.to_json())):
             path = Path(folder) / f"{stem.format(tissue=tissue)}{suffix}"
@@ -30,7 +31,9 @@ def write_response(response: Response, folder: Path, stem: str = "{tissue}") -> 
 
 
 def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Response:
-    """One response from files of one tissue each, JSON or MRtrix3's text; a tissue is named by the stem of its file.
+    """One response from files of one tissue each, JSON or MRtrix3's text.
+
+    A tissue is named by the stem of its file, see :func:`distinct_names`.
 
     Parameters
     ----------
@@ -39,13 +42,12 @@ def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Res
     Raises
     ------
     InputError
-        A file is missing or no response, or the files belong to different shells.
+        A file is missing, no response or given twice, or the files belong to different shells.
     """
-    if not paths:
-        raise InputError("found no response files; expected at least one, see `arcuate response`.")
     responses: list[Response] = []
     texts: dict[str, str] = {}
-    for path in map(Path, paths):
+    names = distinct_names(paths)
+    for name, path in zip(names, map(Path, paths), strict=True):
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -54,25 +56,50 @@ def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Res
         if path.suffix == ".json":
             read = Response.from_json(content)
             if len(paths) > 1 and path.stem in read.tissues:
-                read = Response((path.stem,), read.bvals, (read.get_tissue(path.stem),), read.algorithm, read.made_from)
-            tissues = (path.stem,) if len(read.tissues) == 1 else read.tissues
-            responses.append(Response(tissues, read.bvals, read.coefs, read.algorithm, read.made_from))
+                read = replace(read, tissues=(path.stem,), coefs=(read.get_tissue(path.stem),))
+            responses.append(replace(read, tissues=(name,)) if len(read.tissues) == 1 else read)
         else:
-            texts[path.stem] = content
+            texts[name] = content
     if texts:
         responses.append(Response.from_mrtrix(texts, bvals))
-    return responses[0] if len(responses) == 1 else _in_order(merge_responses(responses), paths)
+    return responses[0] if len(responses) == 1 else _in_order(merge_responses(responses), names)
 
 
-def _in_order(response: Response, paths: Sequence[Path]) -> Response:
-    """Tissues in the order in which their files were given."""
-    stems = [Path(path).stem for path in paths]
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name per response file: its stem; with its folders in front (``wm_response``) where stems are alike.
+
+    Raises
+    ------
+    InputError
+        No file, the same file twice, or the text and the JSON of one response.
+    """
+    if not paths:
+        raise InputError("found no response files; expected at least one, see `arcuate response`.")
+    full = [Path(path).resolve().with_suffix("") for path in paths]
+    for i, place in enumerate(full):
+        if place in full[:i]:
+            other = Path(paths[full.index(place)])
+            what = "twice" if other.suffix == Path(paths[i]).suffix else f"and {other}, two forms of one response"
+            raise InputError(f"found the response file {paths[i]} {what}; expected one file for each tissue.")
+    names = [Path(path).stem for path in paths]
+    for depth in range(1, max(len(place.parts) for place in full)):
+        alike = [names.count(name) > 1 for name in names]
+        if not any(alike):
+            break
+        for i in [i for i, is_alike in enumerate(alike) if is_alike]:
+            parts = full[i].parts[1:][-depth - 1 : -1]
+            names[i] = "_".join((*parts, Path(paths[i]).stem))
+    return names
+
+
+def _in_order(response: Response, names: Sequence[str]) -> Response:
+    """Tissues in the order in which their files were given, white matter first."""
     order = sorted(
         range(len(response.tissues)),
-        key=lambda i: stems.index(response.tissues[i]) if response.tissues[i] in stems else len(stems),
+        key=lambda i: names.index(response.tissues[i]) if response.tissues[i] in names else len(names),
     )
     tissues, coefs = tuple(response.tissues[i] for i in order), tuple(response.coefs[i] for i in order)
-    return Response(tissues, response.bvals, coefs, response.algorithm, response.made_from)
+    return replace(response, tissues=tissues, coefs=coefs)
 
 
 def read_directions(path: Path) -> np.ndarray:

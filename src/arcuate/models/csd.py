@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg.lapack import dpotrf
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.csd_kernels import fit_voxels
 from arcuate.models.response import Response, check_response
@@ -182,7 +182,7 @@ def choose_shell(gradients: GradientTable, *, shell: float | None = None, lmax: 
                 _warn_of_degree(candidate, count, chosen, is_given=lmax is not None)
                 return candidate, chosen
     found = ", ".join(f"{c} at b={s.b:.0f}" for c, s in zip(counts, candidates, strict=True))
-    raise InputError(
+    raise NotApplicable(
         f"single-shell CSD needs 15 distinct directions on one shell (degree 4); found {found} s/mm². Use the tensor, "
         "or check the b-vectors."
     )
@@ -216,16 +216,16 @@ def find_shell_of(response: Response, gradients: GradientTable, *, shell: float 
 
 def choose_lmax(response: Response, gradients: GradientTable, shell: Shell, lmax: int | None = None) -> int:
     """Degree of the FOD: ``lmax`` where given (here or to the response), else 8, less where directions carry less."""
-    lmax = response.made_from.get("lmax") if lmax is None else lmax
+    lmax = response.lmax if lmax is None else lmax
     if lmax is not None:
         _check_lmax(lmax)
-        if lmax > response.lmax:
+        if lmax > response.degree:
             raise InputError(
-                f"the response has degree {response.lmax}, the model asks for lmax = {lmax}; lower lmax, or estimate "
+                f"the response has degree {response.degree}, the model asks for lmax = {lmax}; lower lmax, or estimate "
                 "the response with that degree."
             )
     _, degree = choose_shell(gradients, shell=shell.b, lmax=lmax)
-    return min(degree, response.lmax)
+    return min(degree, response.degree)
 
 
 def fit_csd(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.csd import MAX_LMAX, zonal_to_rotational
 from arcuate.models.response import Response, check_response
@@ -102,7 +102,9 @@ def make_multi_tissue_model(
     Parameters
     ----------
     response : one to three tissues; its shells must be those of the scan
-    lmax : even degree of the FODs, at most 12; by default that of the response, at most 8
+    lmax : even degree of the FODs, at most 12
+        By default what was asked for with the response, else the degree of the response, at most 8 and what the
+        directions of all shells carry.
     constraint_directions : (n_dir, 3) float, where FODs are held non-negative, frame of ``gradients``;
         by default 480 on a half sphere, 6 to 7 degrees apart
 
@@ -114,14 +116,17 @@ def make_multi_tissue_model(
     """
     check_response(response)
     _check_tissues(response)
+    lmax = response.lmax if lmax is None else lmax
     volumes, rows = match_shells(gradients, response)
     degrees = _choose_degrees(response, lmax)
+    if lmax is None:
+        degrees = _lowered_to_directions(gradients, volumes, degrees)
     _check_directions(gradients, volumes, degrees)
     table = gradients.subset(volumes)
     design = forward_matrix(table, response.coefs, rows, degrees)
     singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
     if len(design) < design.shape[1] or singular[-1] * ILL_CONDITIONED < singular[0]:
-        raise InputError(
+        raise NotApplicable(
             f"the signals of {len(design)} volumes do not determine the {design.shape[1]} unknowns of the tissues "
             f"{', '.join(response.tissues)} with lmax {max(degrees)}: two responses are alike, or the degree is too "
             "high for the directions. Lower lmax, or leave out a tissue."
@@ -143,28 +148,42 @@ def match_shells(gradients: GradientTable, response: Response) -> tuple[np.ndarr
             "the response does not say which shells its rows belong to; add the line '# Shells: ...' at the top of its "
             "file, as dwi2response does."
         )
+    is_b0 = response.bvals <= gradients.b0_threshold
     rows = np.full(len(gradients), -1)
     used = []
-    for row in response.weighted:
+    for row in np.flatnonzero(~is_b0):
         b = response.bvals[row]
-        near = [shell for shell in gradients.shells if abs(shell.b - b) <= SHELL_GAP]
-        if near:
-            rows[min(near, key=lambda shell: abs(shell.b - b)).indices] = row
+        shell = min(gradients.shells, key=lambda shell: abs(shell.b - b), default=None)
+        if shell is not None and abs(shell.b - b) <= SHELL_GAP and _is_nearest(int(row), response.bvals, shell.b):
+            rows[shell.indices] = row
             used.append(row)
     missing = [f"{s.b:.0f}" for s in gradients.shells if np.all(rows[s.indices] < 0)]
-    extra = [f"{response.bvals[row]:.0f}" for row in response.weighted if row not in used]
+    extra = [f"{response.bvals[row]:.0f}" for row in np.flatnonzero(~is_b0) if row not in used]
     if missing or extra:
-        ours = ", ".join(f"{b:.0f}" for b in response.shells) or "none"
+        ours = ", ".join(f"{b:.0f}" for b in response.bvals[~is_b0]) or "none"
         scan = ", ".join(f"{s.b:.0f}" for s in gradients.shells) or "none"
         raise InputError(
             f"the response was made on the shells {ours} s/mm², the scan has {scan}; multi-tissue CSD takes all "
-            "shells, with a response for each. Estimate the response on this scan, or take the other volumes out."
+            f"shells, with a response for each. {_remedy_of_shells(response, gradients)}"
         )
-    at_b0 = np.flatnonzero(response.bvals <= SHELL_GAP / 2)
-    if len(at_b0):
-        rows[gradients.is_b0] = at_b0[0]
+    if is_b0.any():
+        rows[gradients.is_b0] = np.flatnonzero(is_b0)[0]
     volumes = np.flatnonzero(rows >= 0)
     return volumes, rows[volumes]
+
+
+def _is_nearest(row: int, bvals: np.ndarray, b: float) -> bool:
+    """Whether no other row of the response is nearer to the shell ``b``."""
+    return bool(np.argmin(np.abs(bvals - b)) == row)
+
+
+def _remedy_of_shells(response: Response, gradients: GradientTable) -> str:
+    if response.b0_threshold != gradients.b0_threshold:
+        return (
+            f"It was made with --b0-threshold {response.b0_threshold:g}, the scan is read with "
+            f"{gradients.b0_threshold:g}: give the same to both."
+        )
+    return "Estimate the response on this scan, or take the other volumes out."
 
 
 def forward_matrix(
@@ -228,13 +247,13 @@ def _check_tissues(response: Response) -> None:
         raise InputError(f"found {n_tissue} tissues ({', '.join(response.tissues)}); expected one to three.")
     if n_tissue > n_shell:
         found = ", ".join(f"{b:.0f}" for b in response.bvals)
-        raise InputError(
+        raise NotApplicable(
             f"found {n_tissue} tissues for {n_shell} distinct b-values ({found} s/mm², b=0 included); expected at most "
             "as many tissues as b-values. Leave out a tissue (grey matter first)."
         )
     for tissue, table in zip(response.tissues, response.coefs, strict=True):
         if not np.all(table[:, 0] > 0):
-            raise InputError(
+            raise NotApplicable(
                 f"the response of {tissue} is negative or zero on a shell (lowest mean coefficient "
                 f"{float(table[:, 0].min()):.4g}); expected a positive signal. Check the voxels it was estimated from."
             )
@@ -257,9 +276,22 @@ def _degree_carried(table: np.ndarray) -> int:
     return 2 * int(np.flatnonzero(np.any(table != 0, axis=0)).max(initial=0))
 
 
-def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
+def _lowered_to_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> tuple[int, ...]:
+    """Degrees that the distinct directions and the number of volumes carry; 2 at least for white matter."""
+    count = _count_directions(gradients, volumes)
+    while max(degrees) > 2 and (n_coefs(max(degrees)) > count or sum(map(n_coefs, degrees)) > len(volumes)):
+        highest = max(degrees) - 2
+        degrees = tuple(min(degree, highest) for degree in degrees)
+    return degrees
+
+
+def _count_directions(gradients: GradientTable, volumes: np.ndarray) -> int:
     weighted = volumes[~gradients.is_b0[volumes]]
-    count = count_directions(gradients.directions[weighted]) if len(weighted) else 0
+    return count_directions(gradients.directions[weighted]) if len(weighted) else 0
+
+
+def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
+    count = _count_directions(gradients, volumes)
     if count < n_coefs(max(degrees)):
         carried = max(d for d in range(0, MAX_LMAX + 1, 2) if n_coefs(d) <= max(count, 1))
         raise InputError(

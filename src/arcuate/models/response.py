@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
-from arcuate.gradients import SHELL_GAP
+from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.gradients import B0_THRESHOLD, SHELL_GAP, GradientTable
 
+ALIKE = 0.5  # of the highest anisotropy: a second tissue above it could be the white matter as well
+WHITE_MATTER = "wm"
 MAX_RATIO = 0.3  # radial over axial diffusivity; above it a response is hardly that of one fibre bundle
 MIN_VOXELS = 100  # fewer voxels make a noisy response
 
@@ -26,14 +28,19 @@ class Response:
 
     Parameters
     ----------
-    tissues : names, white matter first: ``("wm",)`` or ``("wm", "gm", "csf")``
+    tissues : names, in any order: the anisotropic tissue is white matter and is moved to the front
+        As in ``("wm",)`` or ``("wm", "gm", "csf")``.
     bvals : (n_shell,) float, s/mm²
-        b of each row of ``coefs``, lowest first, 0 included where known; NaN where a file did not say.
+        b of each row of ``coefs``, lowest first, 0 included where known; all NaN where a file did not say.
     coefs : one (n_shell, n_zonal) float array per tissue
         Row s, column l/2 multiplies the harmonic Y_l0: MRtrix3's form, in the unit of the signal.
         An isotropic tissue has one column.
     algorithm : how it was made: ssst, recursive, tournier, dhollander, file ...
-    made_from : plain numbers and strings about its origin, such as ``n_voxels``, ``evals``, ``s0``
+    made_from : plain numbers and strings about its origin, such as ``evals``, ``s0``; nothing reads them
+    lmax : degree of the FODs that was asked for with the response; None leaves it to the model
+    n_voxels : voxels that the response of one tissue rests on; None where nobody said
+    ratio : radial over axial diffusivity of the fibres, where a tensor was fitted
+    b0_threshold : s/mm², of the table it was made with: a row at or below it is b = 0
 
     Raises
     ------
@@ -46,6 +53,10 @@ class Response:
     coefs: tuple[np.ndarray, ...]
     algorithm: str = "file"
     made_from: dict[str, Any] = field(default_factory=dict)
+    lmax: int | None = None
+    n_voxels: int | None = None
+    ratio: float | None = None
+    b0_threshold: float = B0_THRESHOLD
 
     def __post_init__(self) -> None:
         bvals = np.atleast_1d(np.array(self.bvals, dtype=np.float64))
@@ -64,18 +75,31 @@ class Response:
                 )
             if not np.all(np.isfinite(table)):
                 raise InputError(f"the response of {tissue} holds numbers that are not finite; estimate it again.")
-        if len(bvals) > 1 and not np.all(np.diff(bvals) > 0):
+        if len(bvals) > 1 and not np.all(np.diff(bvals) > 0) and not np.all(np.isnan(bvals)):
             raise InputError(f"the shells of a response are {bvals.tolist()}; expected each b once, lowest first.")
         for array in (bvals, *coefs):
             array.setflags(write=False)
-        object.__setattr__(self, "tissues", tissues)
+        for name, kind in (("lmax", int), ("n_voxels", int), ("ratio", float), ("b0_threshold", float)):
+            object.__setattr__(self, name, _number(getattr(self, name), name, kind))
         object.__setattr__(self, "bvals", bvals)
-        object.__setattr__(self, "coefs", coefs)
+        order = self._white_matter_first(tissues, coefs)
+        object.__setattr__(self, "tissues", tuple(tissues[i] for i in order))
+        object.__setattr__(self, "coefs", tuple(coefs[i] for i in order))
+
+    def _white_matter_first(self, tissues: tuple[str, ...], coefs: tuple[np.ndarray, ...]) -> list[int]:
+        """The order of the tissues that puts the anisotropic one first and leaves the others as they came."""
+        shape = np.array([_anisotropy(table[self.weighted]) for table in coefs])
+        alike = np.flatnonzero((shape > 0) & (shape >= ALIKE * shape.max()))
+        if not len(alike):
+            return list(range(len(tissues)))
+        named = [i for i in alike if tissues[i] == WHITE_MATTER]
+        white = int(named[0]) if named else int(np.argmax(shape))
+        return [white, *(i for i in range(len(tissues)) if i != white)]
 
     @property
     def weighted(self) -> np.ndarray:
         """Rows that belong to weighted shells; (n,) int. A shell of unknown b counts as one."""
-        return np.flatnonzero(~(self.bvals <= SHELL_GAP / 2))
+        return np.flatnonzero(~(self.bvals <= self.b0_threshold))
 
     @property
     def shells(self) -> tuple[float, ...]:
@@ -88,7 +112,7 @@ class Response:
         return len(self.tissues) == 1 and len(self.weighted) == 1
 
     @property
-    def lmax(self) -> int:
+    def degree(self) -> int:
         """Highest degree of any tissue."""
         return max(self.lmax_of_tissues)
 
@@ -100,7 +124,7 @@ class Response:
     @property
     def s0(self) -> float | None:
         """Signal of the first tissue at b = 0, or None where the response has no such row."""
-        at_b0 = np.flatnonzero(self.bvals <= SHELL_GAP / 2)
+        at_b0 = np.flatnonzero(self.bvals <= self.b0_threshold)
         return float(self.coefs[0][at_b0[0], 0] / math.sqrt(4 * math.pi)) if len(at_b0) else None
 
     def get_tissue(self, tissue: str) -> np.ndarray:
@@ -125,26 +149,35 @@ class Response:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON; :meth:`from_dict` reads them back exactly."""
+        known = {"lmax": self.lmax, "n_voxels": self.n_voxels, "ratio": self.ratio}
         return {
             "algorithm": self.algorithm,
             "bvals": [None if math.isnan(b) else float(b) for b in self.bvals],
             "tissues": {t: table.tolist() for t, table in zip(self.tissues, self.coefs, strict=True)},
+            **{name: value for name, value in known.items() if value is not None},
+            "b0_threshold": self.b0_threshold,
             "made_from": _plain(self.made_from),
             "basis": "zonal harmonics Y_l0 (orthonormal), l = 0 2 4 ..., fibre along +z: MRtrix3's response form",
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Response:
-        """Response from :meth:`to_dict`, or from the sidecar of an image of FODs, which holds it."""
+        """Response from :meth:`to_dict`, or from the sidecar of an image of FODs, which holds it.
+
+        The first version kept lmax, n_voxels and ratio among the remarks of ``made_from``, and knew one threshold.
+        """
         if isinstance(content, dict) and "tissues" not in content:
             content = content.get("Response", content)
         try:
             tables = content["tissues"]
             bvals = [math.nan if b is None else float(b) for b in content["bvals"]]
             coefs = tuple(np.array(table, dtype=np.float64) for table in tables.values())
-            return cls(
-                tuple(tables), np.array(bvals), coefs, str(content["algorithm"]), dict(content.get("made_from", {}))
-            )
+            remarks = dict(content.get("made_from", {}))
+            fields: dict[str, Any] = {
+                name: content.get(name, remarks.pop(name, None)) for name in ("lmax", "n_voxels", "ratio")
+            }
+            fields["b0_threshold"] = content.get("b0_threshold", B0_THRESHOLD)
+            return cls(tuple(tables), np.array(bvals), coefs, str(content["algorithm"]), remarks, **fields)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -176,6 +209,8 @@ class Response:
         lines = []
         if not np.any(np.isnan(self.bvals[rows])):
             lines.append("# Shells: " + ",".join(f"{b:.10g}" for b in self.bvals[rows]))
+        if self.b0_threshold != B0_THRESHOLD:
+            lines.append(f"# b0_threshold: {self.b0_threshold:.10g}")
         lines += [" ".join(f"{value:.17g}" for value in table[row]) for row in rows]
         return "\n".join(lines) + "\n"
 
@@ -186,11 +221,13 @@ class Response:
         Parameters
         ----------
         bvals : (n_shell,) float, s/mm²
-            The shells, for files without the line ``# Shells:``; without both, a single row is of unknown b.
+            The shells, for files without the line ``# Shells:``, as MRtrix3 wrote them before version 3. Without both
+            the shells stay unknown until the response meets a scan, see :meth:`on_shells_of`.
         """
         shells, coefs = None if bvals is None else np.atleast_1d(np.asarray(bvals, dtype=np.float64)), []
+        thresholds = {}
         for tissue, text in texts.items():
-            found, table = _parse_mrtrix(tissue, text)
+            found, table, threshold = _parse_mrtrix(tissue, text)
             if found is not None:
                 if shells is not None and (len(shells) != len(found) or np.any(np.abs(shells - found) > SHELL_GAP)):
                     raise InputError(
@@ -199,14 +236,51 @@ class Response:
                     )
                 shells = found if shells is None else shells
             coefs.append(table)
+            thresholds[tissue] = B0_THRESHOLD if threshold is None else threshold
+        if len(set(thresholds.values())) > 1:
+            raise InputError(
+                f"the responses were made with different thresholds of b=0 ({_named(thresholds)} s/mm²); expected one. "
+                "Estimate them on the same scan with the same --b0-threshold."
+            )
+        n_rows = {tissue: len(table) for tissue, table in zip(texts, coefs, strict=True)}
+        if len(set(n_rows.values())) > 1:
+            raise InputError(
+                f"the responses have different numbers of rows ({_named(n_rows)}); expected a row per shell in each. "
+                "Give responses made from the same scan."
+            )
         if shells is None:
-            if len(coefs) != 1 or len(coefs[0]) != 1:
-                raise InputError(
-                    "the response files have several rows but no line '# Shells: ...' that says which b-values they "
-                    "belong to; add it at their top, as dwi2response does."
-                )
-            shells = np.array([math.nan])
-        return cls(tuple(texts), shells, tuple(coefs), "file")
+            shells = np.full(next(iter(n_rows.values())), math.nan)
+        threshold = next(iter(thresholds.values()))
+        return cls(tuple(texts), shells, tuple(coefs), "file", b0_threshold=threshold)
+
+    def on_shells_of(self, gradients: GradientTable) -> Response:
+        """The response with the shells of a scan, where its file did not name them and the number of rows is theirs.
+
+        Rows are taken in the order of the b-values, b = 0 first where the scan has it, with a warning, as MRtrix3
+        does. One row of one tissue stays unknown: single-shell CSD has a rule of its own.
+
+        Raises
+        ------
+        InputError
+            Another number of rows than the scan has shells.
+        """
+        if not np.any(np.isnan(self.bvals)) or (len(self.tissues) == 1 and len(self.bvals) == 1):
+            return self
+        bvals = np.array([0.0] * bool(gradients.is_b0.any()) + [shell.b for shell in gradients.shells])
+        listed = ", ".join(f"{b:.0f}" for b in bvals)
+        if len(bvals) != len(self.bvals):
+            raise InputError(
+                f"the response has {len(self.bvals)} rows and no line '# Shells: ...' that says which b-values they "
+                f"belong to, and the scan has {len(bvals)} (b = {listed} s/mm²); expected as many. Add the line at the "
+                "top of the files, as dwi2response does, or estimate the response on this scan."
+            )
+        warnings.warn(
+            f"the response has no line '# Shells: ...'; its {len(bvals)} rows are taken in order, as b = {listed} "
+            "s/mm² of the scan.",
+            InputWarning,
+            stacklevel=4,
+        )
+        return replace(self, bvals=bvals, b0_threshold=gradients.b0_threshold)
 
     def with_origin(self, **facts: Any) -> Response:
         """The same response with more said about its origin."""
@@ -222,9 +296,18 @@ def merge_responses(responses: list[Response]) -> Response:
                 f"found responses on the shells {first.bvals.tolist()} and {other.bvals.tolist()}; expected the same "
                 "shells in all. Give responses made from the same scan by one algorithm."
             )
-    tissues = tuple(t for r in responses for t in r.tissues)
-    return Response(
-        tissues, first.bvals, tuple(c for r in responses for c in r.coefs), first.algorithm, first.made_from
+        if other.b0_threshold != first.b0_threshold:
+            raise InputError(
+                f"found responses made with the thresholds of b=0 {first.b0_threshold:g} and {other.b0_threshold:g} "
+                "s/mm²; expected one. Estimate them on the same scan with the same --b0-threshold."
+            )
+    asked = {r.lmax for r in responses if r.lmax is not None}
+    return replace(
+        first,
+        tissues=tuple(t for r in responses for t in r.tissues),
+        coefs=tuple(c for r in responses for c in r.coefs),
+        lmax=max(asked, default=None),
+        n_voxels=first.n_voxels if len(responses) == 1 else None,
     )
 
 
@@ -262,8 +345,10 @@ def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **
     rows = np.zeros((2, lmax // 2 + 1))
     rows[0, 0] = s0 * math.sqrt(4 * math.pi)
     rows[1] = tensor_zonal(evals, s0, b, lmax)
-    facts = {"evals": [float(e) for e in evals], "s0": float(s0), "ratio": float(np.mean(evals[1:]) / evals[0])}
-    return Response(("wm",), np.array([0.0, b]), (rows,), "ssst", {**facts, **origin})
+    facts = {"evals": [float(e) for e in evals], "s0": float(s0), **origin}
+    known = {name: facts.pop(name) for name in ("n_voxels", "b0_threshold") if name in facts}
+    ratio = float(np.mean(evals[1:]) / evals[0])
+    return Response(("wm",), np.array([0.0, b]), (rows,), "ssst", facts, ratio=ratio, **known)
 
 
 def check_response(response: Response) -> None:
@@ -271,25 +356,26 @@ def check_response(response: Response) -> None:
 
     Raises
     ------
-    InputError
-        No signal, or more signal along the fibre than across it (not prolate).
+    NotApplicable
+        No signal, no anisotropic tissue or two of them, or more signal along the fibre than across it (not prolate).
     """
     table = response.coefs[0][response.weighted]
     if not np.all(table[:, 0] > 0):
-        raise InputError(
+        raise NotApplicable(
             f"the response of {response.tissues[0]} has no signal (mean coefficient {float(table[:, 0].min()):.4g}); "
             "expected a positive one. Check the mask and the data it was estimated from."
         )
+    _check_white_matter(response)
     if table.shape[1] > 1:
         along, across = zonal_harmonics(np.array([1.0, 0.0]), 2 * (table.shape[1] - 1)).T
         highest = table[-1]
         if highest[1] >= 0 or highest @ along >= highest @ across:
-            raise InputError(
+            raise NotApplicable(
                 f"the response of {response.tissues[0]} is not prolate: its signal along the fibre is "
                 f"{float(highest @ along):.4g}, across it {float(highest @ across):.4g}; expected less along than "
                 "across. Check the frame of the b-vectors and the voxels it was estimated from."
             )
-    ratio, n_voxels = response.made_from.get("ratio"), response.made_from.get("n_voxels")
+    ratio, n_voxels = response.ratio, response.n_voxels
     if ratio is not None and ratio > MAX_RATIO:
         warnings.warn(
             f"the response is fat: radial over axial diffusivity is {ratio:.2f}, expected about 0.2 (below "
@@ -306,6 +392,51 @@ def check_response(response: Response) -> None:
         )
 
 
+def _check_white_matter(response: Response) -> None:
+    """Refuse a response in which white matter, the anisotropic tissue, cannot be told from the others."""
+    shape = np.array([_anisotropy(table[response.weighted]) for table in response.coefs])
+    if not np.any(shape > 0):
+        raise NotApplicable(
+            f"found no anisotropic response among {', '.join(response.tissues)}; expected one of white matter, "
+            "with coefficients of degree 2 and more. Give the file of white matter, too, or estimate the response on "
+            "this scan."
+        )
+    if WHITE_MATTER in response.tissues[1:]:
+        raise NotApplicable(
+            f"the response called {WHITE_MATTER} is far less anisotropic than that of {response.tissues[0]}; expected "
+            "white matter to be the most anisotropic. Check which file is which."
+        )
+    rivals = [t for t, s in zip(response.tissues, shape, strict=True) if s > 0 and s >= ALIKE * shape.max()]
+    if len(rivals) > 1 and response.tissues[0] != WHITE_MATTER:
+        raise NotApplicable(
+            f"the responses of {', '.join(rivals)} are anisotropic alike; expected one tissue of fibres. Leave the "
+            f"others out, or call the file of white matter {WHITE_MATTER}."
+        )
+
+
+def _anisotropy(table: np.ndarray) -> float:
+    """Largest |degree 2| over degree 0 among rows of zonal coefficients; 0 of an isotropic tissue."""
+    if table.shape[1] < 2 or not len(table):
+        return 0.0
+    mean = np.abs(table[:, 0])
+    return float(np.max(np.divide(np.abs(table[:, 1:]).max(axis=1), mean, out=np.zeros(len(mean)), where=mean > 0)))
+
+
+def _number(value: Any, name: str, kind: type) -> Any:
+    """A field as int or float; None stays None."""
+    if value is None and name != "b0_threshold":
+        return None
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or kind(value) != value:
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"the response has {name} = {value!r}; expected {what}. Estimate it again.")
+    return kind(value)
+
+
+def _named(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {value:g}" for name, value in values.items())
+
+
 def _legendre(degree: int, x: np.ndarray) -> np.ndarray:
     before, value = np.zeros_like(x), np.ones_like(x)
     for n in range(degree):
@@ -313,13 +444,16 @@ def _legendre(degree: int, x: np.ndarray) -> np.ndarray:
     return value
 
 
-def _parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray]:
-    shells, rows = None, []
+def _parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray, float | None]:
+    """Shells (None where the text does not say), rows of coefficients, and the threshold of b = 0 if given."""
+    shells, rows, threshold = None, [], None
     try:
         for line in text.splitlines():
             comment = line.partition("#")[2].strip()
             if comment.lower().startswith("shells:"):
                 shells = np.array([float(b) for b in comment[len("shells:") :].replace(",", " ").split()])
+            if comment.lower().startswith("b0_threshold:"):
+                threshold = float(comment[len("b0_threshold:") :])
             numbers = line.partition("#")[0].replace(",", " ").split()
             if numbers:
                 rows.append([float(n) for n in numbers])
@@ -334,7 +468,7 @@ def _parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray
         raise InputError(
             f"the response of {tissue} names {len(shells)} shells but has {len(rows)} rows; expected one row each."
         )
-    return shells, np.array(rows)
+    return shells, np.array(rows), threshold
 
 
 def _plain(value: Any) -> Any:

@@ -5,27 +5,41 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, merge_responses
-from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response, shell_rows
-from arcuate.models.tensor import fit_tensor
+from arcuate.models.response_voxels import fibre_response, isotropic_response, shell_rows
+from arcuate.models.tensor import TensorFit, fit_tensor
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
 
+THREE_TISSUES = ("wm", "gm", "csf")
+TWO_TISSUES = ("wm", "csf")
 MOST_DECAY = 10.0  # the signal decay metric is cut here
 FEW_VOXELS = 20  # a tissue of fewer voxels is warned of
+RIDGE = 1e-3  # of the largest singular value: added where the signals do not determine the sharp FODs
+MOST_STEPS = 200  # of a golden section, each of which takes a third off the interval
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How voxels are chosen."""
+
+    fa_threshold: float = 0.2  # FA that parts white matter from the rest, at first
+    wm_percent: float = 0.5  # how much of each tissue's voxels make its response; at least one voxel
+    gm_percent: float = 2.0
+    csf_percent: float = 10.0
 
 
 @dataclass(frozen=True)
 class TissueVoxels:
-    """Voxels that the three responses are made of; indices of rows."""
+    """Voxels that the responses are made of; indices of rows."""
 
     wm: np.ndarray
     gm: np.ndarray
@@ -34,104 +48,102 @@ class TissueVoxels:
     counts: dict[str, int]  # voxels of each tissue before the last choice
 
 
-def estimate_three_tissues(
+def estimate_tissues(
     signals: np.ndarray,
     gradients: GradientTable,
+    tissues: tuple[str, ...] = THREE_TISSUES,
     *,
-    lmax: int = DEFAULT_LMAX,
-    fa_threshold: float = 0.2,
-    wm_percent: float = 0.5,
-    gm_percent: float = 2.0,
-    csf_percent: float = 10.0,
+    lmax: int | None = None,
+    choice: Choice | None = None,
 ) -> tuple[Response, TissueVoxels]:
     """Responses on all shells, and the voxels they are made of.
 
     Parameters
     ----------
     signals : (n_vox, n_meas) float, all volumes, of an eroded brain mask
-    fa_threshold : FA that parts white matter from the rest, at first
-    wm_percent, gm_percent, csf_percent : how much of each tissue's voxels make its response
+    tissues : ``("wm", "gm", "csf")`` or ``("wm", "csf")``
+    lmax : degree of white matter, see :func:`~arcuate.models.response_voxels.fibre_response`
 
     Raises
     ------
-    InputError
-        No b = 0 volume, or no voxel of a tissue.
+    NotApplicable
+        Under two b-values, or no voxel of a tissue.
 
     References
     ----------
     Dhollander, Raffelt, Connelly 2016, ISMRM Workshop on Breaking the Barriers of Diffusion MRI, 5.
     Dhollander, Mito, Raffelt, Connelly 2019, Proc. ISMRM 27:555.
     """
-    voxels = choose_tissue_voxels(
-        signals,
-        gradients,
-        fa_threshold=fa_threshold,
-        wm_percent=wm_percent,
-        gm_percent=gm_percent,
-        csf_percent=csf_percent,
-    )
-    wm = fibre_response(signals[voxels.wm], gradients, voxels.wm_directions, lmax=lmax)
-    gm = isotropic_response(signals[voxels.gm], gradients, "gm")
-    csf = isotropic_response(signals[voxels.csf], gradients, "csf")
-    merged = merge_responses([wm, gm, csf])
+    choice = choice or Choice()
+    signals = np.asarray(signals, dtype=np.float64)
+    voxels = choose_tissue_voxels(signals, gradients, tissues, choice=choice)
+    parts = [fibre_response(signals[voxels.wm], gradients, voxels.wm_directions, lmax=lmax)]
+    parts += [isotropic_response(signals[getattr(voxels, t)], gradients, t) for t in tissues[1:]]
     facts = {
-        "n_voxels_of_tissues": {"wm": len(voxels.wm), "gm": len(voxels.gm), "csf": len(voxels.csf)},
+        "n_voxels_of_tissues": {tissue: len(getattr(voxels, tissue)) for tissue in tissues},
         "n_voxels_before_choice": voxels.counts,
-        "fa_threshold": fa_threshold,
-        "percent_chosen": {"wm": wm_percent, "gm": gm_percent, "csf": csf_percent},
+        "fa_threshold": choice.fa_threshold,
+        "percent_chosen": {tissue: getattr(choice, f"{tissue}_percent") for tissue in tissues},
     }
-    return Response(merged.tissues, merged.bvals, merged.coefs, "dhollander", facts), voxels
+    merged = merge_responses(parts)
+    return replace(merged, algorithm="dhollander", made_from=facts, n_voxels=None), voxels
 
 
 def choose_tissue_voxels(
     signals: np.ndarray,
     gradients: GradientTable,
+    tissues: tuple[str, ...] = THREE_TISSUES,
     *,
-    fa_threshold: float = 0.2,
-    wm_percent: float = 0.5,
-    gm_percent: float = 2.0,
-    csf_percent: float = 10.0,
+    choice: Choice | None = None,
 ) -> TissueVoxels:
-    """Voxels of single-fibre white matter, grey matter and fluid; see :func:`estimate_three_tissues`."""
+    """Voxels of single-fibre white matter, grey matter and fluid; see :func:`estimate_tissues`."""
+    choice = choice or Choice()
     signals = np.asarray(signals, dtype=np.float64)
     decay, is_usable = signal_decay(signals, gradients)
     usable = np.flatnonzero(is_usable)
     if len(usable) == 0:
-        raise InputError("no voxel has a signal that decays from b = 0 to the shells; check the scan and the mask.")
-    b_max = float(gradients.bvals.max())
-    fit = fit_tensor(signals[usable], gradients, b_max=b_max, n_reweight=2, nonnegative=False)
+        raise NotApplicable("no voxel has a signal that decays from b = 0 to the shells; check the scan and the mask.")
+    fit = _fit_tensor(signals[usable], gradients)
     vectors = np.zeros((len(signals), 3))
     vectors[usable] = fit.evecs[:, 0]
-    is_wm = fit.fa > fa_threshold
+    is_wm = fit.fa > choice.fa_threshold
     wm, gm, csf = _refine(usable[is_wm], usable[~is_wm], decay)
-    chosen_csf = _take(csf, -decay[csf], csf_percent)
+    if "gm" not in tissues and len(csf) == 0:
+        csf = gm  # what is not white matter falls into no two groups
+    found = {"wm": wm, "gm": gm, "csf": csf}
+    counts = {tissue: len(found[tissue]) for tissue in THREE_TISSUES}
+    _check_counts(counts, tissues)
+    chosen_csf = _take(csf, -decay[csf], choice.csf_percent)
     middle = float(np.median(decay[gm])) if len(gm) else 0.0
-    chosen_gm = _take(gm, np.abs(decay[gm] - middle), gm_percent)
-    counts = {"wm": len(wm), "gm": len(gm), "csf": len(csf)}
-    if min(len(wm), len(chosen_gm), len(chosen_csf)) == 0:
-        raise InputError(
-            f"found {counts['wm']} voxels of white matter, {counts['gm']} of grey matter and {counts['csf']} of fluid; "
-            "expected some of each. Take a larger mask, or estimate one tissue with algorithm 'tournier'."
-        )
-    if min(len(chosen_gm), len(chosen_csf)) < FEW_VOXELS:
-        warnings.warn(
-            f"the responses rest on {len(chosen_gm)} voxels of grey matter and {len(chosen_csf)} of fluid; expected "
-            f"at least {FEW_VOXELS} each. Take a larger mask.",
-            InputWarning,
-            stacklevel=3,
-        )
+    chosen_gm = _take(gm, np.abs(decay[gm] - middle), choice.gm_percent)
+    _warn_of_few({"gm": len(chosen_gm), "csf": len(chosen_csf)}, tissues)
     csf_response = isotropic_response(signals[chosen_csf], gradients, "csf")
-    chosen_wm = _single_fibres(signals, gradients, wm, csf_response, wm_percent)
+    chosen_wm = _single_fibres(signals, gradients, wm, csf_response, choice.wm_percent)
     return TissueVoxels(chosen_wm, chosen_gm, chosen_csf, vectors[chosen_wm], counts)
+
+
+def _fit_tensor(signals: np.ndarray, gradients: GradientTable) -> TensorFit:
+    """Tensors of all volumes, which only rank the voxels: without a word about high b or an extrapolated S0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        try:
+            return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max()), n_reweight=2, nonnegative=False)
+        except InputError as error:
+            raise NotApplicable(str(error)) from error
 
 
 def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
     """Mean log of the signal at b = 0 over that at each shell, and where it can be had; (n_vox,) float and bool.
 
-    Shells count by their number of volumes; values above 10 are cut.
+    Shells count by their number of volumes; values above 10 are cut. Without b = 0 the lowest shell stands for it.
     """
     rows = shell_rows(gradients)
-    gradients.require_b0("dhollander's choice of tissues")
+    if len(rows) < 2:
+        found = ", ".join(f"{b:.0f}" for b, _ in rows) or "none"
+        raise NotApplicable(
+            f"dhollander's responses need two b-values at least, one of which may be b=0; found b = {found} s/mm². "
+            "Check --b0-threshold, or take the algorithm 'tournier'."
+        )
     means = [np.maximum(signals[:, volumes], 0).mean(axis=1) for _, volumes in rows]
     is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)
@@ -164,14 +176,17 @@ def best_threshold(values: np.ndarray) -> float:
 
 
 def _golden_section(cost: Callable[[float], float], low: float, middle: float, high: float) -> float:
-    """Where ``cost`` is least, to 1 % of the place."""
+    """Where ``cost`` is least, to 1 % of the place, or where that is 0, to a billionth of the interval."""
     ratio = (math.sqrt(5) - 1) / 2
+    narrow = 1e-9 * abs(high - low)
     if abs(high - middle) > abs(middle - low):
         left, right = middle, middle + (1 - ratio) * (high - middle)
     else:
         left, right = middle - (1 - ratio) * (middle - low), middle
     at_left, at_right = cost(left), cost(right)
-    while 0.01 * (abs(left) + abs(right)) < abs(high - low):
+    for _ in range(MOST_STEPS):
+        if abs(high - low) <= max(0.01 * (abs(left) + abs(right)), narrow):
+            break
         if at_right < at_left:
             low, left, right = left, right, ratio * right + (1 - ratio) * high
             at_left, at_right = at_right, cost(right)
@@ -194,7 +209,8 @@ def _refine(wm: np.ndarray, rest: np.ndarray, decay: np.ndarray) -> tuple[np.nda
     if len(csf):
         lowest = float(decay[csf].min())
         csf = np.concatenate([csf, outliers[decay[outliers] > lowest]])
-        csf = csf[decay[csf] - lowest > best_threshold(decay[csf] - lowest)]
+        pure = csf[decay[csf] - lowest > best_threshold(decay[csf] - lowest)]
+        csf = pure if len(pure) else csf
     if len(gm):
         gm_middle = float(np.median(decay[gm]))
         kept = []
@@ -205,18 +221,44 @@ def _refine(wm: np.ndarray, rest: np.ndarray, decay: np.ndarray) -> tuple[np.nda
     return wm, np.sort(gm), np.sort(csf)
 
 
+def _check_counts(counts: dict[str, int], tissues: tuple[str, ...]) -> None:
+    """Refuse where a tissue that is wanted has no voxel."""
+    if min(counts[tissue] for tissue in tissues) == 0:
+        fewer = "two tissues, or " if counts["wm"] and len(tissues) == 3 else ""
+        raise NotApplicable(
+            f"found {counts['wm']} voxels of white matter, {counts['gm']} of grey matter and {counts['csf']} of fluid; "
+            f"expected some of {'each' if len(tissues) == 3 else 'white matter and fluid'}. Take a larger mask, or "
+            f"estimate {fewer}one tissue with algorithm 'tournier'."
+        )
+
+
+def _warn_of_few(counts: dict[str, int], tissues: tuple[str, ...]) -> None:
+    names = {"gm": "grey matter", "csf": "fluid"}
+    few = {tissue: n for tissue, n in counts.items() if tissue in tissues}
+    if min(few.values()) < FEW_VOXELS:
+        made = " and ".join(f"{n} voxel{'s' * (n != 1)} of {names[tissue]}" for tissue, n in few.items())
+        warnings.warn(
+            f"the responses rest on {made}; expected at least {FEW_VOXELS} each. Take a larger mask.",
+            InputWarning,
+            stacklevel=4,
+        )
+
+
 def _take(voxels: np.ndarray, cost: np.ndarray, percent: float) -> np.ndarray:
-    """The given share of voxels with the lowest cost."""
-    return voxels[np.argsort(cost, kind="stable")[: round(len(voxels) * percent / 100)]]
+    """The given share of voxels with the lowest cost, one at least."""
+    return voxels[np.argsort(cost, kind="stable")[: _share(len(voxels), percent)]]
+
+
+def _share(count: int, percent: float) -> int:
+    """So many per cent of a count; never none of some."""
+    return min(count, max(1, round(count * percent / 100)))
 
 
 def _single_fibres(
     signals: np.ndarray, gradients: GradientTable, wm: np.ndarray, csf: Response, percent: float
 ) -> np.ndarray:
     """Voxels of white matter that a sharp response explains best as one fibre, judged at degree 2, then at degree 6."""
-    count = round(len(wm) * percent / 100)
-    if count == 0:
-        count = min(len(wm), 1)
+    count = _share(len(wm), percent)
     level = float(np.median(signals[wm].mean(axis=1))) * math.sqrt(4 * math.pi)
     for lmax, wanted in ((2, 2 * count), (6, count)):
         fod, fluid = _sharp_fods(signals[wm], gradients, csf, level, lmax)
@@ -239,5 +281,11 @@ def _sharp_fods(
         index[volumes] = row
     degrees = (lmax, 0)
     design = forward_matrix(gradients, (table, csf.coefs[0]), index, degrees)
-    solution = ConeProblem(design, constraint_matrix(degrees)).solve(np.ascontiguousarray(signals)).solution
+    signals = np.ascontiguousarray(signals)
+    n = design.shape[1]
+    singular = np.linalg.svd(design, compute_uv=False)
+    if len(design) < n or singular[-1] < RIDGE * singular[0]:
+        design = np.vstack([design, RIDGE * singular[0] * np.eye(n)])
+        signals = np.hstack([signals, np.zeros((len(signals), n))])
+    solution = ConeProblem(design, constraint_matrix(degrees)).solve(signals).solution
     return np.ascontiguousarray(solution[:, : n_coefs(lmax)]), solution[:, -1]

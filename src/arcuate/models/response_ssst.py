@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputWarning, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import make_csd_system
 from arcuate.models.response import Response, tensor_response, tensor_zonal
@@ -35,13 +35,13 @@ def estimate_ssst(
 
     Raises
     ------
-    InputError
+    NotApplicable
         No voxel is above the threshold, or there is no b = 0 volume.
     """
     fit = _fit_tensor(signals, gradients)
     is_high = (fit.fa > fa_threshold) & _is_fitted(fit)
     if not is_high.any():
-        raise InputError(
+        raise NotApplicable(
             f"found no voxel with FA above {fa_threshold:g} among {len(signals)} (highest: "
             f"{float(np.max(fit.fa, initial=0.0)):.2f}); lower fa_threshold, or take a larger mask or radius."
         )
@@ -53,6 +53,7 @@ def estimate_ssst(
         gradients.shells[0].b,
         lmax=lmax,
         n_voxels=int(is_high.sum()),
+        b0_threshold=gradients.b0_threshold,
         fa_threshold=fa_threshold,
     )
 
@@ -70,7 +71,7 @@ def estimate_recursive(
 
     Raises
     ------
-    InputError
+    NotApplicable
         No voxel shows a single peak, or there is no b = 0 volume.
     """
     fit = _fit_tensor(signals, gradients)
@@ -96,20 +97,28 @@ def estimate_recursive(
         n_rounds=n_rounds,
     )
     if not is_single.any():
-        raise InputError(
+        raise NotApplicable(
             f"none of {len(rows)} white-matter voxels shows a single peak; expected some. Take a mask of white "
             "matter, or the algorithm 'ssst'."
         )
     table = np.zeros((2, lmax // 2 + 1))
     table[0, 0] = _mean_b0(rows[is_single], gradients) * math.sqrt(4 * math.pi)
     table[1] = zonal
-    facts = {"n_voxels": int(is_single.sum()), "n_white_matter": len(rows), "peak_threshold": peak_threshold}
-    return Response(("wm",), np.array([0.0, shell.b]), (table,), "recursive", facts)
+    facts = {"n_white_matter": len(rows), "peak_threshold": peak_threshold}
+    return Response(
+        ("wm",),
+        np.array([0.0, shell.b]),
+        (table,),
+        "recursive",
+        facts,
+        n_voxels=int(is_single.sum()),
+        b0_threshold=gradients.b0_threshold,
+    )
 
 
 def _fit_tensor(signals: np.ndarray, gradients: GradientTable) -> TensorFit:
     if len(gradients.shells) != 1:
-        raise InputError(f"found {len(gradients.shells)} shells; a single-shell response takes one, and b=0.")
+        raise NotApplicable(f"found {len(gradients.shells)} shells; a single-shell response takes one, and b=0.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # of b above 1500: here the tensor only ranks voxels
         return fit_tensor(signals, gradients, b_max=gradients.shells[0].b)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import NotApplicable
 from arcuate.models.csd import make_csd_system
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response_voxels import fibre_zonal
@@ -58,7 +58,7 @@ def choose_single_fibres(
     """
     usable = np.isfinite(signals).all(axis=1) & (signals > 0).any(axis=1)
     if not usable.any():
-        raise InputError("no voxel has a signal; expected a mask of the brain.")
+        raise NotApplicable("no voxel has a signal; expected a mask of the brain.")
     zonal, rows, before = FIRST_ZONAL, np.flatnonzero(usable), np.zeros(0, np.int64)
     for n_round in range(1, max_rounds + 1):
         degree = min(2 * (len(zonal) - 1), 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -12,6 +13,7 @@ from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.response import Response, zonal_harmonics
 from arcuate.models.tensor import fit_tensor
 
+LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
 N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
 DEFAULT_LMAX = 8
 
@@ -23,7 +25,7 @@ def shell_rows(gradients: GradientTable) -> list[tuple[float, np.ndarray]]:
 
 
 def fibre_zonal(signals: np.ndarray, cosines: np.ndarray, lmax: int) -> np.ndarray:
-    """Zonal coefficients (lmax/2 + 1,) of the signal of one shell over all voxels at once.
+    """Zonal coefficients (lmax/2 + 1,) of the signal of one shell over all voxels at once; degree 0 is the mean.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def fibre_zonal(signals: np.ndarray, cosines: np.ndarray, lmax: int) -> np.ndarr
     ----------
     Smith, Dhollander, Connelly 2015, Proc. ISMRM 23:2843 (as MRtrix3's amp2response).
     """
+    if lmax == 0:
+        return isotropic_zonal(signals)
     design = zonal_harmonics(cosines.ravel(), lmax).T
     normal, right = _normal_equations(design, signals.ravel())
     angles = np.linspace(0.0, math.pi / 2, N_ANGLES)
@@ -63,7 +67,7 @@ def fibre_response(
     gradients: GradientTable,
     directions: np.ndarray | None = None,
     *,
-    lmax: int = DEFAULT_LMAX,
+    lmax: int | None = None,
     tissue: str = "wm",
 ) -> Response:
     """Response on all shells of voxels that hold one fibre population each (algorithm ``manual``).
@@ -72,7 +76,9 @@ def fibre_response(
     ----------
     signals : (n_vox, n_meas) float, all volumes
     directions : (n_vox, 3) float, of the fibre; the tensor's by default
-    lmax : degree on the weighted shells, less where a shell has fewer directions than (lmax+1)(lmax+2)/2
+    lmax : degree on every weighted shell
+        By default 8, or the highest whose (lmax+1)(lmax+2)/2 the volumes of the shell reach, at least 4: the fibres of
+        many voxels lie at many angles to few gradients.
     """
     signals = np.asarray(signals, dtype=np.float64)
     if len(signals) == 0:
@@ -80,15 +86,16 @@ def fibre_response(
     if directions is None:
         directions = main_directions(signals, gradients)
     rows = shell_rows(gradients)
-    table = np.zeros((len(rows), lmax // 2 + 1))
+    highest = DEFAULT_LMAX if lmax is None else lmax
+    table = np.zeros((len(rows), highest // 2 + 1))
     for row, (b, volumes) in enumerate(rows):
         if b == 0.0:
             table[row, :1] = isotropic_zonal(signals[:, volumes])
             continue
-        degree = min(lmax, _degree_of(len(volumes)))
+        degree = min(highest, max(LEAST_DEGREE, _degree_of(len(volumes)))) if lmax is None else lmax
         cosines = directions @ gradients.directions[volumes].T
         table[row, : degree // 2 + 1] = fibre_zonal(signals[:, volumes], cosines, degree)
-    return Response((tissue,), np.array([b for b, _ in rows]), (table,), "manual", {"n_voxels": len(signals)})
+    return _made_of(signals, gradients, tissue, table)
 
 
 def isotropic_response(signals: np.ndarray, gradients: GradientTable, tissue: str) -> Response:
@@ -97,7 +104,19 @@ def isotropic_response(signals: np.ndarray, gradients: GradientTable, tissue: st
         raise InputError(f"found no voxel of {tissue} to make a response of; expected some. Check the mask.")
     rows = shell_rows(gradients)
     table = np.stack([isotropic_zonal(np.asarray(signals, dtype=np.float64)[:, volumes]) for _, volumes in rows])
-    return Response((tissue,), np.array([b for b, _ in rows]), (table,), "manual", {"n_voxels": len(signals)})
+    return _made_of(signals, gradients, tissue, table)
+
+
+def _made_of(signals: np.ndarray, gradients: GradientTable, tissue: str, table: np.ndarray) -> Response:
+    """Response of one tissue from its table (n_shell, n_zonal), with the shells and the threshold of the scan."""
+    return Response(
+        (tissue,),
+        np.array([b for b, _ in shell_rows(gradients)]),
+        (table,),
+        "manual",
+        n_voxels=len(signals),
+        b0_threshold=gradients.b0_threshold,
+    )
 
 
 def main_directions(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
@@ -118,6 +137,7 @@ def mean_response(responses: list[Response]) -> Response:
     first = responses[0]
     for other in responses[1:]:
         alike = other.tissues == first.tissues and other.lmax_of_tissues == first.lmax_of_tissues
+        alike &= other.b0_threshold == first.b0_threshold
         if not alike or len(other.bvals) != len(first.bvals) or np.any(np.abs(other.bvals - first.bvals) > SHELL_GAP):
             raise InputError(
                 f"found responses of {', '.join(first.tissues)} on {first.bvals.tolist()} and of "
@@ -133,7 +153,7 @@ def mean_response(responses: list[Response]) -> Response:
         scale = np.exp(np.mean(np.log(level.mean(axis=0) / level), axis=1))
         coefs.append((tables * scale[:, None, None]).mean(axis=0))
     facts = {"n_responses": len(responses), "responses": [r.to_dict() for r in responses]}
-    return Response(first.tissues, first.bvals, tuple(coefs), "mean", facts)
+    return replace(first, coefs=tuple(coefs), algorithm="mean", made_from=facts, n_voxels=None, ratio=None)
 
 
 def _degree_of(n_directions: int) -> int:
