@@ -28,7 +28,7 @@ def draw_scan(seed: int) -> RandomScan:
     gradients, about = _draw_gradients(rng)
     shape = tuple(int(n) for n in rng.integers(2, 9, size=3))
     tissues = [t for t in S0 if rng.random() < 0.8] or ["wm"]
-    signal = _simulate(rng, gradients, int(np.prod(shape)), tissues)
+    signal = simulate_rows(rng, gradients, int(np.prod(shape)), tissues)
     snr = float(np.exp(rng.uniform(np.log(3), np.log(100))))
     noise = rng.normal(scale=S0["wm"] / snr, size=(2, *signal.shape))
     signal = np.hypot(signal + noise[0], noise[1])
@@ -65,7 +65,7 @@ def _draw_gradients(rng: np.random.Generator) -> tuple[GradientTable, str]:
     return table, f"{n_b0} b=0, {shells}"
 
 
-def _simulate(rng: np.random.Generator, gradients: GradientTable, n_vox: int, tissues: list[str]) -> np.ndarray:
+def simulate_rows(rng: np.random.Generator, gradients: GradientTable, n_vox: int, tissues: list[str]) -> np.ndarray:
     """(n_vox, n_meas): shares of tissues, most voxels pure; one or two fibres."""
     share = rng.dirichlet(np.full(len(tissues), 0.1), size=n_vox)
     signal = np.zeros((n_vox, len(gradients)))
@@ -77,8 +77,9 @@ def _simulate(rng: np.random.Generator, gradients: GradientTable, n_vox: int, ti
                 fibre = rng.normal(size=(n_vox, 3))
                 fibre /= np.linalg.norm(fibre, axis=1, keepdims=True)
                 along = (fibre @ gradients.directions.T) ** 2
-                stick, tube = np.exp(-gradients.bvals * 2.2e-3 * along), np.exp(
-                    -gradients.bvals * (0.55e-3 + 1.25e-3 * along)
+                stick, tube = (
+                    np.exp(-gradients.bvals * 2.2e-3 * along),
+                    np.exp(-gradients.bvals * (0.55e-3 + 1.25e-3 * along)),
                 )
                 part += w * (0.6 * stick + 0.4 * tube)
         else:

@@ -159,8 +159,8 @@ def match_shells(gradients: GradientTable, response: Response) -> tuple[np.ndarr
             used.append(row)
     missing = [f"{s.b:.0f}" for s in gradients.shells if np.all(rows[s.indices] < 0)]
     extra = [f"{response.bvals[row]:.0f}" for row in np.flatnonzero(~is_b0) if row not in used]
-    if missing or extra:
-        ours = ", ".join(f"{b:.0f}" for b in response.bvals[~is_b0]) or "none"
+    if missing or extra or is_b0.sum() > 1:
+        ours = ", ".join(f"{b:.0f}" for b in (response.bvals[~is_b0] if is_b0.sum() < 2 else response.bvals)) or "none"
         scan = ", ".join(f"{s.b:.0f}" for s in gradients.shells) or "none"
         raise InputError(
             f"the response was made on the shells {ours} s/mm², the scan has {scan}; multi-tissue CSD takes all "
@@ -183,6 +183,9 @@ def _remedy_of_shells(response: Response, gradients: GradientTable) -> str:
             f"It was made with --b0-threshold {response.b0_threshold:g}, the scan is read with "
             f"{gradients.b0_threshold:g}: give the same to both."
         )
+    low = response.bvals[response.bvals <= gradients.b0_threshold]
+    if len(low) > 1:
+        return f"Lower --b0-threshold below {low[1]:g} s/mm², or estimate the response on this scan."
     return "Estimate the response on this scan, or take the other volumes out."
 
 
