@@ -9,9 +9,16 @@ import numpy as np
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.gradients import GradientTable
 from arcuate.models.csd import choose_shell
 from arcuate.models.response import Response, check_response, merge_responses
-from arcuate.models.response_dhollander import THREE_TISSUES, TWO_TISSUES, Choice, estimate_tissues
+from arcuate.models.response_dhollander import (
+    THREE_TISSUES,
+    TWO_TISSUES,
+    Choice,
+    check_tissue_gradients,
+    estimate_tissues,
+)
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.response_tournier import choose_single_fibres
 from arcuate.models.response_voxels import fibre_response, isotropic_response
@@ -229,6 +236,28 @@ def erode(inside: np.ndarray, n_steps: int) -> tuple[np.ndarray, int]:
         if core.sum() >= LEAST_KEPT * inside.sum():
             return core, n
     return inside, 0
+
+
+def check_response_gradients(gradients: GradientTable, algorithm: str = "auto") -> None:
+    """Refuse an algorithm that the b-values and directions of a scan rule out, before a voxel is read.
+
+    Raises
+    ------
+    NotApplicable
+        No shell, too few b-values or directions, or no b = 0 where the algorithm needs it.
+    """
+    if not gradients.shells:
+        raise NotApplicable("found no weighted volume; a response needs one shell at least.")
+    try:
+        if algorithm == "dhollander" or (algorithm == "auto" and len(gradients.shells) > 1):
+            check_tissue_gradients(gradients)
+            return
+    except NotApplicable:
+        if algorithm == "dhollander":
+            raise
+    choose_shell(gradients)
+    if algorithm in {"ssst", "recursive"}:
+        gradients.require_b0(f"the response algorithm {algorithm}")
 
 
 def _resolve(algorithm: str, dwi: Scan, shell: float | None) -> str:

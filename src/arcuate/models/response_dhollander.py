@@ -15,7 +15,7 @@ from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, merge_responses
 from arcuate.models.response_voxels import fibre_response, isotropic_response, shell_rows
-from arcuate.models.tensor import TensorFit, fit_tensor
+from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
 
@@ -126,8 +126,22 @@ def _fit_tensor(signals: np.ndarray, gradients: GradientTable) -> TensorFit:
     """Tensors of all volumes, which only rank the voxels: without a word about high b or an extrapolated S0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
+        return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max()), n_reweight=2, nonnegative=False)
+
+
+def check_tissue_gradients(gradients: GradientTable) -> None:
+    """Refuse a scan of one b-value, or whose directions determine no tensor; NotApplicable says which."""
+    rows = shell_rows(gradients)
+    if len(rows) < 2:
+        found = ", ".join(f"{b:.0f}" for b, _ in rows) or "none"
+        raise NotApplicable(
+            f"dhollander's responses need two b-values at least, one of which may be b=0; found b = {found} s/mm². "
+            "Check --b0-threshold, or take the algorithm 'tournier'."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
         try:
-            return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max()), n_reweight=2, nonnegative=False)
+            select_volumes(gradients, b_max=float(gradients.bvals.max()))
         except InputError as error:
             raise NotApplicable(str(error)) from error
 
@@ -137,13 +151,8 @@ def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndar
 
     Shells count by their number of volumes; values above 10 are cut. Without b = 0 the lowest shell stands for it.
     """
+    check_tissue_gradients(gradients)
     rows = shell_rows(gradients)
-    if len(rows) < 2:
-        found = ", ".join(f"{b:.0f}" for b, _ in rows) or "none"
-        raise NotApplicable(
-            f"dhollander's responses need two b-values at least, one of which may be b=0; found b = {found} s/mm². "
-            "Check --b0-threshold, or take the algorithm 'tournier'."
-        )
     means = [np.maximum(signals[:, volumes], 0).mean(axis=1) for _, volumes in rows]
     is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)

@@ -249,20 +249,11 @@ def _plan_noddi(case: _Case) -> str:
 
 
 def _plan_response(case: _Case) -> str:
-    from arcuate.models.csd import choose_shell
+    from arcuate.csd.responses import check_response_gradients
 
-    algorithm, gradients = case.settings.response_algorithm, case.scan.gradients
     with _silently():
-        if not gradients.shells:
-            raise NotApplicable("found no weighted volume; a response needs one shell at least.")
-        has_three_tissues = bool(gradients.is_b0.any()) and (algorithm == "dhollander" or len(gradients.shells) > 1)
-        if algorithm == "dhollander" and not has_three_tissues:
-            raise NotApplicable("found no b=0 volume; dhollander's responses need one at least.")
-        if not has_three_tissues or algorithm not in {"auto", "dhollander"}:
-            choose_shell(gradients)
-        if algorithm in {"ssst", "recursive"}:
-            gradients.require_b0(f"the response algorithm {algorithm}")
-    return algorithm
+        check_response_gradients(case.scan.gradients, case.settings.response_algorithm)
+    return case.settings.response_algorithm
 
 
 def _plan_tracts(case: _Case) -> str:
