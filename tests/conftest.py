@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +56,24 @@ def mrtrix() -> Path:
 
 
 @pytest.fixture
-def other_user(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Options of ``subprocess.run`` for a user whom folders can be closed to: "nobody" where the tests run as root."""
+def other_user() -> dict[str, Any]:
+    """Options of ``subprocess.run`` for a process that folders can be closed to, also where the tests run as root.
+
+    Linux lets root write everywhere by a capability of its own; without it the owner's permissions count.
+    """
     if os.name != "posix":
         pytest.skip("Windows has no such permissions")
-    if os.getuid() != 0:
-        yield {}
-        return
-    closed = [folder for folder in tmp_path.parents if not folder.stat().st_mode & 0o005]
-    modes = [folder.stat().st_mode for folder in closed]
-    for folder in closed:  # pytest's own folders, which another user may not enter
-        folder.chmod(0o755)
-    yield {"user": 65534, "group": 65534, "extra_groups": []}
-    for folder, mode in zip(closed, modes, strict=True):
-        folder.chmod(mode)
+    if os.geteuid() != 0:
+        return {}
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    drop_from_bounding_set, override, read_search = 24, 1, 2  # linux/prctl.h, linux/capability.h
+
+    def give_up() -> None:
+        for capability in (override, read_search):
+            if prctl(drop_from_bounding_set, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "the capability cannot be given up")
+
+    return {"preexec_fn": give_up}
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -48,22 +47,61 @@ def test_our_bug_is_exit_1_with_a_traceback() -> None:
     assert "ZeroDivisionError" in outcome.stderr
 
 
-def test_importing_arcuate_is_quick_enough_to_not_be_noticed() -> None:
-    """No time limit in a test: what costs time is what is loaded, so that is what is checked."""
-    code = "import sys, arcuate; print(len(sys.modules))"
-    start = time.perf_counter()
-    loaded = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    print(f"import arcuate: {time.perf_counter() - start:.2f} s with the interpreter, {loaded} modules")
-    assert loaded < 1500
+def run_with(body: str) -> subprocess.CompletedProcess[str]:
+    """A command line whose command is ``body``."""
+    lines = "\n    ".join(body.strip().splitlines())
+    code = f"import errno, os, sys, click\nfrom arcuate import cli\n@click.command()\ndef work():\n    {lines}\n"
+    code += "cli.app = work\ncli.main([])\n"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timer")
+@pytest.mark.parametrize("number", ["ENOSPC", "EACCES", "EROFS"])
+def test_a_disk_that_takes_nothing_is_one_sentence(number: str) -> None:
+    outcome = run_with(f"raise OSError(errno.{number}, os.strerror(errno.{number}), 'some/file')")
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("error: ")
+    assert "(some/file); check permissions and free space" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "open('/a file that arcuate forgot')",
+        "open(os.path.join(os.path.dirname(cli.__file__), 'report', 'missing.html'))",
+        "raise PermissionError(errno.EACCES, 'no', os.path.join(os.path.dirname(cli.__file__), 'numerics', 'data'))",
+        "raise OSError('a library that gives no number')",
+    ],
+)
+def test_a_file_that_arcuate_itself_misses_is_our_bug_and_not_the_users(body: str) -> None:
+    outcome = run_with(body)
+    assert outcome.returncode == 1
+    assert "Traceback" in outcome.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("n_lines", [1, 100_000])
+def test_a_pipe_that_nobody_reads_ends_the_command_quietly(n_lines: int) -> None:
+    code = "import click\nfrom arcuate import cli\n@click.command()\ndef work():\n    import time; time.sleep(0.5)\n"
+    code += f"    for i in range({n_lines}):\n        print(i)\ncli.app = work\ncli.main([])\n"
+    pipe = f"'{sys.executable}' -c '{code}' | true; echo ${{PIPESTATUS[0]}}"
+    outcome = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=False)
+    assert (outcome.stdout, outcome.stderr) == ("141\n", "")
+
+
+def test_warnings_look_as_before_when_the_command_line_has_ended() -> None:
+    code = "import warnings\nfrom arcuate import cli\nbefore = warnings.showwarning\n"
+    code += "try:\n    cli.main(['--version'])\nexcept SystemExit:\n    print(warnings.showwarning is before)"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines()[-1] == "True"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_ctrl_c_that_python_loses_is_raised_again_and_does_not_disturb_the_cleaning(number: signal.Signals) -> None:
+def test_where_python_loses_a_ctrl_c_a_second_one_ends_at_once(number: signal.Signals) -> None:
     code = f"""
 import os, time, click
 from arcuate import cli
-from arcuate.commands import stopping
 
 class Swallows:
     def __del__(self):
@@ -75,20 +113,37 @@ def work():
     swallows = Swallows()
     del swallows
     print("went on", flush=True)
-    try:
-        time.sleep(60)
-    finally:
-        time.sleep(3 * stopping.ASK_AGAIN)
-        print("cleaned up", flush=True)
+    os.kill(os.getpid(), {int(number)})
+    print("not reached", flush=True)
 
 cli.app = work
 cli.main([])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
-    assert (done.returncode, done.stdout) == (130, "went on\ncleaned up\n"), done.stderr
-    assert "stopped; what is finished is kept" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "ignored" not in done.stderr
+    assert (done.returncode, done.stdout) == (-number, "went on\n"), done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_the_cleaning_of_the_first(number: signal.Signals) -> None:
+    code = f"""
+import os, click
+from arcuate import cli
+
+@click.command()
+def work():
+    try:
+        os.kill(os.getpid(), {int(number)})
+    finally:
+        print("cleaning", flush=True)
+        os.kill(os.getpid(), {int(number)})
+        print("not reached", flush=True)
+
+cli.app = work
+cli.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stdout) == (-number, "cleaning\n"), done.stderr
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored_and_handlers_come_back() -> None:

@@ -1,18 +1,21 @@
 """The process of the command line: ``arcuate``, and ``python -m arcuate``."""
 
+import atexit
+
 from arcuate import cli
-from arcuate.commands.stopping import STOPPED, end_process
+from arcuate.commands.stopping import end_by_signal
 
 
 def main() -> None:
-    """Run the command line; stopped by a signal, end as a process that was."""
+    """Run the command line; stopped by a signal, end by it."""
+    status: list[object] = [0]
+    # registered first, so that it runs last: after packages removed their temporary folders, before the interpreter
+    # is torn down, in which one that was interrupted while it was imported may crash
+    atexit.register(lambda: end_by_signal(status[0]))
     try:
         cli.main()
-    except KeyboardInterrupt:
-        end_process()
     except SystemExit as end:
-        if end.code == STOPPED:
-            end_process()
+        status[0] = end.code
         raise
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
 
-from arcuate.commands.stopping import STOPPED, raised_surely
+from arcuate.commands.stopping import exit_status, stoppable
 from arcuate.errors import InputError, MissingExtraError
+
+# What a folder, disk or device of the user's can answer; any other OSError that comes here is a fault of arcuate's.
+_OF_THE_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG}
+_OF_THE_PLACE |= {getattr(errno, name) for name in ("EDQUOT", "ESTALE") if hasattr(errno, name)}
+_PACKAGE = Path(__file__).parent
 
 COMMANDS = {
     "run": "arcuate.commands.run:run",
@@ -68,7 +76,11 @@ def app() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; exits 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback), or 130."""
+    """Run the command line.
+
+    Exits with 0 when done, 2 on the user's mistake (one line), 1 on a bug (traceback), 130 or 143 when it was stopped,
+    and 141 when nobody reads what it prints any more.
+    """
     shown: set[str] = set()
 
     def show_once(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -77,32 +89,53 @@ def main(argv: list[str] | None = None) -> None:
             shown.add(text)
             click.echo(f"warning: {text}", err=True)
 
-    show_before, warnings.showwarning = warnings.showwarning, show_once
-    debug = bool(os.environ.get("ARCUATE_DEBUG"))
+    show, warnings.showwarning = warnings.showwarning, show_once
     try:
-        with raised_surely():
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _close_pipe()
+    finally:
+        warnings.showwarning = show
+    raise SystemExit(code)
+
+
+def _run(argv: list[str] | None) -> int:
+    debug = bool(os.environ.get("ARCUATE_DEBUG"))
+    came: list[int] = []
+    streams = sys.stdout, sys.stderr
+    try:
+        with stoppable() as came:
             code = app.main(args=argv, prog_name="arcuate", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
-        code = 2
     except (InputError, MissingExtraError) as error:
         if debug:
             traceback.print_exc()
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
-        code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what is finished is kept, start the same command again to go on", err=True)
-        code = STOPPED
+        return exit_status(came)
+    except SystemExit:
+        if sys.stdout is streams[0]:
+            raise
+        sys.stdout, sys.stderr = streams  # click replaces them, and exits, when a pipe is broken
+        return _close_pipe()
     except OSError as error:
-        if debug or error.strerror is None:
+        if error.errno not in _OF_THE_PLACE or _PACKAGE in Path(str(error.filename)).parents:
+            raise
+        if debug:
             traceback.print_exc()
         where = f" ({error.filename})" if error.filename else ""
-        click.echo(f"error: {error.strerror or error}{where}; check permissions and free space", err=True)
-        code = 2
+        click.echo(f"error: {error.strerror}{where}; check permissions and free space", err=True)
     except MemoryError as error:
         click.echo(f"error: not enough memory ({error}); close other programs or use a machine with more", err=True)
-        code = 2
-    finally:
-        warnings.showwarning = show_before
-    sys.stdout.flush()
-    raise SystemExit(code if isinstance(code, int) else 0)
+    return 2
+
+
+def _close_pipe() -> int:
+    """Exit status of a command whose output nobody reads any more (``arcuate info SCAN | head -1``)."""
+    with contextlib.suppress(OSError, ValueError):  # what is still buffered would raise once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return 141  # 128 + SIGPIPE, as other programs

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,11 +193,15 @@ def test_an_output_folder_that_cannot_be_written_is_one_sentence(arcuate: Callab
     assert blocker.read_text() == "here"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_output_folder_is_one_sentence(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+def test_a_read_only_output_folder_is_one_sentence(scan: Path, tmp_path: Path, other_user: dict[str, Any]) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
-    assert arcuate("run", scan, "--out", folder, *STEPS).code == 2
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(folder), *STEPS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **other_user)
+    assert done.returncode == 2
+    assert [line[:7] for line in done.stderr.splitlines() if not line.startswith("warning: ")] == ["error: "]
+    assert "Permission denied" in done.stderr
+    assert not list(folder.iterdir())
 
 
 def test_unknown_steps_name_the_known_ones(arcuate: Callable, scan: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from arcuate.commands.stopping import raised_surely
+from arcuate.commands.stopping import SIGNALS, exit_status, stoppable
 from arcuate.figures.held_signals import held_back
 
 
@@ -59,22 +59,21 @@ def test_without_an_interrupt_nothing_happens() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no SIGALRM")
 def test_what_the_program_does_not_answer_is_left_alone() -> None:
-    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with held_back():
-            assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
-            signal.raise_signal(signal.SIGALRM)
+        with stoppable(), held_back():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            signal.raise_signal(signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_in_another_thread_nothing_is_held() -> None:
     seen = []
 
     def work() -> None:
-        with raised_surely(), held_back():
+        with stoppable(), held_back():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
@@ -85,7 +84,7 @@ def test_in_another_thread_nothing_is_held() -> None:
 
 def test_an_error_that_a_package_made_of_the_interrupt_counts_as_one() -> None:
     def work() -> None:
-        with raised_surely():
+        with stoppable():
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt:
@@ -97,8 +96,30 @@ def test_an_error_that_a_package_made_of_the_interrupt_counts_as_one() -> None:
 
 def test_other_errors_stay_what_they_are() -> None:
     def work() -> None:
-        with raised_surely():
+        with stoppable():
             raise ImportError("no such module")
 
     with pytest.raises(ImportError, match="no such module"):
         work()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_signal_that_came_is_told_and_the_next_one_would_end_the_process(number: signal.Signals) -> None:
+    before = [signal.getsignal(n) for n in SIGNALS]
+    told: list[list[int]] = []
+    seen: list[object] = []
+
+    def work() -> None:
+        with stoppable() as came:
+            told.append(came)
+            try:
+                signal.raise_signal(number)
+            finally:
+                seen.extend(signal.getsignal(n) for n in SIGNALS)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert told == [[number]]
+    assert exit_status(told[0]) == 128 + number
+    assert seen == [signal.SIG_DFL] * 2
+    assert [signal.getsignal(n) for n in SIGNALS] == before

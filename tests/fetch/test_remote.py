@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from arcuate.errors import InputError
-from arcuate.fetch import weights
+from arcuate.fetch import remote, weights
 from arcuate.fetch.public_scans import SCANS, scans_folder
 from arcuate.fetch.remote import RemoteFile, RemoteSet, download, is_intact
 
@@ -137,6 +137,31 @@ def test_a_complete_part_needs_no_more_bytes(server: Server, tmp_path: Path) -> 
 def test_an_empty_file_left_by_another_tool_is_fetched_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").touch()
     assert download(_file(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_that_is_there_with_another_checksum_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(CONTENT[:-1] + b"?")
+    path = download(_file(server), tmp_path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_there_stays_when_a_better_one_cannot_be_had(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"of the user's own")
+    server.content = CONTENT[::-1]
+    with pytest.raises(InputError, match="expected sha256"):
+        download(_file(server), tmp_path)
+    assert (tmp_path / "scan.nii.gz").read_bytes() == b"of the user's own"
+
+
+def test_fetched_files_lie_where_the_system_keeps_caches_or_where_they_lay_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(remote.platformdirs, "user_cache_path", lambda name, appauthor: tmp_path / "Library" / name)
+    assert remote.cache_home() == tmp_path / "Library" / "arcuate"
+    (tmp_path / ".cache" / "arcuate").mkdir(parents=True)
+    assert remote.cache_home() == tmp_path / ".cache" / "arcuate"
 
 
 def test_without_a_published_checksum_the_length_is_checked(server: Server, tmp_path: Path) -> None:

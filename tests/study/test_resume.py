@@ -207,9 +207,6 @@ def test_two_runs_at_once_may_share_a_cache(scan, undisturbed, tmp_path):
 def test_a_cache_that_cannot_be_written_stops_no_run(scan, undisturbed, tmp_path, other_user):
     expected, _, first = undisturbed
     (cache := tmp_path / "kept").mkdir(mode=0o555)
-    (out := tmp_path / "out").mkdir()
-    out.chmod(0o777)
-    scan.parent.chmod(0o755)
-    finish(start(scan, out, *FEW, "--cache", str(cache), **other_user))
+    finish(start(scan, tmp_path / "out", *FEW, "--cache", str(cache), **other_user))
     assert not list(cache.iterdir())
-    assert_same_files(out, expected, first)
+    assert_same_files(tmp_path / "out", expected, first)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock, Timeout
 
 from arcuate.errors import InputError
@@ -57,13 +58,17 @@ class RemoteSet:
 
 
 def cache_home() -> Path:
-    """Folder for what was fetched: ``$XDG_CACHE_HOME/arcuate`` or ``~/.cache/arcuate``."""
+    """Folder for what was fetched: the user's cache folder as the system names it, ``~/.cache/arcuate`` on Linux.
+
+    On macOS and Windows ``~/.cache/arcuate`` is used as long as it is there: versions before 0.2 wrote to it.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "arcuate"
+    former = (Path(base) if base else Path.home() / ".cache") / "arcuate"
+    return former if former.is_dir() else platformdirs.user_cache_path("arcuate", appauthor=False)
 
 
 def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -> Path:
-    """Path of ``file`` in ``folder``, fetched if it is not there.
+    """Path of ``file`` in ``folder``, fetched if it is not there, or is there with another checksum.
 
     What has arrived stays in ``<name>.part`` when the connection breaks, and the next call goes on from there; only a
     complete file with the right checksum takes the final name.
@@ -75,12 +80,12 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
     """
     folder = Path(folder)
     path = folder / file.name
-    if path.is_file() and path.stat().st_size > 0:
+    if is_intact(file, path):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{file.name}.lock", timeout=3600):
-            if path.is_file() and path.stat().st_size > 0:  # another process was faster
+            if is_intact(file, path):  # another process was faster
                 return path
             part = folder / f"{file.name}.part"
             _fetch(file, part, progress)

@@ -17,8 +17,9 @@ _HD_BET = "Isensee et al. 2019, Human Brain Mapping 40:4952"
 
 
 def _tractseg(output_type: str, summary: str, citation: str, **files: str) -> RemoteSet:
-    # TractSeg publishes no checksums: what arrives is checked for its length here, and tensor by tensor (names and
-    # shapes) when the network is built
+    # Zenodo lists an MD5 for each of these files; the lists could not be read where this was written (no network), and
+    # a checksum is not to be guessed. So what arrives is checked for its length, and tensor by tensor (names and
+    # shapes) when the network is built.
     remote = tuple(
         RemoteFile(f"pretrained_weights_{name}.npz", f"{_ZENODO}/{address}?download=1")
         for name, address in files.items()

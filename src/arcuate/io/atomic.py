@@ -45,6 +45,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 if held is not None:
                     os.close(held)
         except OSError as error:
+            if error.filename is not None and Path(str(error.filename)) not in (temporary, path, *path.parents):
+                raise  # of another file: not what is written here
             reason = error.strerror or str(error)
             raise InputError(
                 f"cannot write {path}: {reason}. Choose a folder that you may write to, on a disk with room."
