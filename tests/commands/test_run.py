@@ -200,7 +200,7 @@ def test_a_read_only_output_folder_is_one_sentence(scan: Path, tmp_path: Path, o
     done = subprocess.run(command, capture_output=True, text=True, check=False, **other_user)
     assert done.returncode == 2
     assert [line[:7] for line in done.stderr.splitlines() if not line.startswith("warning: ")] == ["error: "]
-    assert "Permission denied" in done.stderr
+    assert "you may not write to" in done.stderr
     assert not list(folder.iterdir())
 
 
