@@ -67,7 +67,7 @@ export class SliceView {
     if (!this.#isColor(below)) first.colormap = second ? "gray" : this.data.layers[below].colormap;
     if (second) {
       second.opacity = this.opacity;
-      if (!this.#isColor(above)) second.colormap = this.data.layers[above].colormap;
+      if (!this.#isColor(above)) second.colormap = this.#overlayColors(above);
     }
     const niivue = this.niivue;
     // all at once: each call of addVolume would update the textures again
@@ -123,6 +123,12 @@ export class SliceView {
   finish() {
     const gl = this.niivue.gl;
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+  }
+
+  /** Colours of a map on top of another: grey would not be told apart from what is below. */
+  #overlayColors(number) {
+    const { colormap } = this.data.layers[number];
+    return colormap === "gray" ? "inferno" : colormap;
   }
 
   #isColor(number) {

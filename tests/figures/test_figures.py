@@ -87,10 +87,13 @@ def test_importing_figures_does_not_load_pyvista() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_without_pyvista_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyvista_glyphs_are_drawn_and_for_surfaces_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from arcuate.figures import render_tracts
+
     monkeypatch.setitem(sys.modules, "pyvista", None)
+    assert glyph_module.render_glyphs(_lobe((1, 0, 0))[None, None, None], sphere=SPHERE).max() > 100
     with pytest.raises(MissingExtraError, match=r"arcuate\[viz\]"):
-        glyph_module.render_glyphs(_lobe((1, 0, 0))[None, None, None], sphere=SPHERE)
+        render_tracts(InMemoryVolumeResource(np.pad(np.ones((3, 3, 3)), 1), RAS))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

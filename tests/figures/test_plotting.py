@@ -22,8 +22,6 @@ from arcuate.figures.plotting import (
 from arcuate.noddi import Noddi
 from arcuate.volumes.resource import InMemoryVolumeResource
 
-pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra report)")
-
 LAS = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -10], [0, 0, 3, 0], [0, 0, 0, 1]])
 
 

@@ -140,8 +140,11 @@ def write_run(
     if tissues is None:
         write("csd", "fod", fods)
     else:
-        for label, array in {"wm": fods, **tissues}.items():
+        every = {"wm": fods, **tissues}
+        total = sum(array[..., 0] for array in every.values())
+        for label, array in every.items():
             write("msmtcsd", "fod", array, label)
+            write("msmtcsd", "fraction", array[..., 0] / np.where(total > 0, total, 1), label)
     write_json(names.path("timings.json"), {"dti": 0.1})
     outputs.add_unhashed(names.path("timings.json"), role="timings", step="report")
     outputs.finish()

@@ -13,8 +13,6 @@ from arcuate.figures.views import Canonical, View
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.report import SubjectFiles, page, write_report
 
-pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra report)")
-
 STORED = [("RAS", 0.0), ("LAS", 0.0), ("LPS", 25.0), ("PSR", 0.0), ("ASL", -20.0)]
 
 TAKE_DRAWN = """() => {

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-for package in ("matplotlib", "jinja2"):
-    pytest.importorskip(package, reason=f"{package} is not installed (extra report)")
-
 NO_WEBGL = """
 const original = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {

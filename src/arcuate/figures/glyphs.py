@@ -22,60 +22,111 @@ PEAK_WIDTH = 0.09  # of a voxel
 PathLike = str | os.PathLike[str]
 
 
+Region = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Paper:
+    """What the picture is drawn on, and where it goes."""
+
+    path: PathLike | None = None
+    size: tuple[int, int] = (600, 600)
+    color: str = "black"
+    scale_bar: float = 0.0  # mm
+    dpi: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """One slice of the image on canonical axes, and where its voxels are."""
+    """One slice of the image on canonical axes, or a region of it, and where its voxels are."""
 
     view: View
     frame: Canonical
     shape: tuple[int, ...]  # canonical grid of the whole image
+    region: Region | None = None  # voxels across and up
 
     @staticmethod
-    def of(shape: tuple[int, ...], affine: np.ndarray | None, view: View | None) -> _Slice:
+    def of(
+        shape: tuple[int, ...], affine: np.ndarray | None, view: View | None, region: Region | None = None
+    ) -> _Slice:
         frame = Canonical(affine)
         grid = frame.reorder(np.empty(shape[:3], bool)).shape
-        return _Slice(view or View(flat_plane(grid)), frame, grid)
+        view = view or View(flat_plane(grid))
+        if region is not None:
+            for (low, high), n in zip(region, (grid[view.across], grid[view.up]), strict=True):
+                if not 0 <= low < high <= n:
+                    raise InputError(
+                        f"found the region {region}; expected ((from, to), (from, to)), voxels across and up of the "
+                        f"{view.plane} slice, within 0 to {grid[view.across]} and 0 to {grid[view.up]}."
+                    )
+        return _Slice(view, frame, grid, region)
 
     @property
     def at(self) -> int:
         return self.view.slice_of(self.shape[self.view.axis])
 
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """Part of the canonical grid that is drawn, one voxel thick."""
+        box = [slice(0, n) for n in self.shape]
+        box[self.view.axis] = slice(self.at, self.at + 1)
+        if self.region is not None:
+            for axis, (low, high) in zip((self.view.across, self.view.up), self.region, strict=True):
+                box[axis] = slice(low, high)
+        return tuple(box)
+
     def take(self, array: np.ndarray) -> np.ndarray:
         """(n_vox, ...) values of the slice's voxels."""
-        thin = self._cut(array)
+        thin = self.cut(array)
         return np.asarray(thin.reshape(-1, *thin.shape[3:]), dtype=np.float64)
 
-    def _cut(self, array: np.ndarray) -> np.ndarray:
-        return np.take(self.frame.reorder(array), [self.at], axis=self.view.axis)
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """The slice's part of an array (x, y, z, ...) as it is stored, in canonical order."""
+        return np.asarray(self.frame.reorder(array)[self.box])
 
     @property
     def centers(self) -> np.ndarray:
         """(n_vox, 3) float, in voxel sides (the smaller one in the plane is 1)."""
-        ranges = [np.arange(n) if axis != self.view.axis else np.array([0]) for axis, n in enumerate(self.shape)]
+        ranges = [np.arange(part.start, part.stop) for part in self.box]
+        ranges[self.view.axis] = np.array([0])
         return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3) * self.spacing
 
     @property
     def spacing(self) -> np.ndarray:
+        return np.asarray(self.frame.voxel_size / self.side)
+
+    @property
+    def side(self) -> float:
+        """Smaller side of a voxel in the plane, mm: the unit of the scene."""
         size = self.frame.voxel_size
-        return np.asarray(size / min(size[self.view.across], size[self.view.up]))
+        return float(min(size[self.view.across], size[self.view.up]))
 
     def draw_background(self, scene: Scene, image: np.ndarray | VolumeResource, behind: float) -> None:
         array = np.asarray(image.get_array() if isinstance(image, VolumeResource) else image, dtype=np.float64)
         if self.frame.reorder(array).shape[:3] != self.shape:
             raise InputError(f"found a background of shape {array.shape[:3]}; expected the grid of the glyphs.")
-        plane = self._cut(array).squeeze(axis=self.view.axis)
+        plane = self.cut(array).squeeze(axis=self.view.axis)
         plane = plane.mean(axis=-1) if plane.ndim == 3 else plane
         known = plane[np.isfinite(plane) & (plane != 0)]
         low, high = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
         low = min(low, 0.0) if low > 0 else low
         grey = np.nan_to_num((plane - low) / max(high - low, 1e-30))
-        scene.add_plane(grey.T, self.view, self.spacing, -behind * self.view.camera, dim=0.55)
+        first = np.array([part.start for part in self.box]) * self.spacing
+        first[self.view.axis] = 0
+        scene.add_plane(grey.T, self.view, self.spacing, first - behind * self.view.camera, dim=0.55)
 
-    def shoot(self, scene: Scene, path: PathLike | None, is_placed: bool) -> np.ndarray:
-        scene.look(self.view.camera, np.eye(3)[self.view.up])
+    def shoot(self, scene: Scene, paper: _Paper, is_placed: bool) -> np.ndarray:
+        """Look at the slice, label it and draw."""
+        bounds = None
+        if self.region is not None:  # what sticks out of the region is cut off
+            half = self.spacing / 2
+            bounds = self.centers.min(axis=0) - half, self.centers.max(axis=0) + half
+        scene.look(self.view.camera, np.eye(3)[self.view.up], margin=1.04 if bounds is None else 1.0, bounds=bounds)
         if is_placed:
             scene.add_labels(self.view.labels)
-        return scene.picture(path)
+        if paper.scale_bar:
+            scene.add_scale_bar(paper.scale_bar / self.side, f"{paper.scale_bar:g} mm")
+        return scene.picture(paper.path, paper.dpi)
 
 
 def render_glyphs(
@@ -91,6 +142,10 @@ def render_glyphs(
     affine: np.ndarray | None = None,
     view: View | None = None,
     opacity: float = 1.0,
+    region: Region | None = None,
+    paper: str = "black",
+    scale_bar: float = 0.0,
+    dpi: float | None = None,
 ) -> np.ndarray:
     """Picture of functions on the sphere, a glyph per voxel.
 
@@ -111,18 +166,24 @@ def render_glyphs(
         directions are on the array's own axes, the first to the right, the second up.
     view : slice and side to look from; the middle axial slice, or the only slice there is
     opacity : of the glyphs, 0..1
+    region : ((from, to), (from, to)), voxels
+        Part of the slice to draw, across and up the picture, counted from the patient's left, back or bottom,
+        ``to`` left out; the whole slice if None.
+    paper : black, or white for print
+    scale_bar : length in mm of a bar at the lower left; none if 0
+    dpi : noted in the PNG, so that ``size`` becomes inches; the number of pixels is that of ``size``
 
     Returns
     -------
     (height, width, 3) uint8
     """
-    part = _Slice.of(_check(odf).shape, affine, view)
+    part = _Slice.of(_check(odf).shape, affine, view, region)
     mesh, _ = _glyph_mesh(part, odf, sphere, scale, norm, colormap)
-    scene = Scene(size)
+    scene = Scene(size, paper)
     scene.add_mesh(mesh, opacity)
     if background is not None:
         part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, path, affine is not None)
+    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
 
 
 def render_peaks(
@@ -137,6 +198,10 @@ def render_peaks(
     background: np.ndarray | VolumeResource | None = None,
     affine: np.ndarray | None = None,
     view: View | None = None,
+    region: Region | None = None,
+    paper: str = "black",
+    scale_bar: float = 0.0,
+    dpi: float | None = None,
 ) -> np.ndarray:
     """Picture of peaks, a stick per peak, coloured by direction.
 
@@ -149,19 +214,19 @@ def render_peaks(
         A stick reaches ``scale`` times its amplitude to both sides.
     norm : divide each voxel's amplitudes by their largest
     width : of a stick, voxel sides
-    path, size, background, affine, view : see :func:`render_glyphs`
+    path, size, background, affine, view, region, paper, scale_bar, dpi : see :func:`render_glyphs`
 
     Returns
     -------
     (height, width, 3) uint8
     """
-    part = _Slice.of(_check_peaks(directions, values), affine, view)
+    part = _Slice.of(_check_peaks(directions, values), affine, view, region)
     mesh = _peak_mesh(part, directions, values, scale, norm, width)
-    scene = Scene(size)
+    scene = Scene(size, paper)
     scene.add_mesh(mesh)
     if background is not None:
         part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, path, affine is not None)
+    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
 
 
 def render_glyphs_and_peaks(
@@ -179,6 +244,10 @@ def render_glyphs_and_peaks(
     affine: np.ndarray | None = None,
     view: View | None = None,
     opacity: float = 0.4,
+    region: Region | None = None,
+    paper: str = "black",
+    scale_bar: float = 0.0,
+    dpi: float | None = None,
 ) -> np.ndarray:
     """Picture of glyphs with the peaks inside them; sticks reach just beyond the lobes that they belong to.
 
@@ -190,15 +259,15 @@ def render_glyphs_and_peaks(
     """
     if tuple(_check(odf).shape[:3]) != tuple(_check_peaks(directions, values)[:3]):
         raise InputError(f"found glyphs on {odf.shape[:3]} voxels and peaks on {values.shape[:3]}; expected one grid.")
-    part = _Slice.of(odf.shape, affine, view)
+    part = _Slice.of(odf.shape, affine, view, region)
     mesh, highest = _glyph_mesh(part, odf, sphere, scale, norm, colormap)
     sticks_mesh = _peak_mesh(part, directions, values, 1.08 * scale, norm, PEAK_WIDTH, highest)
-    scene = Scene(size)
+    scene = Scene(size, paper)
     scene.add_mesh(sticks_mesh)
     scene.add_mesh(mesh, opacity)
     if background is not None:
         part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, path, affine is not None)
+    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
 
 
 def render_fods(
@@ -212,6 +281,10 @@ def render_fods(
     scale: float = 0.62,
     colormap: str | None = None,
     sphere: Any = None,
+    region: Region | None = None,
+    paper: str = "black",
+    scale_bar: float = 0.0,
+    dpi: float | None = None,
 ) -> np.ndarray:
     """Picture of a slice of FODs as the patient lies, weak ones smaller, sides labelled.
 
@@ -219,35 +292,36 @@ def render_fods(
     ----------
     fods : (x, y, z, n_coef), spherical harmonics in MRtrix3's basis, scanner frame
     mask : voxels to draw; all with a FOD otherwise
-    sphere : directions to evaluate on; 724 of them by default
+    sphere : directions to evaluate on; 724 of them by default, 362 where a voxel has less than 28 pixels
     scale : float, voxel sides
         Radius of the largest lobe of a strong FOD. Strong are those above the 60th percentile of the slice: they are
         drawn alike, weaker ones smaller in proportion.
-    path, view, background, size, colormap : see :func:`render_glyphs`
+    path, view, background, size, colormap, region, paper, scale_bar, dpi : see :func:`render_glyphs`
 
     Returns
     -------
     (height, width, 3) uint8
     """
-    sphere = get_sphere("repulsion724") if sphere is None else sphere
     affine, array = fods.get_affine(), fods.get_array()
-    part = _Slice.of(array.shape, affine, view)
-    coefs = part._cut(array)
+    part = _Slice.of(array.shape, affine, view, region)
+    coefs = part.cut(array)
+    if sphere is None:
+        across, up = (coefs.shape[axis] * part.spacing[axis] for axis in (part.view.across, part.view.up))
+        sphere = get_sphere("symmetric362" if min(size[0] / across, size[1] / up) < 28 else "repulsion724")
     if mask is not None:
-        coefs = np.where(part._cut(np.asarray(mask.get_array()))[..., None] > 0, coefs, 0)
+        coefs = np.where(part.cut(np.asarray(mask.get_array()))[..., None] > 0, coefs, 0)
     basis = sh_matrix(np.asarray(sphere.vertices), lmax_of(array.shape[-1]))
     amplitudes = np.nan_to_num(coefs @ basis.T)
     tops = amplitudes.max(axis=-1)
     strong = float(np.percentile(tops[tops > 0], 60)) if np.any(tops > 0) else 1.0
-    thin = _Slice(View(part.view.plane, 0, part.view.radiological), part.frame, amplitudes.shape[:3])
     rows = amplitudes.reshape(-1, amplitudes.shape[-1])
     rows = rows / np.maximum(rows.max(axis=1, keepdims=True, initial=0.0), strong)
-    mesh = _mesh_of_rows(thin, rows, sphere, scale, colormap)
-    scene = Scene(size)
+    mesh = _mesh_of_rows(part, rows, sphere, scale, colormap)
+    scene = Scene(size, paper)
     scene.add_mesh(mesh)
     if background is not None:
         part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, path, True)
+    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), True)
 
 
 def _glyph_mesh(

@@ -1,4 +1,4 @@
-"""Maps on paper: slices with colour bars, contours, residuals, histograms (extra ``[report]``, matplotlib).
+"""Maps on paper: slices with colour bars, contours, residuals, histograms, with matplotlib.
 
 Arrays and an affine in, a matplotlib Figure out; nothing is shown or kept. Pictures are neurological (the patient's
 right on the right) unless asked to be radiological, and say so at their sides.
@@ -9,42 +9,17 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.figures.panels import Panel, choose_slices, robust_limits
 from arcuate.figures.views import PLANES, Canonical, View
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 _TILE = 1.75  # inches
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One map of a figure.
-
-    Parameters
-    ----------
-    array : (x, y, z), or (x, y, z, 3) of colours in 0..1
-    label : what it is, with its unit
-    colormap : of matplotlib's; the default is told apart by all kinds of colour vision
-    limits : lowest and highest value shown; the 1st and 99th percentile of what is not 0 if None
-    contour : (x, y, z) mask, its outline drawn on top
-    """
-
-    array: np.ndarray
-    label: str = ""
-    colormap: str = "viridis"
-    limits: tuple[float, float] | None = None
-    contour: np.ndarray | None = None
-
-    @property
-    def is_color(self) -> bool:
-        """Whether the array holds colours."""
-        return self.array.ndim == 4 and self.array.shape[3] == 3
 
 
 def plot_maps(
@@ -72,8 +47,8 @@ def plot_maps(
     matplotlib.figure.Figure
     """
     frame = Canonical(affine)
-    arrays = [frame.reorder(_flat(panel)) for panel in panels]
-    shown = _choose_slices(arrays[0], View(plane), slices)
+    arrays = [frame.reorder(panel.checked) for panel in panels]
+    shown = choose_slices(arrays[0], View(plane), slices)
     view = View(plane, shown[0], radiological)
     size = frame.voxel_size
     height = size[view.up] * arrays[0].shape[view.up] / (size[view.across] * arrays[0].shape[view.across])
@@ -206,16 +181,6 @@ def plot_directions(shells: Mapping[float, np.ndarray]) -> Any:
     return figure
 
 
-def robust_limits(array: np.ndarray) -> tuple[float, float]:
-    """1st and 99th percentile of what, in (...), is finite and not 0; the lower one is 0 where nothing is negative."""
-    known = array[np.isfinite(array) & (array != 0)]
-    if not known.size:
-        return 0.0, 1.0
-    low, high = np.percentile(known, [1, 99])
-    low = 0.0 if known.min() >= 0 else float(low)
-    return low, float(high) if high > low else low + 1.0
-
-
 def png_of(figure: Any, dpi: int = 110) -> bytes:
     """A figure as PNG."""
     buffer = io.BytesIO()
@@ -273,24 +238,6 @@ def _label_sides(axis: Any, view: View, *, is_first: bool) -> None:
 
 def _aspect(view: View, size: np.ndarray) -> float:
     return float(size[view.up] / size[view.across])
-
-
-def _flat(panel: Panel) -> np.ndarray:
-    array = np.asarray(panel.array)
-    if array.ndim != 3 and not panel.is_color:
-        raise InputError(f"found a map of shape {array.shape}; expected (x, y, z), or (x, y, z, 3) for colours.")
-    return array
-
-
-def _choose_slices(array: np.ndarray, view: View, slices: Sequence[int] | int) -> list[int]:
-    n_slices = array.shape[view.axis]
-    if not isinstance(slices, int):
-        return [View(view.plane, int(at)).slice_of(n_slices) for at in slices]
-    others = tuple(axis for axis in range(array.ndim) if axis != view.axis)
-    filled = np.flatnonzero(np.any(np.nan_to_num(array) != 0, axis=others))
-    low, high = (int(filled[0]), int(filled[-1])) if len(filled) else (0, n_slices - 1)
-    wanted = np.linspace(low, high, slices + 2)[1:-1]
-    return sorted({round(at) for at in wanted})
 
 
 def _new_figure(size: tuple[float, float]) -> Any:

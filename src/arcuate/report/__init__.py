@@ -1,4 +1,4 @@
-"""One self-contained page per subject, made from the derivatives on disk (extra ``[report]``).
+"""One self-contained page per subject, made from the derivatives on disk.
 
 The names below are imported from their modules when they are first asked for: a run that repeats nothing only asks
 whether its page is current.

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.figures.plotting import robust_limits
+from arcuate.figures.panels import robust_limits
 from arcuate.figures.views import PLANES, View
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
+from arcuate.report.arrays import Arrays
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import pack
 from arcuate.report.subject import SubjectFiles
@@ -20,7 +21,9 @@ _MOST = 11  # slices of one plane
 _FAINT = 0.04  # of a strong FOD: less cannot be seen
 
 
-def viewer_glyphs(subject: SubjectFiles, grid: ViewerGrid, planes: list[str]) -> dict[str, Any] | None:
+def viewer_glyphs(
+    subject: SubjectFiles, grid: ViewerGrid, planes: list[str], arrays: Arrays | None = None
+) -> dict[str, Any] | None:
     """What ``js/src/glyphs.js`` reads; None if the run made no FODs.
 
     Directions of FODs are in the scanner frame: ``frame`` turns them onto the axes of the grid.
@@ -28,12 +31,13 @@ def viewer_glyphs(subject: SubjectFiles, grid: ViewerGrid, planes: list[str]) ->
     found = subject.get_map(subject.csd_model, "fod") if subject.csd_model else None
     if found is None:
         return None
-    coefs = grid.take(np.asarray(found.volume.get_array()))
+    arrays = arrays or Arrays(subject)
+    coefs = grid.take(arrays.of(found))
     tops = _tops(coefs, grid.mask)
     if not np.any(tops > 0):
         return None
     unit = _strong(tops, planes[0], grid)
-    picture = _anatomy(subject, grid)
+    picture = _anatomy(arrays, grid)
     shown = tops > _FAINT * unit
     slices = []
     for plane in planes:
@@ -68,12 +72,12 @@ def _strong(tops: np.ndarray, plane: str, grid: ViewerGrid) -> float:
     return float(np.percentile(known, 60))
 
 
-def _anatomy(subject: SubjectFiles, grid: ViewerGrid) -> np.ndarray:
+def _anatomy(arrays: Arrays, grid: ViewerGrid) -> np.ndarray:
     """(nx, ny, nz) uint8 behind the glyphs: FA, or white where there is none."""
-    fa = subject.get_map("tensor", "fa")
+    fa = arrays.subject.get_map("tensor", "fa")
     if fa is None:
         return (255 * grid.mask).astype(np.uint8)
-    values = np.nan_to_num(grid.take(np.asarray(fa.volume.get_array(), dtype=np.float32)))
+    values = np.nan_to_num(grid.take(arrays.of(fa)))
     low, high = robust_limits(values)
     return np.asarray(np.clip(255 * (values - low) / (high - low), 0, 255)).astype(np.uint8)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.figures.plotting import robust_limits
+from arcuate.figures.panels import robust_limits
+from arcuate.report.arrays import Arrays
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
 from arcuate.report.subject import SubjectFiles
 
 BUDGET = 4_000_000  # bytes of all maps inside the brain, before they are packed
-_GROUPS = {"tensor": "Tensor", "noddi": "NODDI"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Layer:
     @property
     def is_mask(self) -> bool:
         """Whether it is nothing where it is 0."""
-        return self.group == "Tracts" or self.name == "brain mask"
+        return self.group == "Tracts" or self.name == "Brain mask"
 
     @property
     def weight(self) -> float:
@@ -50,9 +50,9 @@ class Layer:
         return 3.0 if self.is_color else 0.05 if self.is_mask else 1.0
 
 
-def viewer_maps(subject: SubjectFiles, grid: ViewerGrid) -> dict[str, Any]:
+def viewer_maps(subject: SubjectFiles, grid: ViewerGrid, arrays: Arrays | None = None) -> dict[str, Any]:
     """What ``js/src/slices.js`` reads: the grid, and every map in it."""
-    layers = list(layers_of(subject, grid))
+    layers = list(layers_of(grid, arrays or Arrays(subject)))
     factor = 1
     while grid.mask.sum() / factor**3 * sum(layer.weight for layer in layers) > BUDGET:
         factor += 1
@@ -67,34 +67,35 @@ def viewer_maps(subject: SubjectFiles, grid: ViewerGrid) -> dict[str, Any]:
     }
 
 
-def layers_of(subject: SubjectFiles, grid: ViewerGrid) -> Iterator[Layer]:
+def layers_of(grid: ViewerGrid, arrays: Arrays) -> Iterator[Layer]:
     """Every map of a run that is one value, or one colour, per voxel."""
+    subject = arrays.subject
     fa, evecs = subject.get_map("tensor", "fa"), subject.get_map("tensor", "evecs")
     if fa is not None and evecs is not None:
-        color = color_fa(np.asarray(fa.volume.get_array()), np.asarray(evecs.volume.get_array()))
-        yield Layer("colour FA", "Tensor", grid.take(color) ** 0.8)  # as screens need it
+        color = color_fa(grid.take(arrays.of(fa)), grid.take(arrays.of(evecs)))
+        yield Layer("Colour FA", "Tensor", color**0.8)  # as screens need it
     for found in sorted(subject.maps, key=rank_of):
         if found.param in NOT_PLAIN:
             continue
-        style, array = style_of(found), np.asarray(found.volume.get_array(), dtype=np.float32)
+        style, array = style_of(found), arrays.plain(found)
         if array.shape[:3] == grid.inside.shape:
-            values = grid.take(array if array.ndim == 3 else array[..., 0])
-            group = _GROUPS.get(found.model, "Other maps")
-            yield Layer(style.label, group, style.factor * values, style.colormap, style.limits)
-    for tissue, fraction in subject.tissue_fractions.items():
-        yield Layer(f"fraction of {tissue}", "Tissues", grid.take(fraction), "viridis", (0, 1))
-    if subject.denoised is not None:
-        mean = np.asarray(subject.denoised.compute_mean_b0().get_array())
-        yield Layer("mean b = 0", "Signal", grid.take(mean))
-    if subject.noise is not None:
-        noise = np.asarray(subject.noise.get_array(), dtype=np.float32)
-        yield Layer("noise σ", "Signal", grid.take(noise if noise.ndim == 3 else noise[..., 0]), "inferno")
-    if subject.mask is not None:
-        yield Layer("brain mask", "Signal", grid.mask.astype(np.float32), "viridis", (0, 1))
+            yield Layer(style.label, style.group, style.factor * grid.take(array), style.colormap, style.limits)
+    yield from _signal_layers(grid, arrays)
     for name, volume in subject.bundle_volumes.items():
         array = np.asarray(volume.get_array())
         if array.shape[:3] == grid.inside.shape:
             yield Layer(name, "Tracts", grid.take(array > 0.5).astype(np.float32), "warm", (0, 1))
+
+
+def _signal_layers(grid: ViewerGrid, arrays: Arrays) -> Iterator[Layer]:
+    subject = arrays.subject
+    if arrays.has_b0 and arrays.anatomy is not None:
+        yield Layer("Mean b = 0", "Signal", grid.take(arrays.anatomy))
+    if subject.noise is not None:
+        noise = np.asarray(subject.noise.get_array(), dtype=np.float32)
+        yield Layer("Noise σ", "Signal", grid.take(noise if noise.ndim == 3 else noise[..., 0]), "inferno")
+    if subject.mask is not None:
+        yield Layer("Brain mask", "Signal", grid.mask.astype(np.float32), "viridis", (0, 1))
 
 
 def color_fa(fa: np.ndarray, evecs: np.ndarray) -> np.ndarray:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
+import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from arcuate._version import __version__
-from arcuate.errors import MissingExtraError
 from arcuate.io import write_text_atomically
+from arcuate.report.arrays import Arrays
 from arcuate.report.freshness import state_of
 from arcuate.report.methods import methods_paragraph
-from arcuate.report.pictures import brain_of, sections_of, thick_planes
+from arcuate.report.pictures import sections_of
 from arcuate.report.scan import scan_facts
+from arcuate.report.styles import step_name
 from arcuate.report.subject import SubjectFiles
-from arcuate.report.viewer import viewer_of
+from arcuate.report.viewer import digest_of, viewer_of
+
+FOLLOWS = 0.2  # correlation of the residual with the anatomy above which denoising is doubted
+SMOOTH = 0.5  # and between neighbours
 
 
 def write_report(subject: SubjectFiles) -> Path:
     """Write ``<out>/<prefix>.html`` from the derivatives on disk; its path.
 
-    Raises
-    ------
-    MissingExtraError
-        matplotlib or jinja2 is not installed. Without PyVista the page says which pictures are missing.
+    Without PyVista the page says that the surfaces of tracts are missing.
     """
-    for package in ("jinja2", "matplotlib"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise MissingExtraError(package, "report", "the report") from None
     import jinja2
 
     environment = jinja2.Environment(
@@ -50,9 +47,9 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
     if not facts and subject.denoised is not None:
         facts, is_denoised = scan_facts(subject.denoised, subject.mask), True
     paragraph, references = methods_paragraph(subject.record)
-    sections = sections_of(subject)
-    inside = brain_of(subject)
-    planes = [] if inside is None or subject.affine is None else thick_planes(inside.shape, subject.affine)
+    arrays = Arrays(subject)
+    sections = sections_of(subject, arrays)
+    script = _asset("page.js")
     return {
         "title": subject.names.prefix,
         "state": state_of(subject),
@@ -60,20 +57,48 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "scan": _scan_rows(facts, is_denoised),
         "shells": facts.get("shells", []),
         "outliers": facts.get("outliers", []),
-        "doubts": facts.get("doubts", []),
+        "doubts": [*facts.get("doubts", []), *_denoising_doubts(subject)],
         "checked": bool(facts),
         "statuses": _status_rows(subject),
         "sections": sections,
-        "timings": subject.timings,
-        "left_out": subject.left_out,
+        "timings": {step_name(step): seconds for step, seconds in subject.timings.items() if seconds >= 0.005},
+        "left_out": {step_name(step): reason for step, reason in subject.left_out.items()},
         "parameters": {
-            "inputs": _input_rows(subject.record.inputs),
-            **{step: _parameter_rows(content) for step, content in subject.steps.items()},
+            "Inputs": _input_rows(subject.record.inputs),
+            **{step_name(step): _parameter_rows(content) for step, content in subject.steps.items()},
         },
         "methods": paragraph,
         "references": references,
-        "viewer": viewer_of(subject, inside, planes),
+        "viewer": viewer_of(subject, arrays.inside, arrays.planes, arrays),
+        "stem": subject.names.prefix,
+        "css": _asset("page.css"),
+        "script": script,
+        "script_digest": digest_of(script),
+        "bibtex": "",
     }
+
+
+def _asset(name: str) -> str:
+    """A style sheet or a script that is part of the package."""
+    return (resources.files("arcuate.report") / name).read_text(encoding="utf-8")
+
+
+def _denoising_doubts(subject: SubjectFiles) -> list[str]:
+    """What denoising took away that does not look like noise."""
+    doubts = []
+    for shell in subject.steps.get("denoise", {}).get("Residual") or []:
+        name = f"b = {shell['B']:.0f}"
+        if shell["anatomy"] > FOLLOWS:
+            doubts.append(
+                f"what denoising took away at {name} follows the anatomy (correlation {shell['anatomy']:.2f}): look at "
+                "the difference below, and compare with --denoise none"
+            )
+        elif shell["neighbours"] > SMOOTH:
+            doubts.append(
+                f"what denoising took away at {name} is alike in neighbouring voxels (correlation "
+                f"{shell['neighbours']:.2f}): the scan was interpolated before, or signal went with the noise"
+            )
+    return doubts
 
 
 def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]]:
@@ -104,24 +129,40 @@ def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float]]:
     for step, content in subject.steps.items():
         counts = content.get("VoxelsByStatus") or {}
         total = sum(counts.values())
-        rows += [(step, name, count, 100 * count / max(total, 1)) for name, count in counts.items() if count]
+        rows += [
+            (step_name(step), name.replace("_", " "), count, 100 * count / max(total, 1))
+            for name, count in counts.items()
+            if count
+        ]
     return rows
 
 
 def _parameter_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
-    left_out = {"VoxelsByStatus", "OrientationEncoding"}
-    rows = [(name, _in_words(value)) for name, value in content.items() if name not in left_out]
-    return [(name, text if len(text) <= 160 else text[:157] + "...") for name, text in rows]
+    left_out = {"VoxelsByStatus", "OrientationEncoding", "Residual"}
+    rows = []
+    for name, value in content.items():
+        if name not in left_out:
+            text = _in_words(value)
+            rows.append((_spaced(name), text if len(text) <= 160 else text[:157] + "..."))
+    return rows
 
 
 def _in_words(value: Any) -> str:
+    """A fact without brackets and quotes."""
     if isinstance(value, dict):
-        return "; ".join(f"{name} {_in_words(inner)}" for name, inner in value.items())
+        return "; ".join(f"{_spaced(str(key))} {_in_words(part)}" for key, part in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_in_words, value))
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return str(value)
+        return ", ".join(map(_in_words, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _spaced(name: str) -> str:
+    """``MedianNoise`` as median noise; abbreviations stay."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", " ", name).split()
+    text = " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
+    return text[:1].upper() + text[1:]
 
 
 def _input_rows(inputs: dict[str, Any]) -> list[tuple[str, str]]:

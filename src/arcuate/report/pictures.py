@@ -4,57 +4,113 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from arcuate.errors import MissingExtraError
-from arcuate.figures.plotting import Panel, plot_directions, plot_histograms, plot_maps, plot_mask, png_of
-from arcuate.figures.views import Canonical, View
+from arcuate.figures.charts import Axes, Line, carpet, directions_chart, histogram, line_chart
+from arcuate.figures.mosaic import Layout, draw_mosaic
+from arcuate.figures.panels import Panel, robust_limits
+from arcuate.report.arrays import Arrays
+from arcuate.report.glyph_pictures import fod_pictures
 from arcuate.report.layers import color_fa
-from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
+from arcuate.report.styles import NOT_PLAIN, rank_of, style_of, tissue_name
 from arcuate.report.subject import MapFile, SubjectFiles
 
-_FOD_WIDTH = 44  # voxels across: more are too small to be seen as shapes
+NDI_BLANK = 0.9  # free water fraction from which the density of neurites is not told by the signal
+NDI_BOUND = 0.985  # at and above it NDI lies at the upper bound of the fit
+_TRACT_COLORS = np.array(  # Okabe and Ito's
+    [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the page."""
+    """One picture of the page: a PNG, two of them to slide between, or a chart as SVG.
 
-    png: bytes
+    Parameters
+    ----------
+    alt : what stands for it where it cannot be seen
+    caption : what is said below it
+    name : of the file when it is saved
+    png : the picture, or the one before
+    after : the one to slide to
+    svg : a chart
+    sides : what the two pictures are called
+    is_wide : whether it takes the page's width
+    """
+
     alt: str
     caption: str = ""
+    name: str = "picture"
+    png: bytes = b""
+    after: bytes = b""
+    svg: str = ""
+    sides: tuple[str, str] = ("before", "after")
+    is_wide: bool = False
 
     @property
     def source(self) -> str:
-        """As a data: address."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        """The PNG as a data: address."""
+        return _address(self.png)
+
+    @property
+    def source_after(self) -> str:
+        return _address(self.after)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the PNG, pixels: its header says them."""
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
+
+
+def _address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers beside the pictures."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
 
 
 @dataclass
 class Section:
-    """A part of the page: pictures, and what is missing from it."""
+    """A part of the page: what it is about, pictures, numbers, and what is missing from it."""
 
     anchor: str
     title: str
+    text: str = ""
     pictures: list[Picture] = field(default_factory=list)
+    charts: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.pictures or self.charts or self.tables or self.missing)
 
-def sections_of(subject: SubjectFiles) -> list[Section]:
+
+def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Section]:
     """Every section for which the run left something."""
-    makers: tuple[tuple[str, str, Callable[[SubjectFiles], Iterator[Picture]]], ...] = (
+    arrays = arrays or Arrays(subject)
+    makers: tuple[tuple[str, str, Callable[[Arrays, Section], None]], ...] = (
         ("directions", "Directions", _directions),
         ("denoising", "Denoising", _denoising),
+        ("signal", "Signal by slice and volume", _signal),
         ("mask", "Brain mask", _mask),
         ("tensor", "Diffusion tensor", _tensor),
-        ("noddi", "NODDI", lambda s: _maps_of(s, "noddi")),
+        ("kurtosis", "Kurtosis", lambda a, s: _draw_maps(a, s, _maps(a, "kurtosis"))),
+        ("noddi", "NODDI", _noddi),
         ("response", "Fibre response", _response),
         ("fods", "Fibre orientations", _fods),
-        ("tissues", "Tissues", _tissues),
+        ("tissues", "Tissues", lambda a, s: _draw_maps(a, s, [m for m in _maps(a) if m.param == "fraction"])),
         ("tracts", "Tracts", _tracts),
         ("others", "Other maps", _others),
     )
@@ -62,209 +118,286 @@ def sections_of(subject: SubjectFiles) -> list[Section]:
     for anchor, title, make in makers:
         section = Section(anchor, title)
         try:
-            for picture in make(subject):
-                section.pictures.append(picture)
+            make(arrays, section)
         except MissingExtraError as error:
             section.missing.append(str(error))
-        if section.pictures or section.missing:
+        if not section.is_empty:
             sections.append(section)
     return sections
 
 
-def _directions(subject: SubjectFiles) -> Iterator[Picture]:
-    shells = {float(b): np.array(d) for b, d in subject.scan_facts.get("directions", {}).items() if len(d)}
+def _mosaic(arrays: Arrays, panel: Panel, layout: Layout | None = None) -> bytes:
+    assert arrays.affine is not None
+    return draw_mosaic(panel, arrays.affine, layout, inside=arrays.inside, box=arrays.box).png()
+
+
+def _directions(arrays: Arrays, section: Section) -> None:
+    shells = {float(b): np.array(d) for b, d in arrays.subject.scan_facts.get("directions", {}).items() if len(d)}
     if shells:
         named = ", ".join(f"{len(d)} at b = {b:.0f}" for b, d in shells.items())
-        yield Picture(
-            png_of(plot_directions(shells)),
-            f"Gradient directions on the sphere: {named}.",
-            "Gradient directions (filled) and their opposites (hollow), scanner frame.",
+        caption = (
+            "The upper half of the sphere from above, scanner frame, equal areas. A volume's direction is filled where "
+            "it points up, hollow where it points down: a good set is even, whatever the ends."
         )
+        alt = f"Gradient directions on the sphere: {named}."
+        section.charts.append(Picture(alt, caption, "directions", svg=directions_chart(shells), is_wide=True))
 
 
-def _denoising(subject: SubjectFiles) -> Iterator[Picture]:
-    path = subject.residuals
-    if path is not None:
-        yield Picture(
-            path.read_bytes(),
-            "One volume of each shell before and after denoising, and the difference.",
-            "What was taken away should look like noise: no anatomy in the right column.",
-        )
-    if subject.noise is not None:
-        panel = Panel(_map_array(subject.noise), "noise σ", "inferno", contour=brain_of(subject))
-        figure = plot_maps([panel], subject.noise.get_affine(), slices=6)
-        yield Picture(png_of(figure), "Axial slices of the estimated noise level.", "Noise level.")
+def _denoising(arrays: Arrays, section: Section) -> None:
+    kept = {file.label: arrays.subject.path_of(file) for file in arrays.subject.files("residuals")}
+    if {"before", "after", "residuals"} <= set(kept):
+        before, after, residual = (kept[which].read_bytes() for which in ("before", "after", "residuals"))
+        section.pictures.append(
+            Picture(
+                "One volume of each shell before and after denoising, on top of each other.",
+                "A volume of each shell: move the slider from before to after.",
+                "denoising", before, after,
+            )
+        )  # fmt: skip
+        section.pictures.append(
+            Picture("What denoising took away from the same volumes.",
+                    "What was taken away (blue below 0, orange above): it should look like noise, without anatomy.",
+                    "denoising_residual", residual)
+        )  # fmt: skip
+    facts = arrays.subject.steps.get("denoise", {}).get("Residual") or []
+    if facts:
+        section.tables.append(_residual_table(facts))
+    if arrays.subject.noise is not None and arrays.affine is not None:
+        noise = np.asarray(arrays.subject.noise.get_array(), dtype=np.float32)
+        panel = Panel(noise if noise.ndim == 3 else noise[..., 0], "Noise σ", "inferno")
+        section.pictures.append(
+            Picture("Axial slices of the estimated noise level.", "Noise level, in units of the signal.", "noise",
+                    _mosaic(arrays, panel))
+        )  # fmt: skip
 
 
-def _mask(subject: SubjectFiles) -> Iterator[Picture]:
-    inside, fa = brain_of(subject), subject.get_map("tensor", "fa")
-    source = subject.mask or (fa.volume if fa is not None else None)
-    if inside is None or source is None:
+def _residual_table(facts: list[dict[str, Any]]) -> Table:
+    rows = [
+        (f"{f['B']:.0f}", f"{f['rms']:.3g}", *(f"{f[key]:.2f}" for key in ("anatomy", "neighbours", "magnitude")))
+        for f in facts
+    ]
+    head = ("b (s/mm²)", "rms", "with anatomy", "between neighbours", "its size with the signal")
+    return Table("What denoising took away, by shell: size and correlations (near 0: it was noise)", head, rows)
+
+
+def _signal(arrays: Arrays, section: Section) -> None:
+    facts = arrays.subject.scan_facts.get("carpet")
+    if not facts:
         return
-    below = inside.astype(np.float32)
-    if subject.denoised is not None:
-        below = np.asarray(subject.denoised.compute_mean_b0().get_array(), dtype=np.float32)
-    affine = source.get_affine()
-    note = "" if subject.mask is not None else " (given to the run: where the tensor was fitted)"
-    for plane in thick_planes(below.shape, affine):
-        figure = plot_mask(below, inside, affine, plane=plane, slices=6, label="mean b = 0")
+    matrix = np.array(facts["change"], dtype=np.float64)  # (slices, volumes)
+    groups = [(f"b = {b:.0f}", int(n)) for b, n in facts["groups"]]
+    axes = Axes(
+        "volumes, by shell", "slice, from the bottom", width=1100, height=min(170 + 5 * len(matrix), 420), is_whole=True
+    )
+    caption = (
+        "Mean signal of each slice of each volume against the median of its shell, from 25 % below (blue) to 25 % "
+        "above (red). Dropped slices are blue cells, volumes that moved or drifted are columns, smooth patterns come "
+        "from the directions of the gradients."
+    )
+    section.charts.append(
+        Picture("Signal of every slice and volume relative to its shell.", caption, "carpet",
+                svg=carpet(matrix, axes, limit=0.25, groups=groups), is_wide=True)
+    )  # fmt: skip
+
+
+def _mask(arrays: Arrays, section: Section) -> None:
+    inside, below = arrays.inside, arrays.anatomy
+    if inside is None or below is None or arrays.affine is None:
+        return
+    note = "" if arrays.subject.mask is not None else " (given to the run: where the tensor was fitted)"
+    wide = tuple(slice(max(p.start - 6, 0), p.stop + 6) for p in arrays.box or ())
+    for plane in arrays.planes:
+        pair = []
+        for contour in (None, inside):
+            panel = Panel(below, "Mean b = 0", "gray", (0.0, robust_limits(below)[1]), contour)
+            shown = draw_mosaic(panel, arrays.affine, Layout(plane, slices=_slices_of(arrays, plane)), box=_box(wide))
+            pair.append(shown.png())
         alt = f"{plane.capitalize()} slices with the outline of the brain mask."
-        yield Picture(png_of(figure), alt, f"Outline of the mask{note}, {plane}.")
+        caption = f"Outline of the mask{note}, {plane}: the slider takes it away."
+        section.pictures.append(
+            Picture(alt, caption, f"mask_{plane}", png=pair[0], after=pair[1], sides=("without", "with the mask"))
+        )
 
 
-def thick_planes(shape: tuple[int, ...], affine: np.ndarray) -> list[str]:
-    """Planes in which the image is more than a stripe."""
-    frame = Canonical(affine)
-    extent = np.array([shape[frame.stored_axis(axis)] for axis in range(3)]) * frame.voxel_size
-    views = [View(plane) for plane in ("axial", "coronal", "sagittal")]
-    return [v.plane for v in views if min(extent[v.across], extent[v.up]) > 0.15 * max(extent[v.across], extent[v.up])]
+def _box(parts: tuple[slice, ...]) -> tuple[slice, slice, slice] | None:
+    return (parts[0], parts[1], parts[2]) if parts else None
 
 
-def _tensor(subject: SubjectFiles) -> Iterator[Picture]:
-    fa, evecs = subject.get_map("tensor", "fa"), subject.get_map("tensor", "evecs")
+def _slices_of(arrays: Arrays, plane: str) -> list[int]:
+    """Slices spread over the brain, counted as the patient lies."""
+    from arcuate.figures.panels import choose_slices
+    from arcuate.figures.views import Canonical, View
+
+    assert arrays.inside is not None
+    return choose_slices(Canonical(arrays.affine).reorder(arrays.inside), View(plane), 6)
+
+
+def _tensor(arrays: Arrays, section: Section) -> None:
+    fa, evecs = arrays.subject.get_map("tensor", "fa"), arrays.subject.get_map("tensor", "evecs")
     if fa is not None and evecs is not None:
-        color = color_fa(np.asarray(fa.volume.get_array()), np.asarray(evecs.volume.get_array()))
-        for plane in thick_planes(color.shape, fa.volume.get_affine()):
-            figure = plot_maps([Panel(color, "colour FA")], fa.volume.get_affine(), plane=plane, slices=6)
+        color = color_fa(arrays.of(fa), arrays.of(evecs)) ** 0.8
+        for plane in arrays.planes:
             alt = f"{plane.capitalize()} slices of FA, red left-right, green front-back, blue up-down."
-            yield Picture(png_of(figure), alt, f"Colour FA, {plane}: red left-right, green front-back, blue up-down.")
-    yield from _maps_of(subject, "tensor")
+            caption = f"Colour FA, {plane}: red left-right, green front-back, blue up-down."
+            png = _mosaic(arrays, Panel(color, "Colour FA"), Layout(plane))
+            section.pictures.append(Picture(alt, caption, f"colour_fa_{plane}", png))
+    _draw_maps(arrays, section, _maps(arrays, "tensor"))
 
 
-def _maps_of(subject: SubjectFiles, model: str) -> Iterator[Picture]:
-    maps = [m for m in subject.maps if m.model == model and m.param not in NOT_PLAIN]
-    yield from _draw_maps(subject, sorted(maps, key=rank_of))
+def _maps(arrays: Arrays, model: str | None = None) -> list[MapFile]:
+    found = [m for m in arrays.subject.maps if m.param not in NOT_PLAIN and (model is None or m.model == model)]
+    return sorted(found, key=rank_of)
 
 
-def _others(subject: SubjectFiles) -> Iterator[Picture]:
-    known = {"tensor", "noddi"}
-    yield from _draw_maps(subject, [m for m in subject.maps if m.model not in known and m.param not in NOT_PLAIN])
-
-
-def _draw_maps(subject: SubjectFiles, maps: list[MapFile]) -> Iterator[Picture]:
-    if not maps:
-        return
-    panels = [_panel(m) for m in maps]
-    affine = maps[0].volume.get_affine()
-    names = ", ".join(p.label for p in panels)
-    yield Picture(png_of(plot_maps(panels, affine, slices=6)), f"Axial slices of {names}.", "")
-    inside = brain_of(subject)
-    values = {p.label: p.array[inside > 0] if inside is not None else p.array.ravel() for p in panels}
-    yield Picture(png_of(plot_histograms(values)), f"Histograms of {names}.", "Distributions in the mask.")
-
-
-def _panel(found: MapFile) -> Panel:
-    style = style_of(found)
-    return Panel(style.factor * _map_array(found.volume), style.label, style.colormap, style.limits)
-
-
-def _map_array(volume: Any) -> np.ndarray:
-    array = np.asarray(volume.get_array(), dtype=np.float32)
-    return array if array.ndim == 3 else array[..., 0]
-
-
-def brain_of(subject: SubjectFiles) -> np.ndarray | None:
-    """The mask; where it was given to the run and not written, the voxels with a tensor."""
-    if subject.mask is not None:
-        return np.asarray(subject.mask.get_array()) > 0
-    tensors = subject.get_map("tensor", "md")
-    return None if tensors is None else np.asarray(tensors.volume.get_array()) != 0
-
-
-def _response(subject: SubjectFiles) -> Iterator[Picture]:
-    from arcuate.figures import render_response
-
-    if subject.response is None:
-        return
-    response = subject.response
-    shells = ", ".join("?" if np.isnan(b) else f"{b:.0f}" for b in response.bvals)
-    yield Picture(
-        _png(render_response(response)),
-        f"Signal of {', '.join(response.tissues)} by direction, a surface for each of b = {shells}; the fibre upright.",
-        f"Rows: {', '.join(response.tissues)}. Columns: b = {shells} s/mm². The fibre stands upright.",
+def _others(arrays: Arrays, section: Section) -> None:
+    known = {"tensor", "kurtosis", "noddi"}
+    _draw_maps(
+        arrays,
+        section,
+        [m for m in _maps(arrays) if m.model not in known and m.param not in {"fraction", "afd", "peakafd"}],
     )
 
 
-def _fods(subject: SubjectFiles) -> Iterator[Picture]:
-    from arcuate.figures import render_fods, render_peaks
-    from arcuate.volumes.resource import InMemoryVolumeResource
+def _draw_maps(arrays: Arrays, section: Section, maps: list[MapFile]) -> None:
+    """A mosaic and a histogram of each map."""
+    for found in maps:
+        style, array = style_of(found), arrays.plain(found)
+        if arrays.inside is None or array.shape != arrays.inside.shape:
+            continue
+        _draw_map(arrays, section, Panel(style.factor * array, style.label, style.colormap, style.limits))
 
-    fods = subject.csd_model and subject.get_map(subject.csd_model, "fod")
-    if not fods:
+
+def _draw_map(arrays: Arrays, section: Section, panel: Panel, caption: str = "") -> None:
+    name = panel.label.split(" (")[0].lower().replace(" ", "_").replace(",", "").replace("/", "per")
+    png = _mosaic(arrays, panel)
+    section.pictures.append(Picture(f"Axial slices of {panel.label}.", caption or panel.label + ".", name, png))
+    values = panel.array if arrays.inside is None else panel.array[arrays.inside]
+    chart = histogram(values, Axes(panel.label, "voxels", width=300, height=190))
+    section.charts.append(Picture(f"Histogram of {panel.label} in the mask.", "", f"{name}_histogram", svg=chart))
+
+
+def _noddi(arrays: Arrays, section: Section) -> None:
+    maps = _maps(arrays, "noddi")
+    by_name = {m.param: m for m in maps}
+    if "icvf" in by_name and "isovf" in by_name and arrays.inside is not None:
+        ndi, fwf = arrays.of(by_name["icvf"]), arrays.of(by_name["isovf"])
+        _draw_ndi(arrays, section, ndi, fwf)
+        maps = [m for m in maps if m.param != "icvf"]
+    _draw_maps(arrays, section, maps)
+
+
+def _draw_ndi(arrays: Arrays, section: Section, ndi: np.ndarray, fwf: np.ndarray) -> None:
+    """NDI where there is tissue, NDI weighted by the share of tissue, and what is at the bound."""
+    from scipy.ndimage import binary_erosion
+
+    inside = arrays.inside
+    assert inside is not None
+    known = np.where(fwf < NDI_BLANK, ndi, np.nan)
+    blank = int((inside & (fwf >= NDI_BLANK)).sum())
+    _draw_map(arrays, section, Panel(known, "NDI", "magma", (0, 1)),
+              f"NDI. Blank where free water takes {NDI_BLANK:.0%} or more ({blank} voxels): the signal tells nothing "
+              "of neurites there.")  # fmt: skip
+    _draw_map(arrays, section, Panel(ndi * (1 - fwf), "NDI x (1 - FWF)", "magma", (0, 1)),
+              "NDI weighted by the fraction of tissue: what to average over a region that touches fluid.")  # fmt: skip
+    at_bound = inside & (ndi >= NDI_BOUND) & (fwf < NDI_BLANK)
+    flat = np.ones([3 if n > 4 else 1 for n in inside.shape])
+    rim = inside & ~binary_erosion(inside, flat)
+    if at_bound.any():
+        section.text = (
+            f"{int(at_bound.sum())} voxels lie at the upper bound of NDI, {int((at_bound & rim).sum())} of them in the "
+            "outermost layer of the mask. There skull, vessels and fluid share the voxel with little tissue, and a "
+            "restricted signal at low S0 is taken for neurites: leave the rim out of averages."
+        )
+
+
+def _response(arrays: Arrays, section: Section) -> None:
+    response = arrays.subject.response
+    if response is None:
         return
-    fa = subject.get_map("tensor", "fa")
-    background = None if fa is None else np.asarray(fa.volume.get_array())
-    coefs, affine = np.asarray(fods.volume.get_array()), fods.volume.get_affine()
-    for plane in [p for p in thick_planes(coefs.shape, affine) if p != "sagittal"]:
-        box = _middle(coefs, affine, plane)
-        below = None if background is None else background[box]
-        part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
-        image = render_fods(part, view=View(plane), background=below, size=(900, 900))
-        alt = f"FOD glyphs of the middle {plane} slice, coloured by direction."
-        yield Picture(_png(image), alt, f"FODs, {plane}: red left-right, green front-back, blue up-down.")
-    peaks = subject.csd_model and subject.get_map(subject.csd_model, "peaks")
-    if peaks:
-        flat = np.nan_to_num(np.asarray(peaks.volume.get_array(), dtype=np.float32))
-        vectors = flat.reshape(*flat.shape[:3], -1, 3)
-        box = _middle(vectors[..., 0, :], affine, "axial")
-        below = None if background is None else background[box]
-        lengths = np.linalg.norm(vectors[box], axis=-1)
-        image = render_peaks(vectors[box], lengths, affine=affine, background=below, size=(900, 900), norm=True)
-        yield Picture(_png(image), "Peaks of the FODs in the middle axial slice.", "Peaks, axial.")
+    from arcuate.numerics.sh import sh_matrix
+
+    angles = np.linspace(0, 90, 46)
+    turned = np.radians(angles)
+    around = np.column_stack([np.sin(turned), np.zeros_like(turned), np.cos(turned)])
+    bvals = ["?" if np.isnan(b) else f"{b:.0f}" for b in response.bvals]
+    means, rows = [], []
+    for tissue, table in zip(response.tissues, response.coefs, strict=True):
+        degrees = np.arange(0, 2 * table.shape[1], 2)
+        curves = table @ sh_matrix(around, int(degrees[-1]))[:, degrees * (degrees + 1) // 2].T  # (shells, angles)
+        name = tissue_name(tissue)
+        mean = table[:, 0] / np.sqrt(4 * np.pi)
+        means.append(Line(name, np.asarray(response.bvals, dtype=float), mean))
+        rows += [
+            (name if k == 0 else "", b, f"{mean[k]:.1f}", f"{curve[0]:.1f}", f"{curve[-1]:.1f}")
+            for k, (b, curve) in enumerate(zip(bvals, curves, strict=True))
+        ]
+        if table.shape[1] > 1:
+            lines = [Line(f"b = {b}", angles, curve) for b, curve in zip(bvals, curves, strict=True)]
+            chart = line_chart(lines, Axes("degrees from the fibre", "signal", f"{name}: signal by direction"))
+            section.charts.append(
+                Picture(f"{name}: signal against the angle to the fibre.", "", f"response_{tissue}", svg=chart)
+            )
+    if len(bvals) > 1 and "?" not in bvals:
+        axes = Axes("b (s/mm²)", "mean signal", "All tissues: mean signal by b", is_log=True, has_points=True)
+        section.charts.append(
+            Picture("Mean signal of each tissue against b.", "", "response_b", svg=line_chart(means, axes))
+        )
+    head = ("tissue", "b (s/mm²)", "mean", "along the fibre", "across")
+    section.tables.append(Table("Signal of the responses", head, rows))
+    section.text = f"Estimated with {response.algorithm}."
 
 
-def _tissues(subject: SubjectFiles) -> Iterator[Picture]:
-    fractions, affine = subject.tissue_fractions, subject.affine
-    if not fractions or affine is None:
+def _fods(arrays: Arrays, section: Section) -> None:
+    for png, alt, caption, name in fod_pictures(arrays):
+        section.pictures.append(Picture(alt, caption, name, png))
+    _draw_maps(arrays, section, [m for m in _maps(arrays) if m.param in {"afd", "peakafd"}])
+
+
+def _tracts(arrays: Arrays, section: Section) -> None:
+    bundles = arrays.subject.bundle_volumes
+    if not bundles or arrays.affine is None:
         return
-    panels = [Panel(array, f"fraction of {tissue}", "viridis", (0, 1)) for tissue, array in fractions.items()]
-    for plane in thick_planes(panels[0].array.shape, affine)[:2]:
-        figure = plot_maps(panels, affine, plane=plane, slices=6)
-        alt = f"{plane.capitalize()} slices of the fractions of {', '.join(fractions)}."
-        yield Picture(png_of(figure), alt, f"Share of each tissue in the FODs' isotropic parts, {plane}.")
+    masks = {name: np.asarray(volume.get_array()) > 0.5 for name, volume in bundles.items()}
+    if arrays.anatomy is not None:
+        color = _overlay(arrays.anatomy, list(masks.values()))
+        for plane in arrays.planes:
+            png = draw_mosaic(
+                Panel(color, "Tracts"), arrays.affine, Layout(plane), inside=arrays.inside, box=arrays.box
+            ).png()
+            alt = f"{len(masks)} tracts on the anatomy, {plane} slices."
+            section.pictures.append(Picture(alt, f"Tracts on the anatomy, {plane}.", f"tracts_{plane}", png))
+    section.text = f"Drawn are {', '.join(masks)}."
+    section.pictures += _tract_surfaces(arrays, masks)
 
 
-def _middle(array: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slice, ...]:
-    """A box, one slice thick, around the middle of what is not empty; in the order in which the image is stored."""
-    frame = Canonical(affine)
-    filled = np.any(np.nan_to_num(array) != 0, axis=-1)
-    if not filled.any():
-        filled = np.ones_like(filled)
-    axis = frame.stored_axis(View(plane).axis)
-    counts = filled.sum(axis=tuple(a for a in range(3) if a != axis))
-    at = int(np.flatnonzero(np.cumsum(counts) >= counts.sum() / 2)[0])
-    thin = np.take(filled, at, axis=axis)
-    if not thin.any():
-        thin = np.ones_like(thin)
-    box = [slice(at, at + 1)] * 3
-    for other, line in zip([a for a in range(3) if a != axis], (thin.any(axis=1), thin.any(axis=0)), strict=True):
-        inside = np.flatnonzero(line)
-        middle, half = (inside[0] + inside[-1] + 1) // 2, min(inside[-1] + 1 - inside[0], _FOD_WIDTH) // 2 + 1
-        box[other] = slice(max(middle - half, 0), min(middle + half, len(line)))
-    return tuple(box)
+def _overlay(anatomy: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
+    """(x, y, z, 3) in 0..1: anatomy in grey, tracts in colours."""
+    low, high = robust_limits(anatomy)
+    color = np.repeat(np.clip((anatomy - low) / (high - low), 0, 1)[..., None], 3, axis=-1).astype(np.float32)
+    for k, mask in enumerate(masks):
+        color[mask] = 0.45 * color[mask] + 0.55 * _TRACT_COLORS[k % len(_TRACT_COLORS)] / 255
+    return color
 
 
-def _tracts(subject: SubjectFiles) -> Iterator[Picture]:
+def _tract_surfaces(arrays: Arrays, masks: dict[str, np.ndarray]) -> Iterator[Picture]:
     from arcuate.figures import render_tracts
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.figures.views import View
     from arcuate.volumes.resource import InMemoryVolumeResource
 
-    if not subject.bundles:
-        return
-    volumes = {name: NiftiVolumeResource(path) for name, path in subject.bundles.items()}
-    masks = np.stack([np.asarray(v.get_array()) > 0.5 for v in volumes.values()], axis=-1).astype(np.uint8)
-    stacked = InMemoryVolumeResource(masks, next(iter(volumes.values())).get_affine())
+    assert arrays.affine is not None
+    stacked = InMemoryVolumeResource(np.stack(list(masks.values()), axis=-1).astype(np.uint8), arrays.affine)
     for plane in ("sagittal", "coronal", "axial"):
-        image = render_tracts(stacked, names=list(volumes), view=View(plane), brain=subject.mask, size=(600, 600))
+        image = render_tracts(stacked, names=list(masks), view=View(plane), brain=arrays.subject.mask, size=(600, 600))
         caption = f"Tracts, {plane} view; the two of a pair share a colour."
-        if plane == "sagittal":
-            caption += f" Drawn are {', '.join(volumes)}."
-        yield Picture(_png(image), f"{len(volumes)} tracts in the head, {plane} view.", caption)
+        yield Picture(
+            f"{len(masks)} tracts in the head, {plane} view.", caption, f"tracts_3d_{plane}", png_bytes(image)
+        )
 
 
-def _png(image: np.ndarray) -> bytes:
+def png_bytes(image: np.ndarray) -> bytes:
+    """(height, width, 3) uint8 as PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=5)
     return buffer.getvalue()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arcuate.errors import MissingExtraError
 from arcuate.study.bids import write_json
 from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
@@ -20,14 +19,17 @@ if TYPE_CHECKING:
 
 
 def keep_scan_facts(run: SubjectResult) -> None:
-    """Write ``<prefix>_desc-scan_facts.json``, and a picture of what denoising did if it was done."""
+    """Write ``<prefix>_desc-scan_facts.json``, the mean b=0 image, and pictures of what denoising did."""
     path = run.names.path("desc-scan_facts.json")
     write_json(path, scan_facts(run.scan, run.mask))
     run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
+    if run.scan.gradients.is_b0.any():
+        about = {"Description": "mean of the b=0 volumes as they were given"}
+        mean = run.scan.compute_mean_b0()
+        run.outputs.image("desc-b0_dwiref.nii.gz", mean, about, role="reference", step=REPORT, made_from=("dwi",))
     if run.denoised is not None:
-        picture = keep_residuals(run.names, run.scan, run.denoised)
-        if picture is not None:
-            run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"))
+        for which, picture in keep_residuals(run.names, run.scan, run.denoised, run.mask).items():
+            run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"), label=which)
 
 
 def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
@@ -39,27 +41,56 @@ def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:
         for shell in gradients.levels
         if shell.b > gradients.b0_threshold
     }
+    facts["carpet"] = signal_carpet(scan, mask)
     return facts
 
 
-def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi) -> Path | None:
-    """Write ``<prefix>_desc-denoising_residuals.png``: a volume of each shell before and after; its path."""
-    from arcuate.figures.plotting import plot_residuals, png_of
+def signal_carpet(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any] | None:
+    """Mean signal of every slice and volume relative to the median of its shell; None without a mask.
+
+    Returns
+    -------
+    dict of ``groups``, (b, number of volumes) by shell, and ``change``, (slices, volumes) in the order of the groups,
+    slices from the patient's bottom; None where a slice holds less than 20 voxels of the mask
+    """
+    from arcuate.figures.views import Canonical
+
+    if mask is None:
+        return None
+    frame, gradients = Canonical(scan.volume.get_affine()), scan.gradients
+    inside = frame.reorder(np.asarray(mask.get_array()) > 0)
+    array = frame.reorder(scan.volume.get_array())
+    sizes = inside.sum(axis=(0, 1))
+    groups = [(0.0, np.flatnonzero(gradients.is_b0))] if gradients.is_b0.any() else []
+    groups += [(float(shell.b), np.asarray(shell.indices)) for shell in gradients.levels]
+    columns = []
+    for _, index in groups:
+        sums = np.stack([np.nansum(array[..., i], axis=(0, 1), where=inside, dtype=np.float64) for i in index], axis=1)
+        middle = np.median(sums, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns.append(np.where((sizes[:, None] >= 20) & (middle > 0), sums / middle - 1, np.nan))
+    change = np.concatenate(columns, axis=1)
+    return {
+        "groups": [[b, len(index)] for b, index in groups],
+        "change": [[round(float(v), 3) if np.isfinite(v) else None for v in row] for row in change],
+    }
+
+
+def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi, mask: VolumeResource | None) -> dict[str, Path]:
+    """Write ``<prefix>_desc-denoising_{before,after,residuals}.png``, a volume of each shell; their paths."""
+    from arcuate.figures.mosaic import stack_tiles
     from arcuate.io import atomic_path
 
     gradients = scan.gradients
     shells = {f"b = {shell.b:.0f}": int(shell.indices[len(shell.indices) // 2]) for shell in gradients.levels}
     if gradients.is_b0.any():
         shells = {"b = 0": int(np.flatnonzero(gradients.is_b0)[0]), **shells}
-    try:
-        figure = plot_residuals(
-            {name: scan.volume.get_volume(v) for name, v in shells.items()},
-            {name: denoised.volume.get_volume(v) for name, v in shells.items()},
-            scan.volume.get_affine(),
-        )
-    except MissingExtraError:
-        return None
-    path = names.path("desc-denoising_residuals.png")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(png_of(figure))
-    return path
+    first = {name: np.asarray(scan.volume.get_volume(v), np.float32) for name, v in shells.items()}
+    second = {name: np.asarray(denoised.volume.get_volume(v), np.float32) for name, v in shells.items()}
+    inside = None if mask is None else np.asarray(mask.get_array())
+    pictures = stack_tiles(first, second, scan.volume.get_affine(), inside)
+    kept = {which: names.path(f"desc-denoising_{which}.png") for which in ("before", "after", "residuals")}
+    for path, picture in zip(kept.values(), pictures, strict=True):
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(picture.png())
+    return kept

@@ -118,11 +118,6 @@ class SubjectFiles:
         path = self._first("noise")
         return None if path is None else NiftiVolumeResource(path)
 
-    @property
-    def residuals(self) -> Path | None:
-        """Picture of what denoising took away."""
-        return self._first("residuals")
-
     @cached_property
     def csd_model(self) -> str | None:
         """BIDS label of the model of the FODs."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.figures.views import PLANES
+from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_slices import viewer_glyphs
 from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import viewer_maps
@@ -39,7 +40,7 @@ class Viewer:
     @property
     def digest(self) -> str:
         """Of the script, as a content security policy names it."""
-        return "sha256-" + base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode()
+        return digest_of(self.script)
 
     @property
     def groups(self) -> dict[str, list[tuple[int, str]]]:
@@ -58,13 +59,21 @@ class Viewer:
         return _embedded(self.glyphs)
 
 
-def viewer_of(subject: SubjectFiles, inside: np.ndarray | None, planes: list[str]) -> Viewer:
+def digest_of(script: str) -> str:
+    """Of a script, as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def viewer_of(
+    subject: SubjectFiles, inside: np.ndarray | None, planes: list[str], arrays: Arrays | None = None
+) -> Viewer:
     """The viewer of a run.
 
     Parameters
     ----------
     inside : (x, y, z) bool, the brain, as the images are stored
     planes : those in which the image is more than a stripe
+    arrays : where the maps were read already
     """
     script = viewer_script()
     if script is None:
@@ -72,10 +81,10 @@ def viewer_of(subject: SubjectFiles, inside: np.ndarray | None, planes: list[str
     affine = subject.affine
     if inside is None or affine is None or not planes or not np.any(inside):
         return Viewer(missing=NO_MAPS)
-    grid = ViewerGrid(affine, inside)
-    maps = viewer_maps(subject, grid)
+    grid, arrays = ViewerGrid(affine, inside), arrays or Arrays(subject)
+    maps = viewer_maps(subject, grid, arrays)
     maps["planes"] = planes
-    glyphs = viewer_glyphs(subject, grid, planes)
+    glyphs = viewer_glyphs(subject, grid, planes, arrays)
     if glyphs is not None:
         for part in glyphs["slices"]:
             part["label"] = f"{part['plane']} {part['index'] + grid.start[PLANES[part['plane']]]}"

@@ -48,7 +48,12 @@ FILES: dict[str, tuple[str, ...]] = {
     ),
     "peaks": _names("model-{}_param-{}_dwimap.nii.gz", "csd msmtcsd", "peaks peakafd"),
     "tracts": tuple(f"bundles/{name}.nii.gz" for name in ("tract_segmentation", *TRACTS)),
-    REPORT: ("timings.json", "desc-scan_facts.json", "desc-denoising_residuals.png"),
+    REPORT: (
+        "timings.json",
+        "desc-scan_facts.json",
+        "desc-b0_dwiref.nii.gz",
+        *_names("desc-denoising_{}.png", "before after residuals"),
+    ),
 }
 
 

@@ -1,0 +1,39 @@
+"""Letters on pictures, in the typeface that matplotlib carries: it has Greek and superscripts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@lru_cache(maxsize=16)
+def typeface(size: int) -> Any:
+    """Pillow's font of a height in pixels."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+
+
+def draw_text(
+    image: np.ndarray, x: float, y: float, text: str, *, anchor: str, size: int, ink: tuple[int, int, int]
+) -> None:
+    """Write on an image (height, width, 3) uint8, with a rim of the opposite brightness around the letters.
+
+    Parameters
+    ----------
+    x, y : pixels from the left and from the top
+    anchor : of Pillow's: which point of the text lies there
+    size : height of the letters, pixels
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image)
+    rim = (0, 0, 0) if sum(ink) > 380 else (255, 255, 255)
+    ImageDraw.Draw(picture).text(
+        (x, y), text, fill=ink, font=typeface(size), anchor=anchor, stroke_width=max(1, size // 12), stroke_fill=rim
+    )
+    image[:] = np.asarray(picture)
