@@ -124,7 +124,12 @@ def lobe_coefs(direction: tuple[float, float, float], lmax: int = 8, sharpness: 
 
 
 def write_run(
-    folder: Path, affine: np.ndarray, fa: np.ndarray, fods: np.ndarray, tissues: dict[str, np.ndarray] | None = None
+    folder: Path,
+    affine: np.ndarray,
+    fa: np.ndarray,
+    fods: np.ndarray,
+    tissues: dict[str, np.ndarray] | None = None,
+    tracts: dict[str, np.ndarray] | None = None,
 ) -> SubjectFiles:
     """The derivatives of a run that made FA and FODs; of a multi-tissue model where other tissues are given."""
     names = Derivatives(folder, "sub-made")
@@ -145,6 +150,8 @@ def write_run(
         for label, array in every.items():
             write("msmtcsd", "fod", array, label)
             write("msmtcsd", "fraction", array[..., 0] / np.where(total > 0, total, 1), label)
+    for name, array in (tracts or {}).items():
+        outputs.tract(Map(name, InMemoryVolumeResource(array, affine)), {}, role="tract", made_from=())
     write_json(names.path("timings.json"), {"dti": 0.1})
     outputs.add_unhashed(names.path("timings.json"), role="timings", step="report")
     outputs.finish()

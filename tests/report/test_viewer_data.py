@@ -168,20 +168,15 @@ def _sizes(subject: SubjectFiles, grid: ViewerGrid, budget: int) -> dict[tuple[s
 def test_tissues_and_tracts_are_layers_and_sections(
     made_run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from arcuate.io import NiftiVolumeResource
-    from arcuate.volumes.resource import InMemoryVolumeResource
-
     monkeypatch.setattr(viewer, "viewer_script", lambda: "0;")
     fods = np.zeros((*SHAPE, n_coefs(4)), np.float32)
     fods[..., 0], fods[..., 3] = 0.2, 0.1
     grey = np.full((*SHAPE, 1), 0.1, np.float32)
     fa = np.full(SHAPE, 0.5)
-    subject = made_run(tmp_path, np.diag([-3.0, 3, 3, 1]), fa, fods, {"gm": grey, "csf": 0.5 * grey})
-    for name, part in (("CST_left", np.s_[12:16]), ("CST_right", np.s_[4:8])):
-        mask = np.zeros(SHAPE, np.uint8)
-        mask[part, 8:14, 3:15] = 1
-        volume = InMemoryVolumeResource(mask, np.diag([-3.0, 3, 3, 1]))
-        NiftiVolumeResource.save(volume, subject.names.path("bundles") / f"{name}.nii.gz")
+    tracts = {name: np.zeros(SHAPE, np.uint8) for name in ("CST_left", "CST_right")}
+    tracts["CST_left"][12:16, 8:14, 3:15] = 1
+    tracts["CST_right"][4:8, 8:14, 3:15] = 1
+    subject = made_run(tmp_path, np.diag([-3.0, 3, 3, 1]), fa, fods, {"gm": grey, "csf": 0.5 * grey}, tracts)
     made = viewer_of(subject, fa > 0, ["axial"])
     names = [name for group in made.groups.values() for _, name in group]
     assert len(names) == len(set(names)), "each map once"
