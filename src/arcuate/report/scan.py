@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def keep_scan_facts(run: SubjectResult) -> None:
     """Write ``<prefix>_desc-scan_facts.json``, the mean b=0 image, and pictures of what denoising did."""
     path = run.names.path("desc-scan_facts.json")
-    write_json(path, scan_facts(run.scan, run.mask))
+    facts = scan_facts(run.scan, run.mask)
+    facts["doubts"] = list(dict.fromkeys([*run.doubts, *facts["doubts"]]))
+    write_json(path, facts)
     run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
     if run.scan.gradients.is_b0.any():
         about = {"Description": "mean of the b=0 volumes as they were given"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from arcuate.errors import NotApplicable
+from arcuate.cache import cacheable
+from arcuate.errors import InputWarning, NotApplicable
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, write_json
 from arcuate.study.maps import fod_maps, noddi_maps, peak_maps, tensor_maps
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
+from arcuate.volumes.scale_steps import scale_doubts
 from arcuate.volumes.voxels import check_mask
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class SubjectResult:
     fods: Fods | None = None
     peaks: tuple[VolumeResource, VolumeResource] | None = None
     tracts: VolumeResource | None = None
+    doubts: tuple[str, ...] = ()  # about the scan, said while it was at hand
     notes: tuple[str, ...] = ()  # sentences about what was found in the output folder
 
     @property
@@ -156,6 +160,7 @@ def run_subject(
     refuse_overwriting(possible_files(names), inputs)
     outputs = _open_outputs(Outputs(names, inputs, scan.origin), plan)
     run = _Run(plan, outputs, StageLog(listener))
+    doubts = _warn_of_scales(scan)
 
     denoised = run.do("denoise", _denoise, scan)
     signal = denoised.signal if denoised else scan.load()  # else every step would read it from disk again
@@ -183,6 +188,7 @@ def run_subject(
         fods=fods,
         peaks=(peaks.directions, peaks.values) if peaks else None,
         tracts=tracts.volume if tracts else None,
+        doubts=doubts,
         notes=_close_outputs(run),
     )
 
@@ -201,6 +207,22 @@ def _close_outputs(run: _Run) -> tuple[str, ...]:
     run.outputs.add_unhashed(path, role="timings", step=REPORT)
     run.outputs.describe(left_out=run.left_out)
     return tuple(run.outputs.finish())
+
+
+def _warn_of_scales(scan: Dwi) -> tuple[str, ...]:
+    """Warn where parts of the scan have several scales of intensity; the sentences."""
+    if np.count_nonzero(scan.gradients.is_b0) < 2 and "Parts" not in scan.origin:
+        return ()
+    doubts = find_scale_doubts(scan)
+    for doubt in doubts:
+        warnings.warn(doubt, InputWarning, stacklevel=3)
+    return tuple(doubts)
+
+
+@cacheable(version=1)
+def find_scale_doubts(scan: Dwi) -> list[str]:
+    """What the b = 0 volumes say against one scale of intensity in all of the scan, a sentence each."""
+    return scale_doubts(scan.find_parts())
 
 
 def _as_drawn(mask: VolumeResource, scan: Dwi) -> VolumeResource:
