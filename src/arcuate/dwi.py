@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
+from arcuate.volumes.as_volume import VolumeLike, as_volume
 from arcuate.volumes.resource import (
     InMemoryBvalResource,
     InMemoryBvecResource,
@@ -19,7 +20,6 @@ from arcuate.volumes.resource import (
     VectorResource,
     VolumeResource,
 )
-from arcuate.volumes.scale_steps import ScanPart, factors_of, find_parts
 from arcuate.volumes.scan import compute_mean_b0
 from arcuate.volumes.selection import levels_of, note_selection, parse_numbers, parse_volumes, volumes_of_shells
 from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
@@ -27,6 +27,7 @@ from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
 if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.noddi import Noddi
+    from arcuate.volumes.scale_steps import ScanPart
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +192,8 @@ class Dwi:
 
         See :func:`arcuate.volumes.scale_steps.find_parts`.
         """
+        from arcuate.volumes.scale_steps import find_parts
+
         return find_parts(self.volume.get_array(), self.gradients, self.origin.get("Parts", ()))
 
     def scale_parts(self) -> Dwi:
@@ -201,6 +204,8 @@ class Dwi:
         InputError
             A part has no b = 0 volume, or it cannot be told which volumes belong to a part.
         """
+        from arcuate.volumes.scale_steps import factors_of
+
         loaded = replace(self, volume=self.volume.load())._with_table(self.gradients)
         parts = loaded.find_parts()
         factors = factors_of(parts, self.gradients, are_known="Parts" in self.origin)
@@ -314,29 +319,84 @@ class Dwi:
         """
         return compute_mean_b0(self)
 
-    def denoise(self, **options: Any) -> Dwi:
-        """Denoised scan; see :func:`arcuate.denoise.denoise_dwi` for the options."""
-        from arcuate.denoise import denoise_dwi
+    def denoise(
+        self,
+        *,
+        method: Literal["patch2self", "mppca"] = "patch2self",
+        clip: bool = True,
+        rician: bool = False,
+        mask: VolumeLike | None = None,
+        model: Literal["ols", "ridge"] = "ols",
+        alpha: float = 1.0,
+        b0_denoising: bool = True,
+        extent: int | tuple[int, int, int] | None = None,
+        estimator: Literal["exp1", "exp2"] = "exp2",
+    ) -> Dwi:
+        """Denoised scan; see :func:`arcuate.denoise.run_denoising`, which also gives the noise map."""
+        from arcuate.denoise import run_denoising
 
-        return denoise_dwi(self, **options)
+        return run_denoising(
+            self,
+            method=method,
+            clip=clip,
+            rician=rician,
+            mask=self._volume_like(mask),
+            model=model,
+            alpha=alpha,
+            b0_denoising=b0_denoising,
+            extent=extent,
+            estimator=estimator,
+        ).dwi
 
-    def extract_brain(self, **options: Any) -> VolumeResource:
-        """Brain mask, (x, y, z) of 0 and 1; see :func:`arcuate.masks.extract_brain` for the options."""
+    def extract_brain(
+        self, *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
+    ) -> VolumeResource:
+        """Brain mask, (x, y, z) of 0 and 1; see :func:`arcuate.masks.extract_brain`."""
         from arcuate.masks import extract_brain
 
-        return extract_brain(self, **options)
+        return extract_brain(self, method=method, folds=folds, augmentation=augmentation, device=device)
 
-    def estimate_dti(self, mask: VolumeResource | None = None, **options: Any) -> Dti:
-        """Tensors; see :meth:`arcuate.dti.Dti.estimate_dti` for the options."""
+    def estimate_dti(
+        self,
+        mask: VolumeLike | None = None,
+        *,
+        b_max: float = 1500.0,
+        n_reweight: int = 1,
+        nonnegative: bool = True,
+    ) -> Dti:
+        """Tensors; see :meth:`arcuate.dti.Dti.estimate_dti`."""
         from arcuate.dti import Dti
 
-        return Dti.estimate_dti(self, mask, **options)
+        inside = self._volume_like(mask)
+        return Dti.estimate_dti(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
 
-    def estimate_noddi(self, mask: VolumeResource | None = None, **options: Any) -> Noddi:
-        """NODDI maps; see :meth:`arcuate.noddi.Noddi.estimate_noddi` for the options."""
+    def estimate_noddi(
+        self,
+        mask: VolumeLike | None = None,
+        *,
+        dpar: float = 1.7e-3,
+        diso: float = 3.0e-3,
+        refine: bool = False,
+        ex_vivo: bool = False,
+        directions: VolumeLike | None = None,
+        as_amico: bool = False,
+    ) -> Noddi:
+        """NODDI maps; see :meth:`arcuate.noddi.Noddi.estimate_noddi`."""
         from arcuate.noddi import Noddi
 
-        return Noddi.estimate_noddi(self, mask, **options)
+        return Noddi.estimate_noddi(
+            self,
+            self._volume_like(mask),
+            dpar=dpar,
+            diso=diso,
+            refine=refine,
+            ex_vivo=ex_vivo,
+            directions=self._volume_like(directions),
+            as_amico=as_amico,
+        )
+
+    def _volume_like(self, thing: VolumeLike | None) -> VolumeResource | None:
+        return None if thing is None else as_volume(thing, like=self.volume)
 
 
 def subsample_dwi(dwi: Dwi, factor: int) -> Dwi:

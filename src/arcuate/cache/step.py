@@ -16,6 +16,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
+from arcuate.volumes.as_volume import as_volume
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -76,6 +78,18 @@ class Step:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound
+
+    def with_volumes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call; where the step wants a volume, paths, nibabel images and arrays are made one."""
+        wanted = [name for name, p in self.signature.parameters.items() if _is_volume(p.annotation)]
+        if not wanted:
+            return args, kwargs
+        bound = self.signature.bind(*args, **kwargs)
+        scan = next((value for value in bound.arguments.values() if hasattr(value, "volume")), None)
+        for name in wanted:
+            if bound.arguments.get(name) is not None:
+                bound.arguments[name] = as_volume(bound.arguments[name], like=getattr(scan, "volume", None))
+        return bound.args, bound.kwargs
 
     def deciding(self, bound: inspect.BoundArguments) -> dict[str, Any]:
         """The arguments that decide the result, by name; ``**options`` are laid out flat."""
@@ -237,6 +251,7 @@ def cacheable(
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = known.with_volumes(args, kwargs)
             cache = active_cache()
             if cache is None:
                 return function(*args, **kwargs)
@@ -255,6 +270,12 @@ def step_of(function: Callable[..., Any]) -> Step:
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(f"{name} is no step: expected a function decorated with @cacheable")
     return step
+
+
+def _is_volume(annotation: Any) -> bool:
+    """Whether a parameter is written as a volume, or one or None."""
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return name.replace(" ", "") in {"VolumeResource", "VolumeResource|None"}
 
 
 def _code_digest(function: Callable[..., Any]) -> str:

@@ -45,6 +45,29 @@ class VolumeResource(ABC):
         """Another array on the same grid, with the header entries of this volume."""
         return InMemoryVolumeResource(array, self.get_affine(), self.get_metadata())
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The voxel values, so that NumPy's functions take a volume."""
+        array = np.asarray(self.get_array(), dtype=dtype)
+        return array.copy() if copy else array
+
+    def to_nibabel(self) -> Any:
+        """The image as a nibabel ``Nifti1Image``, with the header that :meth:`NiftiVolumeResource.save` would write."""
+        import nibabel as nib
+
+        array = np.asarray(self.get_array())
+        array = array.astype(np.uint8) if array.dtype == bool else array
+        if array.dtype.kind == "f" and array.dtype.itemsize != 4:
+            array = array.astype(np.float32)
+        elif array.dtype in (np.int64, np.uint64):
+            array = array.astype(np.int32 if np.abs(array).max(initial=0) < 2**31 else np.float64)
+        image = nib.Nifti1Image(array, self.get_affine())
+        metadata = self.get_metadata()
+        for name, place in (("sform_code", image.set_sform), ("qform_code", image.set_qform)):
+            code = metadata.get(name)
+            place(self.get_affine(), int(code) if isinstance(code, int) and 0 < code < 6 else 1)
+        image.header.set_xyzt_units("mm")
+        return image
+
     def plot(self, *, over: VolumeResource | None = None, **options: Any) -> Any:
         """Slices of the image as a matplotlib Figure; a mask is outlined on the image it is drawn ``over``.
 
@@ -106,6 +129,16 @@ class InMemoryVolumeResource(VolumeResource):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
+
+
+def from_nibabel(image: Any) -> InMemoryVolumeResource:
+    """A volume from a nibabel image: its values as scaled by its header (floats as float32), its affine and codes."""
+    values = np.asanyarray(image.dataobj)
+    values = values.astype(np.float32) if values.dtype == np.float64 else values
+    header = getattr(image, "header", {})
+    codes = {name: int(header[name]) for name in ("sform_code", "qform_code") if name in header}
+    affine = np.eye(4) if image.affine is None else image.affine
+    return InMemoryVolumeResource(np.asarray(values), affine, codes)
 
 
 class VectorResource(ABC):

@@ -1,0 +1,44 @@
+"""Images as people hold them: resources, paths, nibabel images and arrays are all taken where a volume is."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+
+from arcuate.errors import InputError
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource, from_nibabel
+
+VolumeLike = Any  # VolumeResource, str, path, nibabel image or array
+
+
+def as_volume(thing: Any, like: VolumeResource | None = None) -> VolumeResource:
+    """A volume from a resource, a path, a nibabel image or an array.
+
+    Parameters
+    ----------
+    thing : VolumeResource, str or path of a NIfTI file, nibabel image, or array (x, y, z) or (x, y, z, n)
+    like : where an array lies: it has the grid of this volume; the identity without it
+
+    Raises
+    ------
+    InputError
+        Something else was given.
+    """
+    if isinstance(thing, VolumeResource):
+        return thing
+    if isinstance(thing, str | os.PathLike):
+        resource = importlib.import_module("arcuate.io.nifti").NiftiVolumeResource(thing)  # files are read above
+        assert isinstance(resource, VolumeResource)
+        return resource
+    if hasattr(thing, "dataobj") and hasattr(thing, "affine"):
+        return from_nibabel(thing)
+    if isinstance(thing, np.ndarray):
+        if thing.ndim not in {3, 4}:
+            raise InputError(f"found an array of shape {thing.shape}; expected an image (x, y, z) or (x, y, z, n).")
+        return InMemoryVolumeResource(thing) if like is None else like.with_array(thing)
+    raise InputError(
+        f"found {type(thing).__name__} in place of an image; expected a volume, a path, a nibabel image or an array."
+    )
