@@ -10,13 +10,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import (
     FslBvalResource,
     FslBvecResource,
     NiftiVolumeResource,
+    beside_image,
+    common_name,
     find_gradients,
+    find_images,
+    image_stem,
     read_mrtrix_table,
     write_mrtrix_table,
 )
@@ -319,3 +323,150 @@ def test_a_table_and_a_pair_at_once_are_refused(scan: Path) -> None:
     FslBvalResource.save(BVALS, scan.with_name("x.bval"))
     with pytest.raises(InputError, match="both --grad and --bval"):
         find_gradients(scan, bval=scan.with_name("x.bval"), grad=scan.with_name("x.bval"))
+
+
+# --- numbers as other programs print them
+
+
+@pytest.mark.parametrize("word", ["-1.#IND", "1.#QNAN", "-1.#IND00", "1.#SNAN", "nan", "-nan(ind)", "NaN"])
+def test_nan_as_windows_prints_it_is_nan_and_no_comment(word: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bvec").write_text(f"{word} 1 0 0 # a comment\r\n{word} 0 1 0\r\n{word} 0 0 1\r\n")
+    found = FslBvecResource(tmp_path / "x.bvec").get()
+    np.testing.assert_array_equal(found, [[np.nan] * 3, [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    (tmp_path / "y.bval").write_text("0 1.#INF")
+    np.testing.assert_array_equal(FslBvalResource(tmp_path / "y.bval").get(), [0, np.inf])
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ";", "; ", "  "])
+def test_decimal_commas_of_unit_vectors_are_certain(separator: str, tmp_path: Path) -> None:
+    vectors = np.round(np.random.default_rng(0).normal(size=(12, 3)), 6)
+    vectors = np.round(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 6)
+    text = "\r\n".join(separator.join(f"{v:.6f}".replace(".", ",") for v in row) for row in vectors.T)
+    (tmp_path / "x.bvec").write_text(text)
+    np.testing.assert_allclose(FslBvecResource(tmp_path / "x.bvec").get(), vectors)
+
+
+def test_decimal_commas_of_b_values_are_taken_only_where_certain(tmp_path: Path) -> None:
+    (tmp_path / "sure.bval").write_text("0,000000 1000,050000 2000,000000")
+    np.testing.assert_array_equal(FslBvalResource(tmp_path / "sure.bval").get(), [0, 1000.05, 2000])
+    (tmp_path / "unsure.bval").write_text("0,0 1000,5 2000,0")
+    with pytest.raises(InputError, match="commas may be decimal points"):
+        FslBvalResource(tmp_path / "unsure.bval").get()
+    (tmp_path / "matrix.bvec").write_text("1,0,0;0,1,0")
+    with pytest.raises(InputError, match=r"1 rows of 6 numbers"):
+        FslBvecResource(tmp_path / "matrix.bvec").get()
+
+
+# --- names
+
+
+@pytest.mark.parametrize("name", ["a/X_dwi.nii.gz", "X_dwi.NII.GZ", "X_dwi.Nii", "X_dwi.nii", "X_dwi.mif", "X_dwi.hdr"])
+def test_the_stem_of_an_image_has_no_suffix_in_whatever_case(name: str) -> None:
+    assert image_stem(name) == "X_dwi"
+    assert beside_image(name, ".json") == Path(name).with_name("X_dwi.json")
+
+
+def test_a_name_with_dots_keeps_them() -> None:
+    assert image_stem("sub.01.v2.nii.gz") == "sub.01.v2"
+    assert image_stem("plain") == "plain"
+
+
+def test_parts_are_named_by_what_they_share() -> None:
+    parts = [Path(f"d/sub-1_acq-a_run-{i}_dwi.nii.gz") for i in (1, 2)]
+    assert common_name(parts) == Path("d/sub-1_acq-a_dwi.nii.gz")
+    assert common_name(parts[:1]) == parts[0]
+    assert common_name([Path("A.nii.gz"), Path("B.nii.gz")]) == Path("A.nii.gz")
+
+
+# --- BIDS' inheritance, eddy, folders
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".nii.gz"):
+        NiftiVolumeResource.save(InMemoryVolumeResource(np.ones((2, 3, 4, 4), np.float32)), path)
+    elif "vec" in path.name:
+        FslBvecResource.save(BVECS, path)
+    elif "val" in path.name:
+        FslBvalResource.save(BVALS, path)
+    else:
+        path.write_text("{}")
+    return path
+
+
+def found(image: Path) -> list[str]:
+    return [resource.path.name for resource in find_gradients(image)[1:]]
+
+
+def test_gradients_apply_from_the_folders_above_as_in_bids(tmp_path: Path) -> None:
+    image = put(tmp_path / "ds/sub-01/ses-1/dwi/sub-01_ses-1_acq-b2000_run-1_dwi.nii.gz")
+    put(tmp_path / "dwi.bval"), put(tmp_path / "dwi.bvec")  # above the data set: never
+    put(tmp_path / "ds/dataset_description.json")
+    with pytest.raises(InputError, match="no b-values"):
+        find_gradients(image)
+    put(tmp_path / "ds/dwi.bval")
+    put(tmp_path / "ds/dwi.bvec")
+    assert found(image) == ["dwi.bval", "dwi.bvec"]
+    for name in ("acq-b2000_dwi.bvec", "acq-b700_dwi.bvec", "acq-b2000_sbref.bvec"):
+        put(tmp_path / "ds" / name)
+    assert found(image) == ["dwi.bval", "acq-b2000_dwi.bvec"]
+    put(tmp_path / "ds/sub-01/sub-01_dwi.bval")
+    put(tmp_path / "ds/sub-01/sub-02_dwi.bval")
+    assert found(image)[0] == "sub-01_dwi.bval", "the nearest folder wins"
+    put(image.with_name("sub-01_ses-1_acq-b2000_dwi.bval"))
+    put(image.with_name("sub-01_ses-1_dwi.bval"))
+    assert found(image)[0] == "sub-01_ses-1_acq-b2000_dwi.bval", "the file with most entities wins"
+    put(image.with_name("sub-01_ses-1_run-1_dwi.bval"))
+    with pytest.raises(InputError, match=r"apply alike.*--bval"):
+        find_gradients(image)
+    put(image.with_name("sub-01_ses-1_acq-b2000_run-1_dwi.bval"))
+    assert found(image)[0] == "sub-01_ses-1_acq-b2000_run-1_dwi.bval"
+
+
+def test_without_a_data_set_nothing_is_taken_from_above(tmp_path: Path) -> None:
+    image = put(tmp_path / "a/b/sub-01_dwi.nii.gz")
+    put(tmp_path / "dwi.bval")
+    put(tmp_path / "a/dwi.bval")
+    put(tmp_path / "a/dwi.bvec")
+    with pytest.raises(InputError, match="no b-values"):
+        find_gradients(image)
+
+
+def test_the_rotated_vectors_of_eddy_are_taken_and_said(tmp_path: Path) -> None:
+    image = put(tmp_path / "data.nii.gz")
+    put(tmp_path / "data.eddy_rotated_bvecs")
+    put(tmp_path / "bvals")
+    assert found(image) == ["bvals", "data.eddy_rotated_bvecs"]
+    put(tmp_path / "data.bvec")
+    with pytest.warns(InputWarning, match=r"took eddy's rotated b-vectors.*--bvec"):
+        assert found(image)[1] == "data.eddy_rotated_bvecs"
+
+
+@pytest.mark.parametrize("ending", ["_bval", ".bvals", "_bvals.txt"])
+def test_other_habits_of_naming_are_found(ending: str, tmp_path: Path) -> None:
+    image = put(tmp_path / "x.nii.gz")
+    put(tmp_path / f"x{ending}")
+    put(tmp_path / f"x{ending.replace('bval', 'bvec')}")
+    assert found(image) == [f"x{ending}", f"x{ending.replace('bval', 'bvec')}"]
+
+
+def test_a_folder_gives_its_diffusion_images(tmp_path: Path) -> None:
+    dwi = tmp_path / "sub-1/dwi"
+    names = [f"sub-1_run-{i}_dwi.nii.gz" for i in (1, 2)]
+    for name in [*names, "sub-1_run-1_sbref.nii.gz"]:
+        put(dwi / name)
+    assert [p.name for p in find_images([tmp_path / "sub-1"])] == names
+    assert [p.name for p in find_images([dwi])] == names
+    plain = tmp_path / "plain"
+    put(plain / "A.nii.gz")
+    put(plain / "A.bval")
+    put(plain / "A.bvec")
+    put(plain / "T1.nii.gz")
+    assert [p.name for p in find_images([plain])] == ["A.nii.gz"]
+    with pytest.raises(InputError, match="given twice"):
+        find_images([plain, plain / "A.nii.gz"])
+    with pytest.raises(InputError, match=r"found no diffusion image.*such as .*sub-1"):
+        find_images([tmp_path])
+    put(dwi / "sub-2_dwi.nii.gz")
+    with pytest.raises(InputError, match=r"images of sub-1, sub-2.*one scan"):
+        find_images([dwi])
