@@ -12,7 +12,6 @@ import click
 
 from arcuate.commands.options import PATH, ScanFiles, mask_option, read_mask, scan_options
 from arcuate.errors import InputError, InputWarning
-from arcuate.volumes.scale_steps import scale_doubts
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -43,7 +42,6 @@ def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_b
                 dwi = replace(dwi, volume=dwi.volume.load())
         report = inspect_scan(dwi, read_mask(mask), header_only=quick)
         doubts = [str(w.message) for w in caught if w.category is InputWarning]
-        doubts += [] if quick else scale_doubts(dwi.find_parts())
     report = replace(report, doubts=tuple(dict.fromkeys([*doubts, *report.doubts])))
     if write_bvecs is not None:
         click.echo(_write_mended(dwi, report, write_bvecs), err=True)

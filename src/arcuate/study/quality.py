@@ -17,6 +17,7 @@ from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes, tensor_
 from arcuate.numerics.sphere import distinct_directions
 from arcuate.study.coherence import Coherence, fibre_coherence
 from arcuate.volumes.geometry import axis_codes, voxel_size
+from arcuate.volumes.scale_steps import find_parts, scale_doubts
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -169,6 +170,7 @@ def _describe_voxels(
     inside = _inside(array, gradients, affine, mask)
     if not inside.any():
         raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
+    doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
     bad, negative = _count_bad(array, inside)
     if bad:
         doubts.append(f"{bad} values in the brain are not finite")
