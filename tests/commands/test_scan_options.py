@@ -75,7 +75,7 @@ def test_b_vectors_that_contradict_the_fibres_are_mended_on_request(arcuate: Arc
     true = FslBvecResource(tmp_path / "x.bvec").get()
     kept = arcuate("info", tmp_path / "x.nii.gz", "--write-bvecs", tmp_path / "new.bvec")
     assert kept.code == 2
-    assert "asks for no flip" in kept.err
+    assert "decides for no flip" in kept.err
     FslBvecResource.save(true[:, [1, 0, 2]], tmp_path / "x.bvec")
     done = arcuate("info", tmp_path / "x.nii.gz", "--write-bvecs", tmp_path / "new.bvec")
     assert done.code == 0, done.err
