@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,28 @@ def test_quick_reads_no_voxel(scan: Path) -> None:
 
 def test_the_threshold_of_b0_is_obeyed(scan: Path) -> None:
     assert json.loads(run(scan, "--json", "--quick", "--b0-threshold", "1000"))["n_b0"] == 12
+
+
+def test_info_takes_the_same_masks_as_every_command(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    grid = NiftiVolumeResource(scan)
+    inside = (grid.get_array()[..., 0] > 300).astype(np.float32)
+    soft = np.where(inside > 0, 0.9, 0.1)  # probabilities: at 0.5 and above is brain
+    elsewhere = grid.get_affine().copy()
+    elsewhere[0, 3] += 50
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in ("plain", "fourth", "soft", "elsewhere")}
+    for path, array, affine in (
+        (paths["plain"], inside, grid.get_affine()),
+        (paths["fourth"], inside[..., None], grid.get_affine()),
+        (paths["soft"], soft, grid.get_affine()),
+        (paths["elsewhere"], inside, elsewhere),
+    ):
+        NiftiVolumeResource.save(InMemoryVolumeResource(array, affine), path)
+    counts = set()
+    for name in ("plain", "fourth", "soft"):
+        outcome = arcuate("info", scan, "--mask", paths[name], "--json")
+        assert outcome.code == 0, outcome.err
+        counts.add(json.loads(outcome.out)["n_masked"])
+    assert counts == {int(inside.sum())}
+    outcome = arcuate("info", scan, "--mask", paths["elsewhere"])
+    assert outcome.code == 2
+    assert "the mask lies elsewhere" in outcome.err

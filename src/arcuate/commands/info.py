@@ -40,7 +40,7 @@ def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_b
             dwi = scan.read()
             if not quick:
                 dwi = replace(dwi, volume=dwi.volume.load())
-        report = inspect_scan(dwi, read_mask(mask), header_only=quick)
+        report = inspect_scan(dwi, read_mask(mask, dwi.volume), header_only=quick)
         doubts = [str(w.message) for w in caught if w.category is InputWarning]
     report = replace(report, doubts=tuple(dict.fromkeys([*doubts, *report.doubts])))
     if write_bvecs is not None:

@@ -30,6 +30,7 @@ from arcuate.study.stages import NOT_ASKED
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
 
+GIVEN = "given"  # how a mask comes that the user gave
 DENOISE_METHODS = ("auto", *denoise.METHODS, "none")
 
 
@@ -114,7 +115,7 @@ class Plan:
         names = [f"{name} ({step.how})" if step.how else name for name, step in self.steps.items()]
         words = [f"plan: {', '.join(names)}"]
         for name, step in self.steps.items():
-            if step.needed_by:
+            if step.needed_by and step.how != GIVEN:
                 words.append(f"{name} was not named and is done because {step.needed_by} needs it")
         return words
 
@@ -225,7 +226,7 @@ def _plan_denoise(case: _Case) -> str:
 
 def _plan_mask(case: _Case) -> str:
     if case.has_mask:
-        return "given"
+        return GIVEN
     method = masks.resolve_method(case.settings.mask_method, case.scan)
     if method == "hdbet" and not is_installed():
         raise MissingExtraError("HD-BET", "hdbet", "the mask method hdbet")

@@ -18,6 +18,7 @@ from arcuate.numerics.sphere import distinct_directions
 from arcuate.study.coherence import Coherence, fibre_coherence
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
+from arcuate.volumes.voxels import check_mask
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -167,7 +168,7 @@ def _describe_voxels(
 ) -> dict[str, Any]:
     array = dwi.volume.get_array()
     affine = dwi.volume.get_affine()
-    inside = _inside(array, gradients, affine, mask)
+    inside = _inside(array, gradients, affine) if mask is None else check_mask(dwi.volume, mask)
     if not inside.any():
         raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
     doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
@@ -206,14 +207,8 @@ def _describe_voxels(
     }
 
 
-def _inside(array: np.ndarray, gradients: GradientTable, affine: np.ndarray, mask: VolumeResource | None) -> np.ndarray:
-    if mask is not None:
-        given = np.asarray(mask.get_array())
-        if given.shape != array.shape[:3]:
-            raise InputError(
-                f"found a mask of shape {given.shape} for a scan of shape {array.shape}; expected its grid."
-            )
-        return given > 0
+def _inside(array: np.ndarray, gradients: GradientTable, affine: np.ndarray) -> np.ndarray:
+    """The head, where no mask was given."""
     index = np.flatnonzero(gradients.bvals <= max(gradients.b0_threshold, gradients.bvals.min()))
     mean = np.zeros(array.shape[:3])
     for i in index:
