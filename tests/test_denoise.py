@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from arcuate.cache import Cache
-from arcuate.denoise import denoise_dwi, residual_slices, run_denoising, shell_residuals
+from arcuate.denoise import (
+    choose_denoising,
+    denoise_dwi,
+    denoised_before,
+    residual_doubts,
+    residual_facts,
+    residual_slices,
+    run_denoising,
+    shell_residuals,
+)
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
@@ -207,3 +216,126 @@ def test_the_phantom_comes_nearer_to_its_noise_free_self_on_every_shell(method, 
             for a in (noisy.signal, denoised)
         )
         assert after < (0.95 if shell.b > 2000 and snr == 10 else 0.9) * before, shell.b
+
+
+def head(n_b0, shells, snr=30.0, shape=(18, 18, 12), voxel=9.0):
+    """(scan, phantom) of shells (b, directions)."""
+    from arcuate.phantom import make_phantom, three_shell_gradients
+
+    bvals, counts = zip(*shells, strict=True)
+    gradients = three_shell_gradients(n_b0=n_b0, bvals=bvals, n_directions=counts)
+    made = make_phantom(gradients, shape, voxel, snr=snr)
+    return Dwi.from_arrays(made.signal, made.affine, gradients), made
+
+
+@pytest.mark.parametrize("shells", [((1000, 6),), ((1500, 60),), ((1000, 10), (2000, 10))])
+def test_patch2self_warns_of_the_anisotropy_it_takes_from_one_shell_or_few_directions(shells):
+    scan, _ = head(2, shells)
+    with pytest.warns(InputWarning, match=rf"takes anisotropy away.*{shells[0][1]} directions"):
+        scan.denoise()
+    scan.denoise(method="mppca")
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+@pytest.mark.filterwarnings("ignore:Patch2Self takes anisotropy")
+def test_the_noise_of_a_stripped_scan_is_that_of_the_brain(method):
+    scan, made = head(3, ((1000, 30),))
+    stripped = np.where(made.brain_mask[..., None], made.signal, 0)
+    scan = Dwi.from_arrays(stripped, made.affine, made.gradients)
+    for mask in (None, InMemoryVolumeResource(np.ones(made.brain_mask.shape, np.uint8), made.affine)):
+        assert run_denoising(scan, method=method, mask=mask).parameters["MedianNoise"] > 0.5 * made.sigma
+
+
+@pytest.mark.filterwarnings("ignore:Patch2Self takes anisotropy")
+def test_two_b0_volumes_predicted_from_each_other_are_not_taken_for_lost_anatomy():
+    scan, _ = head(2, ((1000, 30),), shape=(14, 14, 8), voxel=12.0)
+    assert abs(shell_residuals(scan, scan.denoise())[0.0].anatomy) < 0.3
+
+
+def test_a_residual_that_follows_the_anatomy_is_said_by_shell():
+    noise = {"B": 0, "anatomy": 0.05, "magnitude": 0.3, "neighbours": -0.02, "rms": 9.0}
+    lost = {"B": 1500, "anatomy": 0.08, "magnitude": 0.3, "neighbours": 0.58, "rms": 9.0}
+    (doubt,) = residual_doubts([noise, lost])
+    assert "b=1500 follows the anatomy" in doubt
+    assert "0.58" in doubt
+
+
+def test_a_blur_is_doubted_and_the_truth_is_not():
+    from scipy.ndimage import gaussian_filter
+
+    noisy, clean = make_scan((32, 30, 10), sigma=15.0)
+    everywhere = InMemoryVolumeResource(np.ones(noisy.volume.shape[:3], np.uint8), AFFINE)
+    blurry = Dwi(
+        InMemoryVolumeResource(gaussian_filter(clean.volume.get_array(), (3, 3, 0, 0)), AFFINE), noisy.bval, noisy.bvec
+    )
+    assert residual_doubts(residual_facts(shell_residuals(noisy, clean, everywhere))) == []
+    assert len(residual_doubts(residual_facts(shell_residuals(noisy, blurry, everywhere)))) == 3
+
+
+SHELLS = GradientTable(
+    np.repeat([0.0, 1000.0, 2000.0], [2, 6, 12]), np.repeat([[0, 0, 0], [0, 0, 1.0]], [2, 18], axis=0)
+)
+
+
+@pytest.mark.parametrize(
+    ("sidecars", "asked", "method", "reason"),
+    [
+        ([], "auto", "none", "not denoised: with 6 directions of b=1000 and 12 of b=2000 Patch2Self would lower FA"),
+        ([{"ConversionSoftware": "dcm2niix"}], "auto", "none", "nothing says that the scan was not interpolated"),
+        ([{"Interpolated": False}], "auto", "mppca", "the sidecar says that the scan was not interpolated"),
+        ([{"Interpolated": False}, {}], "auto", "none", "nothing says"),
+        ([{"Interpolated": False, "Denoised": True}], "auto", "none", "not denoised again: its sidecar says Denoised"),
+        ([{"Interpolated": True}], "auto", "none", "not denoised"),
+        ([{}], "mppca", "mppca", "as asked for"),
+        ([{"Denoised": True}], "patch2self", "patch2self", "as asked for"),
+        ([], "none", "none", "as asked for"),
+    ],
+)
+def test_the_choice_of_denoising_follows_from_what_is_known(sidecars, asked, method, reason):
+    found = choose_denoising(SHELLS, sidecars, asked=asked)
+    assert found.method == method
+    assert reason in found.reason
+    assert "directions" in found.reason
+    assert "denois" in found.reason
+
+
+def test_an_unknown_way_to_denoise_is_refused():
+    with pytest.raises(
+        InputError, match="found the denoising method 'nlm'; expected one of auto, patch2self, mppca, none"
+    ):
+        choose_denoising(SHELLS, asked="nlm")
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "expected"),
+    [
+        ({"Method": "mppca", "RicianBiasRemoved": False}, "Method: mppca"),
+        ({"Method": "otsu"}, None),
+        ({"DenoiseMethod": "dwidenoise"}, "DenoiseMethod: dwidenoise"),
+        ({"denoising": "none"}, None),
+        ({"Denoised": False}, None),
+        ({"command_history": ["mrconvert a b", "/opt/bin/dwidenoise a.mif b.mif  (version=3.0.3)"]}, "command_history"),
+        ({"command_history": "dwifslpreproc a b\ndwidenoise a b"}, "command_history"),
+        ({"command_history": ["mrconvert dwidenoise_out.mif b"]}, None),
+        ({}, None),
+    ],
+)
+def test_a_sidecar_says_whether_a_scan_was_denoised(sidecar, expected):
+    found = denoised_before(sidecar)
+    assert (found is None) if expected is None else (found is not None and expected in found)
+
+
+def test_the_sidecar_of_our_own_denoising_is_recognised(tmp_path):
+    from arcuate.io.sidecars import sidecars_of
+    from arcuate.study.bids import write_map
+
+    noisy, _ = make_scan()
+    result = run_denoising(noisy)
+    written = write_map(result.dwi.volume, tmp_path / "den.NII.GZ", result.parameters)
+    (facts,) = sidecars_of(written)
+    found = choose_denoising(noisy.gradients, [facts])
+    assert found.method == "none"
+    assert "not denoised again: its sidecar says Method: patch2self" in found.reason
+    (tmp_path / "den.json").write_text('{"Method": "patch')
+    with pytest.warns(InputWarning, match="den.json beside the image cannot be read as a JSON object"):
+        assert sidecars_of(written) == [{}]

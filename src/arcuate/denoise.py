@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError
-from arcuate.models.mppca import Estimator, fit_mppca, flat_view
+from arcuate.errors import InputError, InputWarning
+from arcuate.gradients import GradientTable
+from arcuate.models.clipping import count_odd_voxels
+from arcuate.models.flat_image import flat_image, memory_order
+from arcuate.models.mppca import Estimator, fit_mppca
 from arcuate.models.patch2self import Regression, fit_patch2self
 from arcuate.models.residual import ResidualStructure, residual_structure
 from arcuate.models.rician import remove_rician_bias
@@ -23,6 +28,11 @@ from arcuate.volumes.voxels import check_mask
 
 Method = Literal["patch2self", "mppca"]
 METHODS = ("patch2self", "mppca")
+_DENOISERS = ("denoise", "patch2self", "mppca", "nlmeans")  # commands of MRtrix3, ANTs, DIPY and our own
+ENOUGH_VOLUMES = 30  # weighted volumes from which on Patch2Self lowers the error of FA, on two shells or more
+STRUCTURED = 0.25  # correlation of a residual with the anatomy, or between neighbours, that is no longer noise
+MANY_SHELLS = 4  # a scheme of more is told by its number of directions alone
+N_LOOKED_AT = 8  # volumes that tell whether a voxel holds anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +43,104 @@ class Denoising(Generic[S]):
     noise: VolumeResource  # (x, y, z) float32, standard deviation of the noise, unit of the signal
     status: VolumeResource  # (x, y, z) uint8, see arcuate.models.status.Status
     parameters: dict[str, Any]  # every option, and counts of voxels, as a sidecar says them
+
+
+class DenoisingChoice(NamedTuple):
+    """How a scan is to be denoised, and why."""
+
+    method: str  # "patch2self", "mppca" or "none"
+    reason: str  # one sentence for the log, the sidecar and the report
+
+
+def choose_denoising(
+    gradients: GradientTable, sidecars: Sequence[Mapping[str, Any]] = (), *, asked: str = "auto"
+) -> DenoisingChoice:
+    """What `arcuate run` does about noise, and one sentence why.
+
+    Parameters
+    ----------
+    gradients : of the scan
+    sidecars : what the JSON files beside the scan's images say, see :func:`arcuate.io.sidecars.sidecars_of`
+    asked : the option ``--denoise``: "auto", "patch2self", "mppca" or "none". What is asked for by name is done.
+
+    Raises
+    ------
+    InputError
+        ``asked`` is none of these.
+
+    Notes
+    -----
+    "auto" is MP-PCA where a sidecar of every image says ``"Interpolated": false`` and none says that the scan was
+    denoised before, and no denoising otherwise. Nothing else tells that a scan was not interpolated: scanners
+    zero-fill, and tools copy sidecars. Patch2Self is never taken by itself: on every scheme tried it moves the mean FA
+    of white matter away from the truth (``docs/methods/patch2self.md`` has the table).
+    """
+    if asked not in ("auto", *METHODS, "none"):
+        raise InputError(f"found the denoising method {asked!r}; expected one of auto, {', '.join(METHODS)}, none.")
+    scheme = _scheme_in_words(gradients)
+    if asked != "auto":
+        return DenoisingChoice(asked, f"denoising: {asked}, as asked for ({scheme})")
+    before = next(filter(None, (denoised_before(facts) for facts in sidecars)), None)
+    if before:
+        return DenoisingChoice("none", f"not denoised again: its sidecar says {before} ({scheme})")
+    if sidecars and all(facts.get("Interpolated") is False for facts in sidecars) and len(gradients) >= 2:
+        return DenoisingChoice(
+            "mppca", f"denoising: mppca, because the sidecar says that the scan was not interpolated ({scheme})"
+        )
+    return DenoisingChoice(
+        "none",
+        f"not denoised: with {scheme} Patch2Self would lower FA, and nothing says that the scan was not interpolated, "
+        "which MP-PCA needs (--denoise mppca where you know it)",
+    )
+
+
+def denoised_before(sidecar: Mapping[str, Any]) -> str | None:
+    """What in a sidecar says that the image was denoised, such as ``"Method: mppca"``; None where nothing does.
+
+    Read are arcuate's own keys, every key with "denois" in its name (QSIPrep's and others'), and the history of
+    commands that MRtrix3 writes.
+    """
+    if sidecar.get("Method") in METHODS and "RicianBiasRemoved" in sidecar:
+        return f"Method: {sidecar['Method']}"
+    for key, value in sidecar.items():
+        if "denois" in key.lower() and _is_said(value):
+            return f"{key}: {value}"
+        if "history" in key.lower():
+            commands = value if isinstance(value, list) else str(value).splitlines()
+            for command in commands:
+                words = str(command).split()
+                if any(name in Path(words[0]).name.lower() for name in _DENOISERS if words):
+                    return f"{key}: {words[0]}"
+    return None
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value of a sidecar means yes."""
+    if isinstance(value, str):
+        return value.strip().lower() not in {"", "none", "no", "false", "off", "0", "n/a", "skipped", "not done"}
+    return bool(value)
+
+
+def patch2self_doubt(gradients: GradientTable) -> str | None:
+    """Why Patch2Self harms a scan of such gradients; None where it did no harm to the error of FA in the table."""
+    n_shells = sum(level.b > gradients.b0_threshold for level in gradients.levels)
+    n_weighted = int((~gradients.is_b0).sum())
+    if n_shells > 1 and n_weighted >= ENOUGH_VOLUMES:
+        return None
+    return (
+        "Patch2Self takes anisotropy away from scans of few directions or one shell (found "
+        f"{_scheme_in_words(gradients)}; expected two shells and {ENOUGH_VOLUMES} volumes): FA falls by up to a fifth. Take mppca if the scan was not "
+        "interpolated, or do not denoise."
+    )
+
+
+def _scheme_in_words(gradients: GradientTable) -> str:
+    """``"30 directions of b=1000 and 60 of b=2000"``."""
+    weighted = [level for level in gradients.levels if level.b > gradients.b0_threshold]
+    if not weighted or len(weighted) > MANY_SHELLS:
+        return f"{int((~gradients.is_b0).sum())} directions"
+    first, *more = (f"{len(level.indices)}{{}} of b={level.b:.0f}" for level in weighted)
+    return " and ".join([first.format(" directions"), *(words.format("") for words in more)])
 
 
 @dataclass(frozen=True)
@@ -49,11 +157,17 @@ class ResidualSlice:
 
 
 def denoise_dwi(dwi: S, **options: Any) -> S:
-    """Denoised scan; the options are those of :func:`run_denoising`, which also returns the noise map."""
+    """Denoised scan; the options are those of :func:`run_denoising`, which also returns the noise map.
+
+    Warns
+    -----
+    InputWarning
+        Patch2Self on a scan of one shell or few directions, whose anisotropy it takes away.
+    """
     return run_denoising(dwi, **options).dwi
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def run_denoising(
     dwi: S,
     *,
@@ -76,7 +190,9 @@ def run_denoising(
     clip : raise negative signals to 0
     rician : replace the mean of magnitude data by the signal behind it, given the noise map
     mask : (x, y, z). MP-PCA denoises these voxels and sets the rest to 0; Patch2Self learns from every voxel and
-        denoises every voxel, whatever the mask. The counts are of these voxels.
+        denoises every voxel, whatever the mask. The counts are of these voxels, and so is ``MedianNoise``; without a
+        mask that is the noise of what stands out from the background (Otsu). Voxels that are 0 throughout, as in a
+        scan whose skull was taken away, tell no noise.
     model, alpha, b0_denoising : of Patch2Self, see :func:`arcuate.models.patch2self.fit_patch2self`
     extent, estimator : of MP-PCA, see :func:`arcuate.models.mppca.fit_mppca`
 
@@ -97,12 +213,15 @@ def run_denoising(
     image = dwi.volume.get_array()
     if method == "patch2self":
         denoised, noise, status, used = _by_patch2self(image, gradients.is_b0, model, alpha, b0_denoising)
+        if doubt := patch2self_doubt(gradients):
+            warnings.warn(doubt, InputWarning, stacklevel=2)
     else:
         denoised, noise, status, used = _by_mppca(image, inside if mask is not None else None, extent, estimator)
-    flat, strides = flat_view(denoised)
+    flat = flat_image(denoised)
     if rician:
-        remove_rician_bias(flat, noise.ravel(order=_order(denoised)), *_row_strides(strides), image.shape[3])
-    clipped, above = _clip_and_count(flat, strides, gradients.is_b0, inside, clip)
+        remove_rician_bias(flat, flat.rows_of(noise))
+    odd = count_odd_voxels(flat, gradients.is_b0, flat.rows_of(inside), clip=clip)
+    measured = (inside if mask is not None else _head_of(image)) & (noise > 0) & ~_is_blank(image)
     status[~inside] = Status.OUTSIDE
     parameters = {
         "Method": method,
@@ -112,9 +231,9 @@ def run_denoising(
         "B0Threshold": gradients.b0_threshold,
         "MaskGiven": mask is not None,
         "VoxelsByStatus": count_status(status),
-        "VoxelsClipped": clipped,
-        "VoxelsAboveB0": above,
-        "MedianNoise": float(np.median(noise[inside & (noise > 0)])) if (noise[inside] > 0).any() else 0.0,
+        "VoxelsClipped": odd.negative if clip else 0,
+        "VoxelsAboveB0": odd.above_b0,
+        "MedianNoise": float(np.median(noise[measured])) if measured.any() else 0.0,
     }
     return Denoising(
         with_volume(dwi, dwi.volume.with_array(denoised)),
@@ -124,7 +243,7 @@ def run_denoising(
     )
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
     """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes).
 
@@ -133,12 +252,7 @@ def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = Non
     inside = check_mask(before.volume, mask)
     original, denoised = before.volume.get_array(), after.volume.get_array()
     if mask is None:
-        total = np.zeros(inside.shape)
-        for volume in range(denoised.shape[3]):
-            total += denoised[..., volume]
-        total[~np.isfinite(total)] = 0
-        if total.max() > total.min():
-            inside = total > otsu_threshold(total)
+        inside = _head_of(denoised)
     return {b: residual_structure(original, denoised, volumes, inside) for b, volumes in _shells(before).items()}
 
 
@@ -175,10 +289,41 @@ def _shells(dwi: Scan) -> dict[float, np.ndarray]:
     return shells | {float(shell.b): np.asarray(shell.indices) for shell in gradients.levels if shell.b > 0}
 
 
+def residual_doubts(facts: Sequence[Mapping[str, float]]) -> list[str]:
+    """What in :func:`residual_facts` says that signal was removed with the noise, a sentence per shell; else empty."""
+    found = []
+    for shell in facts:
+        anatomy, neighbours = abs(shell["anatomy"]), shell["neighbours"]
+        if max(anatomy, neighbours) > STRUCTURED:
+            found.append(
+                f"what denoising took from b={shell['B']:.0f} follows the anatomy (correlation with it {anatomy:.2f}, of "
+                f"neighbouring voxels {neighbours:.2f}; noise has about 0): signal may be lost, or the scan was "
+                "interpolated before"
+            )
+    return found
+
+
+def _head_of(image: np.ndarray) -> np.ndarray:
+    """(x, y, z) bool: voxels of (x, y, z, n_meas) that stand out in the mean of the volumes; all where none do."""
+    total = np.zeros(image.shape[:3])
+    for volume in range(image.shape[3]):
+        total += image[..., volume]
+    total[~np.isfinite(total)] = 0
+    return total > otsu_threshold(total) if total.max() > total.min() else np.ones(total.shape, dtype=bool)
+
+
+def _is_blank(image: np.ndarray) -> np.ndarray:
+    """(x, y, z) bool: voxels that are exactly 0 throughout, as those around a brain whose skull was taken away."""
+    blank = np.ones(image.shape[:3], dtype=bool)
+    for volume in np.unique(np.linspace(0, image.shape[3] - 1, N_LOOKED_AT).astype(int)):
+        blank &= image[..., volume] == 0
+    return blank
+
+
 def _by_patch2self(
     image: np.ndarray, is_b0: np.ndarray, model: Regression, alpha: float, b0_denoising: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-    order: Literal["C", "F"] = _order(image)
+    order = memory_order(image)
     rows = image.reshape(-1, image.shape[3], order=order)
     fit = fit_patch2self(rows, is_b0, model=model, alpha=alpha, b0_denoising=b0_denoising)
     used = {
@@ -206,57 +351,3 @@ def _by_mppca(
         "MedianComponentsKept": float(np.median(kept)) if len(kept) else 0.0,
     }
     return fit.denoised, fit.sigma, fit.status, used
-
-
-def _order(image: np.ndarray) -> Literal["C", "F"]:
-    """Memory order in which the voxels can be listed without moving them; "C" for an image that is in neither."""
-    return "F" if image.flags.f_contiguous and not image.flags.c_contiguous else "C"
-
-
-def _row_strides(strides: np.ndarray) -> tuple[int, int]:
-    """Steps from voxel to voxel and from volume to volume."""
-    return int(min(strides[:3])), int(strides[3])
-
-
-def _clip_and_count(
-    flat: np.ndarray, strides: np.ndarray, is_b0: np.ndarray, inside: np.ndarray, clip: bool
-) -> tuple[int, int]:
-    """Clip in place if asked; voxels with a negative value, and voxels with a weighted signal above the mean b = 0."""
-    order: Literal["C", "F"] = "C" if strides[3] == 1 else "F"
-    counts = np.zeros((len(inside.ravel()) // _CHUNK + 1, 2), dtype=np.int64)
-    _clip_rows(flat, *_row_strides(strides), np.asarray(is_b0), inside.ravel(order=order), clip, counts)
-    clipped, above = counts.sum(axis=0)
-    return int(clipped) if clip else 0, int(above)
-
-
-_CHUNK = 4096
-
-
-@njit(cache=True, parallel=True)
-def _clip_rows(flat, voxel_stride, volume_stride, is_b0, inside, clip, counts):  # type: ignore[no-untyped-def]
-    n_vox, n_meas = len(inside), len(is_b0)
-    n_b0 = is_b0.sum()
-    for chunk in prange(len(counts)):
-        first, last = chunk * _CHUNK, min(n_vox, (chunk + 1) * _CHUNK)
-        if last <= first:
-            continue
-        mean_b0 = np.zeros(last - first)
-        highest = np.zeros(last - first)
-        has_negative = np.zeros(last - first, dtype=np.bool_)
-        for m in range(n_meas):
-            for v in range(first, last):
-                at = v * voxel_stride + m * volume_stride
-                value = flat[at]
-                if value < 0:
-                    has_negative[v - first] = True
-                    if clip:
-                        flat[at] = 0
-                        value = 0
-                if is_b0[m]:
-                    mean_b0[v - first] += value / n_b0
-                else:
-                    highest[v - first] = max(highest[v - first], value)
-        for v in range(first, last):
-            if inside[v]:
-                counts[chunk, 0] += has_negative[v - first]
-                counts[chunk, 1] += n_b0 > 0 and highest[v - first] > mean_b0[v - first]

@@ -54,7 +54,7 @@ class MaskQuality:
         """What speaks against a brain, with numbers; empty if nothing does."""
         found = []
         if not is_slab and not 300 <= self.volume_ml <= 2500:
-            found.append(f"its volume is {self.volume_ml:.0f} ml (a brain has 300 to 2500)")
+            found.append(f"its volume is {self.volume_ml:.3g} ml (a brain has 300 to 2500)")
         if not is_slab and self.largest_share < 0.95:
             found.append(f"it falls into {self.n_components} parts, the largest {self.largest_share:.0%} of it")
         return found

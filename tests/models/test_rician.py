@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arcuate.models.flat_image import flat_image
 from arcuate.models.rician import FLOOR, remove_rician_bias, rician_mean
 
 
@@ -21,13 +22,14 @@ def test_the_signal_comes_back_from_its_mean(order):
     signal = np.linspace(0.5, 400, 3000).reshape(1000, 3)
     sigma = np.linspace(1, 8, 1000).astype(np.float32)
     means = np.array(rician_mean(signal, sigma[:, None]), dtype=np.float32, order=order)
-    flat = means.ravel(order="K")
-    remove_rician_bias(flat, sigma, *((3, 1) if order == "C" else (1, 1000)), 3)
-    found = flat.reshape(1000, 3, order=order)
+    image = flat_image(means.reshape(1000, 1, 1, 3, order=order))
+    assert image.order == order
+    remove_rician_bias(image, sigma)
+    found = image.values.reshape(1000, 3, order=order)
     np.testing.assert_allclose(found, signal, atol=2e-3 * sigma.max())
 
 
 def test_below_the_floor_there_is_no_signal_and_without_noise_no_bias():
-    flat = np.array([0.5, FLOOR * 2, -1.0, 7.0], dtype=np.float32)
-    remove_rician_bias(flat, np.array([2.0, 2.0, 2.0, 0.0], np.float32), 1, 4, 1)
-    np.testing.assert_allclose(flat, [0, 0, 0, 7], atol=1e-2)
+    image = flat_image(np.array([0.5, FLOOR * 2, -1.0, 7.0], dtype=np.float32).reshape(4, 1, 1, 1))
+    remove_rician_bias(image, np.array([2.0, 2.0, 2.0, 0.0], np.float32))
+    np.testing.assert_allclose(image.values, [0, 0, 0, 7], atol=1e-2)

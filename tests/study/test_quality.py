@@ -193,3 +193,66 @@ def test_the_report_is_plain_enough_for_json() -> None:
     facts = json.loads(json.dumps(inspect_scan(dwi, mask_of(dwi)).to_dict()))
     assert facts["shells"][0]["n_directions"] == 20
     assert facts["coherence"]["best"] in facts["coherence"]["indices"]
+
+
+def test_a_mask_of_four_axes_and_of_shares_is_read_as_everywhere_else() -> None:
+    dwi = scan()
+    shares = np.where(inside(dwi), 0.9, 0.2)[..., None]
+    report = inspect_scan(dwi, InMemoryVolumeResource(shares, dwi.volume.get_affine()))
+    assert report.n_masked == int(inside(dwi).sum())
+    away = dwi.volume.get_affine().copy()
+    away[0, 3] += 50
+    with pytest.raises(InputError, match="the mask lies elsewhere"):
+        inspect_scan(dwi, InMemoryVolumeResource(shares, away))
+
+
+@pytest.mark.parametrize("volume", [2, 7, 12])
+@pytest.mark.parametrize("content", [0.0, np.nan, 300.0])
+def test_an_empty_volume_is_named_in_any_shell(volume: int, content: float) -> None:
+    gradients = GradientTable(np.r_[np.zeros(3), np.full(6, 700.0), np.full(4, 2000.0)],
+                              np.vstack([np.zeros((3, 3)), even(6), even(4)]))  # fmt: skip
+    dwi = scan(gradients=gradients)
+    array = dwi.volume.get_array().copy()
+    array[..., volume] = content
+    report = inspect_scan(Dwi(InMemoryVolumeResource(array, AFFINE), dwi.bval, dwi.bvec), mask_of(dwi))
+    assert [(o.volume, o.change) for o in report.outliers if o.slice is None] == [(volume, -1.0)]
+    assert any(f"volumes {volume} hold no signal" in doubt for doubt in report.doubts)
+    assert not any("drops or jumps" in doubt for doubt in report.doubts)
+
+
+def test_the_snr_of_a_stripped_scan_is_not_that_of_its_empty_surroundings() -> None:
+    dwi = scan(25.0)
+    stripped = np.where(inside(dwi)[..., None], dwi.volume.get_array(), 0)
+    everywhere = np.ones(SHAPE, bool)
+    assert estimate_snr(stripped, everywhere, dwi.gradients) == pytest.approx(25, rel=0.15)
+
+
+def fibrous(bvals: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, GradientTable]:
+    """A brain most of whose fibres run along x: its mean signal depends on the direction."""
+    rng = np.random.default_rng(1)
+    gradients = GradientTable(bvals, directions)
+    ball = (np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")) ** 2).sum(0) < 0.7
+    mean = 500 * np.exp(-bvals * (0.5e-3 + 0.12e-3 * gradients.directions[:, 0] ** 2))
+    clean = np.where(ball[..., None], mean, 0)
+    return np.hypot(clean + rng.normal(0, 10, clean.shape), rng.normal(0, 10, clean.shape)), ball, gradients
+
+
+def test_a_grid_of_q_space_has_no_false_outliers() -> None:
+    grid = np.array([q for q in np.ndindex(9, 9, 9) if 0 < ((np.array(q) - 4) ** 2).sum() <= 16], float) - 4
+    square = (grid**2).sum(axis=1)
+    bvals = np.r_[0, 250 * square]
+    array, ball, gradients = fibrous(bvals, np.vstack([np.zeros(3), grid / np.sqrt(square)[:, None]]))
+    assert find_outliers(array, ball, gradients) == ()
+    array[..., 40] *= 0.2
+    assert [o.volume for o in find_outliers(array, ball, gradients)] == [40]
+
+
+def test_a_drop_is_seen_among_directions_that_differ_by_more() -> None:
+    bvals = np.r_[0, np.full(45, 3500.0)]
+    array, ball, gradients = fibrous(bvals, np.vstack([np.zeros(3), even(45)]))
+    whole = array[ball].mean(axis=0)[1:]
+    assert whole.max() > 1.3 * whole.min()
+    assert find_outliers(array, ball, gradients) == ()
+    across = 1 + int(np.argmin(np.abs(gradients.directions[1:, 0])))  # bright by its direction
+    array[..., across] *= 0.75
+    assert [o.volume for o in find_outliers(array, ball, gradients)] == [across]

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from arcuate.errors import InputError, InputWarning
-from arcuate.models.mppca_kernels import denoise_lines, find_finite
+from arcuate.models.flat_image import flat_image
+from arcuate.models.mppca_kernels import PatchResults, denoise_lines, find_finite
 from arcuate.models.status import Status
 from arcuate.numerics.pieces import pieces
 
@@ -135,29 +136,14 @@ def fit_mppca(
         if inside.shape != shape:
             raise InputError(f"the mask has shape {inside.shape}, the image {shape}.")
     chosen = choose_extent(shape, image.shape[3], extent)
-    flat, strides = flat_view(image)
+    flat = flat_image(image)
     finite = np.empty(shape, dtype=np.bool_)
-    find_finite(flat, strides, image.shape[3], finite)
-    denoised = np.zeros(flat.shape[0], dtype=np.float32)
+    find_finite(flat, finite)
+    denoised = np.zeros(len(flat.values), dtype=np.float32)
     sigma = np.zeros(shape, dtype=np.float32)
     n_signal = np.zeros(shape, dtype=np.int16)
     status = np.where(inside & ~finite, np.uint8(Status.NOT_FINITE), np.uint8(Status.OUTSIDE))
-    scan = (flat, strides, image.shape[3], finite)
-    results = (denoised, sigma, n_signal, status)
+    results = PatchResults(denoised, sigma, n_signal, status)
     for at in pieces((shape[1] - chosen[1] + 1) * (shape[2] - chosen[2] + 1), LINES_PER_THREAD):
-        denoise_lines(scan, inside, np.array(chosen), name == "exp1", results, at.start, at.stop)
-    return MppcaFit(_shaped_like(denoised, strides, image.shape), sigma, n_signal, status, chosen)
-
-
-def flat_view(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels of (x, y, z, n) as one float32 vector (size,), not copied if possible, and its strides (4,)."""
-    image = np.asarray(image, dtype=np.float32)
-    if not (image.flags.c_contiguous or image.flags.f_contiguous):
-        image = np.ascontiguousarray(image)
-    order = "C" if image.flags.c_contiguous else "F"
-    strides = np.array(image.strides, dtype=np.int64) // image.itemsize
-    return image.ravel(order=order), strides  # type: ignore[arg-type]
-
-
-def _shaped_like(flat: np.ndarray, strides: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return flat.reshape(shape, order="F" if strides[0] == 1 and shape[0] > 1 else "C")
+        denoise_lines(flat, finite, inside, np.array(chosen), name == "exp1", results, at.start, at.stop)
+    return MppcaFit(flat.shaped(denoised, image.shape), sigma, n_signal, status, chosen)

@@ -18,7 +18,7 @@ class ResidualStructure:
     The first two are signed: negative where bright tissue got brighter.
     """
 
-    anatomy: float  # correlation over voxels of the mean residual with the mean denoised signal
+    anatomy: float  # correlation over voxels of the mean residual with the mean denoised signal, see Notes there
     magnitude: float  # the same of the residual's root mean square: is more taken away where there is more signal?
     neighbours: float  # correlation of the residual in one voxel and the next along x and y, mean over volumes
     rms: float  # root mean square of the residual, unit of the signal
@@ -39,6 +39,13 @@ def residual_structure(
     ------
     InputError
         Fewer than three voxels are inside.
+
+    Notes
+    -----
+    ``anatomy`` is cov(r̄, s) / (sd(s) max(sd(r̄), rms sd(rᵢ) / √n)), r̄ the mean of the n residuals rᵢ and s the mean
+    denoised signal. The second term is the spread that r̄ has where the residuals are independent. Residuals that
+    cancel each other, as those of two volumes predicted from each other, leave a mean that is nothing but anatomy,
+    however small it is; against the spread of the residuals themselves it is seen to be small.
     """
     mean_residual = np.zeros(inside.shape)
     square = np.zeros(inside.shape)
@@ -53,17 +60,19 @@ def residual_structure(
     is_known = lagged[:, 1] > 0
     neighbours = float((lagged[is_known, 0] / lagged[is_known, 1]).mean()) if is_known.any() else 0.0
     rms = np.sqrt(square[use] / len(volumes))
+    independent = np.sqrt(float(square[use].mean())) if len(volumes) > 1 else 0.0  # of the sum, n times the mean's
     return ResidualStructure(
-        anatomy=_correlation(mean_residual[use], signal[use]),
+        anatomy=_correlation(mean_residual[use], signal[use], independent),
         magnitude=_correlation(rms, signal[use]),
         neighbours=neighbours,
         rms=float(np.sqrt((rms**2).mean())),
     )
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: np.ndarray, b: np.ndarray, least_spread: float = 0.0) -> float:
+    """Correlation of two rows, the spread of the first taken as at least ``least_spread``."""
     a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
+    scale = float(np.sqrt(max(a @ a, least_spread**2 * len(a)) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else 0.0
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit, prange
 from scipy.special import i0e, i1e
 
+from arcuate.models.flat_image import FlatImage
+
 FLOOR = float(np.sqrt(np.pi / 2))  # mean of the noise alone, in units of sigma
 _CEILING = 20.0  # above it the bias is sigma² / 2A to six digits
 _N_TABLE = 8192
@@ -25,21 +27,21 @@ def rician_mean(signal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
     return np.asarray(sigma * FLOOR * ((1 + 2 * x) * i0e(x) + 2 * x * i1e(x)))
 
 
-def remove_rician_bias(flat: np.ndarray, sigma: np.ndarray, voxel_stride: int, volume_stride: int, n_meas: int) -> None:
+def remove_rician_bias(image: FlatImage, sigma: np.ndarray) -> None:
     """Replace means of magnitude data by the signal that has them, in place; below the floor of the noise, by 0.
 
     Parameters
     ----------
-    flat : (n_vox n_meas,) float32 image, denoised: each value stands for a mean
-    sigma : (n_vox,) standard deviation of the noise; voxels where it is 0 stay as they are
-    voxel_stride, volume_stride : steps from voxel to voxel and from volume to volume in ``flat``
+    image : denoised: each value stands for a mean; changed in place
+    sigma : (n_vox,) standard deviation of the noise, in the order of the image's voxels; voxels where it is 0 stay as
+        they are
 
     References
     ----------
     C. G. Koay, P. J. Basser, Analytically exact correction scheme for signal extraction from noisy magnitude MR
     signals, J. Magn. Reson. 179 (2006) 317-322.
     """
-    _invert(flat, sigma, voxel_stride, volume_stride, n_meas, _squares_by_mean())
+    _invert(image, sigma, _squares_by_mean())
 
 
 @cache
@@ -50,15 +52,16 @@ def _squares_by_mean() -> np.ndarray:
 
 
 @njit(cache=True, parallel=True)
-def _invert(flat, sigma, voxel_stride, volume_stride, n_meas, table):  # type: ignore[no-untyped-def]
+def _invert(image, sigma, table):  # type: ignore[no-untyped-def]
+    flat = image.values
     step = (_CEILING - FLOOR) / (len(table) - 1)
     n_blocks = (len(sigma) + 4095) // 4096
     for block in prange(n_blocks):
-        for m in range(n_meas):
+        for m in range(image.n_meas):
             for v in range(block * 4096, min(len(sigma), (block + 1) * 4096)):
                 if not sigma[v] > 0:
                     continue
-                at = v * voxel_stride + m * volume_stride
+                at = v * image.voxel_stride + m * image.volume_stride
                 mean = flat[at] / sigma[v]
                 if mean <= FLOOR:
                     flat[at] = 0

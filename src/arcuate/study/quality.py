@@ -29,7 +29,9 @@ BALANCE = 0.5  # a ratio of the extents of the directions below it is reported
 OUTLIER = 6.0  # robust standard deviations
 DROP = 0.15  # and at least this share of the signal
 EVEN_HOLE = 2.2  # the largest hole among n even lines is about 2.2 / sqrt(n) rad (1.6 to 2.3 on scanners' sets)
-RIM = 5.0  # mm of the brain's rim where fibres are not looked at
+RIM = 0.075  # of the brain's radius, where fibres are not looked at: 5 mm of a human brain, 0.4 mm of a mouse's
+FITTED_OUTLIERS = 18  # volumes of a shell from which on its mean signal is expected to depend on direction
+BETWEEN_DIRECTIONS = 1.5e-4  # mm²/s: so much may the mean diffusivity of a whole brain differ between directions
 ENOUGH = 20_000  # voxels whose median residual tells the noise
 
 
@@ -168,18 +170,20 @@ def _describe_voxels(
 ) -> dict[str, Any]:
     array = dwi.volume.get_array()
     affine = dwi.volume.get_affine()
-    inside = _inside(array, gradients, affine) if mask is None else check_mask(dwi.volume, mask)
-    if not inside.any():
-        raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
+    inside = _brain_of(dwi) if mask is None else check_mask(dwi.volume, mask)
     doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
     bad, negative = _count_bad(array, inside)
     if bad:
         doubts.append(f"{bad} values in the brain are not finite")
     if negative > 0.001 * int(inside.sum()) * array.shape[3]:
         doubts.append(f"{negative} values in the brain are negative: was the scan interpolated or rescaled?")
+    empty = find_empty(array, inside)
+    if len(empty):
+        listed = ", ".join(map(str, empty[:8])) + (" ..." if len(empty) > 8 else "")
+        doubts.append(f"volumes {listed} hold no signal ({len(empty)}, counted from 0): leave them out")
     outliers = find_outliers(array, inside, gradients)
-    if outliers:
-        odd = sorted({o.volume for o in outliers})
+    odd = sorted({o.volume for o in outliers} - set(empty))
+    if odd:
         listed = ", ".join(map(str, odd[:8])) + (" ..." if len(odd) > 8 else "")
         doubts.append(f"signal drops or jumps in volumes {listed} ({len(odd)}, counted from 0); was eddy run?")
     snr, source = estimate_snr(array, inside, gradients), "differences of b=0 volumes"
@@ -207,13 +211,17 @@ def _describe_voxels(
     }
 
 
-def _inside(array: np.ndarray, gradients: GradientTable, affine: np.ndarray) -> np.ndarray:
-    """The head, where no mask was given."""
-    index = np.flatnonzero(gradients.bvals <= max(gradients.b0_threshold, gradients.bvals.min()))
+def _brain_of(dwi: Dwi) -> np.ndarray:
+    """Otsu's mask of the mean of the b = 0 volumes, or of the lowest b there is."""
+    gradients, array = dwi.gradients, dwi.volume.get_array()
+    index = gradients.least_weighted
     mean = np.zeros(array.shape[:3])
     for i in index:
         mean += np.nan_to_num(array[..., i])
-    return otsu_mask(mean / len(index), voxel_size(affine))
+    inside = otsu_mask(mean / len(index), voxel_size(dwi.volume.get_affine()))
+    if not inside.any():
+        raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
+    return inside
 
 
 def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
@@ -230,52 +238,104 @@ def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable
 
     The noise is that of the median voxel, so that drifts and pulsation in part of the brain count little.
     """
-    index = np.flatnonzero(gradients.is_b0)
+    index = np.setdiff1d(np.flatnonzero(gradients.is_b0), find_empty(array, inside))
     if len(index) < 2:
         return None
     rows = np.stack([array[..., i][inside] for i in index], axis=1).astype(np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]  # 0 throughout: outside a stripped skull
+    if not len(rows):
+        return None
     rows = rows * (np.median(rows) / np.maximum(np.median(rows, axis=0), 1e-30))  # volumes may drift in scale
     n = len(index)
     noise = np.sqrt(np.median(rows.var(axis=1, ddof=1)) / (stats.chi2.ppf(0.5, n - 1) / (n - 1)))
     return float(np.median(rows.mean(axis=1)) / noise) if noise > 0 else None
 
 
+def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
+    """Volumes without signal: not one value in the brain is finite and above 0, or all are the same."""
+    found = []
+    for i in range(array.shape[3]):
+        values = array[..., i][inside]
+        values = values[np.isfinite(values)]
+        if not values.size or values.max() <= 0 or (values.size > 1 and values.max() == values.min()):
+            found.append(i)
+    return found
+
+
 def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> tuple[Outlier, ...]:
-    """Volumes and slices whose mean signal in the brain is far from the other volumes of their shell."""
+    """Volumes and slices whose mean signal in the brain is far from the other volumes of their shell; empty volumes.
+
+    Notes
+    -----
+    The mean signal of a brain depends on the direction, more so at high b: in shells of 18 volumes or more what is
+    expected is a robust fit of 1 and the five products of degree 2 of the direction. In smaller ones, as the grids of
+    DSI have them, it is the median, and a change must exceed what directions make of the signal (1.5e-4 mm²/s times b,
+    in its logarithm).
+    """
     try:
-        groups = [shell.indices for shell in gradients.shells]
-    except InputError:
+        groups = [np.asarray(shell.indices) for shell in gradients.shells]
+    except InputError:  # no shells: every weighted volume has another b
         groups = []
     groups.append(np.flatnonzero(gradients.is_b0))
-    found: list[Outlier] = []
+    empty = find_empty(array, inside)
+    found = [Outlier(i, None, -1.0) for i in empty]
     sizes = inside.sum(axis=(0, 1))
     slices = np.flatnonzero(sizes >= max(20, 0.25 * sizes.max()))
-    for group in groups:
+    for whole_group in groups:
+        group = np.setdiff1d(whole_group, empty)
         if len(group) < 5:
             continue
         sums = np.array([np.nansum(array[..., i] * inside, axis=(0, 1), dtype=np.float64) for i in group])
         whole = sums.sum(axis=1)
-        far = _is_far(whole[:, None])[:, 0]
-        found += [Outlier(int(group[i]), None, _change(whole, int(i))) for i in np.flatnonzero(far)]
+        design = _design_of(gradients, group)
+        is_fitted = design.shape[1] > 1
+        least = DROP if is_fitted else max(DROP, 1 - np.exp(-BETWEEN_DIRECTIONS * gradients.bvals[group].mean()))
+        far, change = _compare(whole[:, None], design, least)
+        found += [Outlier(int(group[i]), None, float(change[i, 0])) for i in np.flatnonzero(far[:, 0])]
         # against the rest of its own volume, so that a volume that is off as a whole is named once
-        share = sums[:, slices] / np.where(whole > 0, whole, 1)[:, None]
-        for i, k in zip(*np.nonzero(_is_far(share)), strict=True):
-            found.append(Outlier(int(group[i]), int(slices[k]), _change(share[:, k], int(i))))
+        far, change = _compare(sums[:, slices] / np.where(whole > 0, whole, 1)[:, None], design, least)
+        for i, k in zip(*np.nonzero(far), strict=True):
+            found.append(Outlier(int(group[i]), int(slices[k]), float(change[i, k])))
     return tuple(sorted(found, key=lambda o: (o.volume, -1 if o.slice is None else o.slice)))
 
 
-def _is_far(values: np.ndarray) -> np.ndarray:
-    """Which of the values (n, k) are far from the median of their column."""
-    middle = np.median(values, axis=0)
-    spread = 1.4826 * np.median(np.abs(values - middle), axis=0)
-    away = np.abs(values - middle)
-    return (away > OUTLIER * spread) & (away > DROP * np.abs(middle))
+def _design_of(gradients: GradientTable, group: np.ndarray) -> np.ndarray:
+    """What the mean signal of volumes of one b may depend on, (n, 1) or (n, 6): a constant, and the direction."""
+    one = np.ones((len(group), 1))
+    if len(group) < FITTED_OUTLIERS or gradients.is_b0[group].any():
+        return one
+    x, y, z = gradients.directions[group].T
+    design = np.column_stack([one[:, 0], x * x - y * y, 2 * z * z - x * x - y * y, x * y, x * z, y * z])
+    return design if np.linalg.matrix_rank(design, tol=1e-3) == 6 else one
 
 
-def _change(values: np.ndarray, i: int) -> float:
-    middle = float(np.median(values))
-    return float(values[i] / middle - 1) if middle else 0.0
+def _compare(values: np.ndarray, design: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the values (n, k) are far from what is expected in their column, and their relative change (n, k).
+
+    ``least`` is the share of the expected value that must be missing, or of the value that is too much.
+    """
+    expected = np.broadcast_to(np.median(values, axis=0), values.shape)
+    if design.shape[1] > 1:
+        expected = np.column_stack([_robust_fit(design, column) for column in values.T])
+    away = values - expected
+    freedom = len(values) / (len(values) - design.shape[1])
+    spread = 1.4826 * np.median(np.abs(away), axis=0) * freedom
+    change = np.divide(away, expected, out=np.zeros(values.shape), where=expected != 0)
+    return (np.abs(away) > OUTLIER * spread) & (
+        np.abs(away) > least * np.maximum(np.abs(expected), np.abs(values))
+    ), change
+
+
+def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Fitted values (n,) of least absolute deviations, by reweighted least squares."""
+    weights = np.ones(len(values))
+    floor = 1e-3 * max(float(np.median(np.abs(values))), 1e-30)
+    fitted = values
+    for _ in range(20):
+        root = np.sqrt(weights)
+        fitted = design @ np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        weights = 1 / np.maximum(np.abs(values - fitted), floor)
+    return fitted
 
 
 def _snr_of_residuals(rows: np.ndarray, fit: TensorFit, gradients: GradientTable) -> float | None:
@@ -294,7 +354,8 @@ def _snr_of_residuals(rows: np.ndarray, fit: TensorFit, gradients: GradientTable
 
 def _coherence_of(fit: TensorFit, inside: np.ndarray, affine: np.ndarray, doubts: list[str]) -> Coherence:
     sizes = voxel_size(affine)
-    n_rim = round(RIM / min(sizes[:2]))
+    radius = np.sqrt(inside.sum(axis=(0, 1)).max() * sizes[0] * sizes[1] / np.pi)  # mm, of the largest slice
+    n_rim = round(RIM * radius / min(sizes[:2]))
     # the rim of the brain is full of false anisotropy; not eroded along z, where a slab has few slices
     core = ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=n_rim) if n_rim else inside
     fa = np.zeros(inside.shape)
