@@ -23,7 +23,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 GALLERY = ("single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step", "region_averages")
 
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
-    "denoise": ("denoise*",), "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "noddi": ("noddi*",),
+    "denoise": ("denoise.md",), "denoise_choice": ("denoise_choice*",),
+    "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "noddi": ("noddi*",),
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
     "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),
     "hdbet": ("hdbet*", "mask*"), "fod_accuracy": ("fod*",),

@@ -280,15 +280,20 @@ SHELLS = GradientTable(
 @pytest.mark.parametrize(
     ("sidecars", "asked", "method", "reason"),
     [
-        ([], "auto", "none", "not denoised: with 6 directions of b=1000 and 12 of b=2000 Patch2Self would lower FA"),
-        ([{"ConversionSoftware": "dcm2niix"}], "auto", "none", "nothing says that the scan was not interpolated"),
+        ([], "auto", "none", "with 6 directions of b=1000 and 12 of b=2000 denoising by Patch2Self would lower FA"),
+        ([{"ConversionSoftware": "dcm2niix"}], "auto", "none", "no sidecar says that the scan was not interpolated"),
         ([{"Interpolated": False}], "auto", "mppca", "the sidecar says that the scan was not interpolated"),
-        ([{"Interpolated": False}, {}], "auto", "none", "nothing says"),
-        ([{"Interpolated": False, "Denoised": True}], "auto", "none", "not denoised again: its sidecar says Denoised"),
-        ([{"Interpolated": True}], "auto", "none", "not denoised"),
-        ([{}], "mppca", "mppca", "as asked for"),
-        ([{"Denoised": True}], "patch2self", "patch2self", "as asked for"),
-        ([], "none", "none", "as asked for"),
+        ([{"Interpolated": False}, {}], "auto", "none", "no sidecar says"),
+        (
+            [{"Interpolated": False, "Denoised": True}],
+            "auto",
+            "none",
+            "says that the scan was denoised before (Denoised: True;",
+        ),
+        ([{"Interpolated": True}], "auto", "none", "would lower FA"),
+        ([{}], "mppca", "mppca", "was asked for"),
+        ([{"Denoised": True}], "patch2self", "patch2self", "was asked for"),
+        ([], "none", "none", "was asked for"),
     ],
 )
 def test_the_choice_of_denoising_follows_from_what_is_known(sidecars, asked, method, reason):
@@ -335,7 +340,7 @@ def test_the_sidecar_of_our_own_denoising_is_recognised(tmp_path):
     (facts,) = sidecars_of(written)
     found = choose_denoising(noisy.gradients, [facts])
     assert found.method == "none"
-    assert "not denoised again: its sidecar says Method: patch2self" in found.reason
+    assert "denoised before (Method: patch2self;" in found.reason
     (tmp_path / "den.json").write_text('{"Method": "patch')
     with pytest.warns(InputWarning, match="den.json beside the image cannot be read as a JSON object"):
         assert sidecars_of(written) == [{}]

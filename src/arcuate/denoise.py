@@ -53,7 +53,11 @@ class DenoisingChoice(NamedTuple):
 
 
 def choose_denoising(
-    gradients: GradientTable, sidecars: Sequence[Mapping[str, Any]] = (), *, asked: str = "auto"
+    gradients: GradientTable,
+    sidecars: Sequence[Mapping[str, Any]] = (),
+    *,
+    asked: str = "auto",
+    is_step_named: bool = False,
 ) -> DenoisingChoice:
     """What `arcuate run` does about noise, and one sentence why.
 
@@ -62,6 +66,7 @@ def choose_denoising(
     gradients : of the scan
     sidecars : what the JSON files beside the scan's images say, see :func:`arcuate.io.sidecars.sidecars_of`
     asked : the option ``--denoise``: "auto", "patch2self", "mppca" or "none". What is asked for by name is done.
+    is_step_named : whether the user named the step denoise: then "auto" takes Patch2Self rather than nothing
 
     Raises
     ------
@@ -72,25 +77,29 @@ def choose_denoising(
     -----
     "auto" is MP-PCA where a sidecar of every image says ``"Interpolated": false`` and none says that the scan was
     denoised before, and no denoising otherwise. Nothing else tells that a scan was not interpolated: scanners
-    zero-fill, and tools copy sidecars. Patch2Self is never taken by itself: on every scheme tried it moves the mean FA
+    zero-fill, and tools copy sidecars. Patch2Self is never taken by itself: on the schemes tried it moves the mean FA
     of white matter away from the truth (``docs/methods/patch2self.md`` has the table).
     """
     if asked not in ("auto", *METHODS, "none"):
         raise InputError(f"found the denoising method {asked!r}; expected one of auto, {', '.join(METHODS)}, none.")
     scheme = _scheme_in_words(gradients)
     if asked != "auto":
-        return DenoisingChoice(asked, f"denoising: {asked}, as asked for ({scheme})")
+        return DenoisingChoice(asked, f"denoising: {asked} was asked for ({scheme}).")
     before = next(filter(None, (denoised_before(facts) for facts in sidecars)), None)
     if before:
-        return DenoisingChoice("none", f"not denoised again: its sidecar says {before} ({scheme})")
+        return DenoisingChoice("none", f"the sidecar says that the scan was denoised before ({before}; {scheme}).")
     if sidecars and all(facts.get("Interpolated") is False for facts in sidecars) and len(gradients) >= 2:
         return DenoisingChoice(
-            "mppca", f"denoising: mppca, because the sidecar says that the scan was not interpolated ({scheme})"
+            "mppca", f"denoising: mppca, because the sidecar says that the scan was not interpolated ({scheme})."
+        )
+    if is_step_named:
+        return DenoisingChoice(
+            "patch2self", f"denoising: patch2self, because the step was named; with {scheme} it may lower FA."
         )
     return DenoisingChoice(
         "none",
-        f"not denoised: with {scheme} Patch2Self would lower FA, and nothing says that the scan was not interpolated, "
-        "which MP-PCA needs (--denoise mppca where you know it)",
+        f"with {scheme} denoising by Patch2Self would lower FA, and no sidecar says that the scan was not "
+        "interpolated, which MP-PCA needs.",
     )
 
 
@@ -129,8 +138,8 @@ def patch2self_doubt(gradients: GradientTable) -> str | None:
         return None
     return (
         "Patch2Self takes anisotropy away from scans of few directions or one shell (found "
-        f"{_scheme_in_words(gradients)}; expected two shells and {ENOUGH_VOLUMES} volumes): FA falls by up to a fifth. Take mppca if the scan was not "
-        "interpolated, or do not denoise."
+        f"{_scheme_in_words(gradients)}; expected two shells and {ENOUGH_VOLUMES} volumes): FA falls by up to a fifth. "
+        "Take mppca if the scan was not interpolated, or do not denoise."
     )
 
 
@@ -296,8 +305,8 @@ def residual_doubts(facts: Sequence[Mapping[str, float]]) -> list[str]:
         anatomy, neighbours = abs(shell["anatomy"]), shell["neighbours"]
         if max(anatomy, neighbours) > STRUCTURED:
             found.append(
-                f"what denoising took from b={shell['B']:.0f} follows the anatomy (correlation with it {anatomy:.2f}, of "
-                f"neighbouring voxels {neighbours:.2f}; noise has about 0): signal may be lost, or the scan was "
+                f"what denoising took from b={shell['B']:.0f} follows the anatomy (correlation with it {anatomy:.2f}, "
+                f"of neighbouring voxels {neighbours:.2f}; noise has about 0): signal may be lost, or the scan was "
                 "interpolated before"
             )
     return found

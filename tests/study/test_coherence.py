@@ -123,6 +123,20 @@ def test_wrong_b_vectors_of_the_phantom_are_named(name: str, head_2mm) -> None:
     assert any("more coherent" in doubt for doubt in report.doubts)
 
 
+def test_a_brain_of_a_mouse_is_looked_at_as_that_of_a_man(head_2mm) -> None:
+    dwi, mask = head_2mm
+    small = dwi.volume.get_affine().copy()
+    small[:3] *= 0.07
+    gradients = dwi.gradients
+    mouse = Dwi.from_arrays(dwi.volume.get_array(), small, gradients)
+    found = inspect_scan(mouse, InMemoryVolumeResource(mask.get_array(), small)).coherence
+    whole = inspect_scan(dwi, mask).coherence
+    assert found is not None
+    assert whole is not None
+    assert found.n_pairs == whole.n_pairs
+    assert found.indices == pytest.approx(whole.indices)
+
+
 @pytest.mark.parametrize("scan", ["5000_DTI_PA-SAG_20d_cl", "11000_SAG_DTI_PA-ALL_20d_cl"])
 def test_wrong_b_vectors_of_a_real_scan_are_found(scan: str, data_dir: Path) -> None:
     dwi = Dwi(*find_gradients(data_dir / "canon_dti" / f"{scan}.nii.gz")).load()

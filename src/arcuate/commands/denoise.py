@@ -90,7 +90,7 @@ def denoise(
     The .json beside the result counts the voxels that were clipped or lie above b=0, and says per shell how much of
     what was removed looks like the brain (near 0: it was noise).
     """
-    from arcuate.denoise import residual_facts, shell_residuals
+    from arcuate.denoise import residual_doubts, residual_facts, shell_residuals
     from arcuate.io import FslBvalResource, FslBvecResource, beside_image
     from arcuate.study.bids import write_map
     from arcuate.study.outputs import refuse_overwriting
@@ -107,7 +107,8 @@ def denoise(
     result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
     structures = shell_residuals(before, result.dwi, inside)
     inputs = scan.facts(mask=mask)
-    facts = {**result.parameters, "Residual": residual_facts(structures), **inputs}
+    residual = residual_facts(structures)
+    facts = {**result.parameters, "Residual": residual, **inputs}
     write_map(result.dwi.volume, out, facts)
     FslBvalResource.save(result.dwi.bval, gradient_files[0])
     FslBvecResource.save(result.dwi.bvec, gradient_files[1])
@@ -122,3 +123,5 @@ def denoise(
             f"  b={b:.0f}: removed {structure.rms:.4g} (rms); correlation with the anatomy {structure.anatomy:+.3f}, "
             f"of neighbours {structure.neighbours:+.3f}"
         )
+    for doubt in residual_doubts(residual):
+        click.echo(f"  check: {doubt}")

@@ -105,7 +105,7 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     type=click.Choice(DENOISE_METHODS),
     default=Settings.denoise_method,
     show_default=True,
-    help="auto where it helps; none for a scan that was denoised before.",
+    help='auto: mppca where the sidecar says "Interpolated": false, else none; the run says which and why.',
 )
 @click.option(
     "--mask-method",

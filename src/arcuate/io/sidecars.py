@@ -31,7 +31,7 @@ def read_sidecar(image: Path) -> dict[str, Any]:
         facts = error
     if not isinstance(facts, dict):
         warnings.warn(
-            f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); what it says is not used.",
+            f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); it is not used.",
             InputWarning,
             stacklevel=2,
         )

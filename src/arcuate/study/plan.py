@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
 from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
+from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
 from arcuate.study.stages import NOT_ASKED
 
@@ -41,7 +42,7 @@ class Settings:
     Parameters
     ----------
     steps : names from ``STEPS``; empty for all that the scan and the machine allow
-    denoise_method : see :func:`arcuate.denoise.run_denoising`; "none" for a scan that was denoised before
+    denoise_method : "auto", see :func:`arcuate.denoise.choose_denoising`; or one of :func:`run_denoising`'s, or "none"
     mask_method : see :func:`arcuate.masks.extract_brain`
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
@@ -92,11 +93,13 @@ class Plan:
     settings : what was asked for
     steps : those to be done, in their order
     left_out : one sentence for each step that was wanted and cannot be done, or that nobody asked for
+    remarks : sentences that say why a step is done as it is
     """
 
     settings: Settings
     steps: dict[str, Step]
     left_out: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     def __contains__(self, step: str) -> bool:
         return step in self.steps
@@ -113,7 +116,7 @@ class Plan:
     def sentences(self) -> list[str]:
         """The plan in words, for the log."""
         names = [f"{name} ({step.how})" if step.how else name for name, step in self.steps.items()]
-        words = [f"plan: {', '.join(names)}"]
+        words = [f"plan: {', '.join(names)}", *self.remarks]
         for name, step in self.steps.items():
             if step.needed_by and step.how != GIVEN:
                 words.append(f"{name} was not named and is done because {step.needed_by} needs it")
@@ -126,6 +129,7 @@ class _Case(NamedTuple):
     scan: Dwi
     settings: Settings
     has_mask: bool
+    remarks: list[str]  # why steps are done as they are, for the log
 
 
 class Stage(NamedTuple):
@@ -152,7 +156,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
         What was asked for by name is not installed.
     """
     _ = scan.gradients.levels  # warnings about the b-values are heard here
-    case = _Case(scan, settings, mask is not None)
+    case = _Case(scan, settings, mask is not None, [])
     wanted = _wanted(settings)
     steps: dict[str, Step] = {}
     left_out: dict[str, str] = {}
@@ -173,7 +177,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
             if is_insisted_on:
                 raise
             left_out[name] = str(error)
-    return Plan(settings, steps, left_out)
+    return Plan(settings, steps, left_out, tuple(case.remarks))
 
 
 def _wanted(settings: Settings) -> dict[str, str]:
@@ -210,9 +214,16 @@ def _silently() -> Iterator[None]:
 
 
 def _plan_denoise(case: _Case) -> str:
-    method = case.settings.denoise_method
-    if method == "auto":
-        method = "patch2self"
+    settings = case.settings
+    choice = denoise.choose_denoising(
+        case.scan.gradients,
+        sidecars_of(case.scan.volume),
+        asked=settings.denoise_method,
+        is_step_named="denoise" in settings.steps,
+    )
+    method = choice.method
+    if method == "none":
+        raise NotApplicable(choice.reason)
     is_b0 = case.scan.gradients.is_b0
     if method == "patch2self" and max(is_b0.sum(), (~is_b0).sum()) < 2:
         raise NotApplicable(
@@ -221,6 +232,7 @@ def _plan_denoise(case: _Case) -> str:
         )
     if len(is_b0) < 2:
         raise NotApplicable("denoising needs two volumes or more; found one.")
+    case.remarks.append(choice.reason)
     return method
 
 
