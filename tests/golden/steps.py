@@ -201,10 +201,12 @@ def _brain(context: Context) -> Any:
 def _denoising(context: Context) -> Any:
     from arcuate.denoise import run_denoising
 
-    return [
-        run_denoising(context.scan, clip=False),
-        run_denoising(context.scan, method="mppca", extent=3, rician=True),
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a small scan
+        return [
+            run_denoising(context.scan, clip=False),
+            run_denoising(context.scan, method="mppca", extent=3, rician=True),
+        ]
 
 
 def _noddi(context: Context) -> Any:
