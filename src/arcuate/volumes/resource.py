@@ -132,7 +132,7 @@ class InMemoryVolumeResource(VolumeResource):
 
 
 def from_nibabel(image: Any) -> InMemoryVolumeResource:
-    """A volume from a nibabel image: its values as scaled by its header (floats as float32), its affine and codes."""
+    """A volume (x, y, z) or (x, y, z, n) from a nibabel image, scaled as its header says; floats as float32."""
     values = np.asanyarray(image.dataobj)
     values = values.astype(np.float32) if values.dtype == np.float64 else values
     header = getattr(image, "header", {})
