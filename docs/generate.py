@@ -229,10 +229,10 @@ def read_messages() -> list[tuple[str, int, str, str]]:
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("InputError", "warn"):
+            if name in ("InputError", "NotApplicable", "warn"):
                 text = _text_of(node.args[0])
                 if len(text) > 20:
-                    kind = "error" if name == "InputError" else "warning"
+                    kind = "warning" if name == "warn" else "error"
                     found.append((path.relative_to(ROOT / "src").as_posix(), node.lineno, kind, text))
     return found
 
