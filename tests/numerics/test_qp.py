@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
+
 import numba
 import numpy as np
 import pytest
@@ -109,3 +113,33 @@ def test_other_sizes_agree_with_nnls(lmax: int) -> None:
     for s, u in zip(signals, small.solve(signals).solution, strict=True):
         expected = _dual_solution(small, s)
         assert np.abs(u - expected).max() <= 1e-8 * np.abs(expected).max()
+
+
+def test_every_degree_is_kept_on_disk_and_a_new_process_compiles_nothing() -> None:
+    program = textwrap.dedent("""
+        import numpy as np
+        from numba.core import event
+        from arcuate.numerics.qp import ConeProblem
+        from arcuate.numerics.sh import sh_matrix
+        from arcuate.numerics.sphere import get_hemisphere
+
+        rng = np.random.default_rng(0)
+        with event.install_recorder("numba:compile") as compiled:
+            for lmax in (8, 10, 12):
+                isotropic = np.geomspace(1, 0.1, 150)[:, None]
+                design = np.hstack([sh_matrix(rng.normal(size=(150, 3)), lmax), isotropic, isotropic**2])
+                amplitudes = sh_matrix(get_hemisphere("symmetric642").vertices, lmax)
+                zero = np.zeros((len(amplitudes), 2))
+                constraints = np.block([[amplitudes, zero], [np.zeros((2, amplitudes.shape[1])), np.eye(2)]])
+                fit = ConeProblem(design, constraints).solve(rng.normal(size=(20, 150)) + 0.3)
+                assert fit.kkt_residual.max() < 1e-7
+        print(len(compiled.buffer))
+        """)
+
+    def count_compilations() -> int:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    count_compilations()
+    assert count_compilations() == 0

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Kernels of single-shell CSD: eight voxels at a time, one per lane.
 
 The normal matrix of a voxel is never rebuilt between rounds: the rows of the directions that entered or left its

@@ -63,7 +63,7 @@ def _tensor_of_degree_2() -> np.ndarray:
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def prepare_rows(signals, order, n_b0, weights, rows, mean_b0, tensors, status):  # type: ignore[no-untyped-def]
+def prepare_rows(signals, order, n_b0, weights, rows, mean_b0, tensors, status):
     """Rows in the dictionary's order, divided by their mean b = 0, not below zero; that mean; the quadrupole."""
     for v in prange(signals.shape[0]):
         status[v] = _prepare_one(signals[v], order, n_b0, rows[v], mean_b0, v)
@@ -72,7 +72,7 @@ def prepare_rows(signals, order, n_b0, weights, rows, mean_b0, tensors, status):
 
 
 @njit(cache=True, error_model="numpy")
-def _prepare_one(signal, order, n_b0, row, mean_b0, v):  # type: ignore[no-untyped-def]
+def _prepare_one(signal, order, n_b0, row, mean_b0, v):
     """Status of one voxel; a voxel without a fit has a row of zeros."""
     total, has_negative, is_finite = 0.0, False, True
     for i in range(order.shape[0]):
@@ -98,7 +98,7 @@ def _prepare_one(signal, order, n_b0, row, mean_b0, v):  # type: ignore[no-untyp
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _dot(a, b):  # type: ignore[no-untyped-def]
+def _dot(a, b):
     total = 0.0
     for i in range(a.shape[0]):
         total += a[i] * b[i]

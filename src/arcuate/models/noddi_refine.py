@@ -85,7 +85,7 @@ def watson_table(lmax: int) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True)
-def refine_voxels(rows, starts, gradient_directions, series, has_dot, maps, directions, status):  # type: ignore[no-untyped-def]
+def refine_voxels(rows, starts, gradient_directions, series, has_dot, maps, directions, status):
     """Improves the maps (n_vox, N_MAP) and the directions (n_vox, 3) where they stand."""
     n_vox, n_meas = rows.shape
     n_blocks = (n_vox + BLOCK - 1) // BLOCK
@@ -111,7 +111,7 @@ def refine_voxels(rows, starts, gradient_directions, series, has_dot, maps, dire
 
 
 @njit(cache=True)
-def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, maps, direction):  # type: ignore[no-untyped-def]
+def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, maps, direction):
     """Levenberg-Marquardt steps on the Rician likelihood, the noise level renewed on the way; True if converged."""
     derivatives, predictions, legendre, watson, rows = scratch
     n_meas = signal.shape[0]
@@ -171,7 +171,7 @@ def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, m
 
 
 @njit(cache=True)
-def _write_moments(odi, table, watson):  # type: ignore[no-untyped-def]
+def _write_moments(odi, table, watson):
     """Watson's moments and their slopes at ``odi`` by cubic interpolation of values and derivatives."""
     width = 1.0 / (N_NODES - 1)
     k = min(int(odi / width), N_NODES - 2)
@@ -184,7 +184,7 @@ def _write_moments(odi, table, watson):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _predict(parameters, mu, starts, gradient_directions, series, legendre, watson, lines, derivatives, prediction):  # type: ignore[no-untyped-def]
+def _predict(parameters, mu, starts, gradient_directions, series, legendre, watson, lines, derivatives, prediction):
     """Signals and their derivatives with respect to the N_PAR parameters."""
     bvals, sticks, table, diffusivities = series
     ndi, odi, fwf, dot, s0 = parameters
@@ -211,7 +211,7 @@ def _predict(parameters, mu, starts, gradient_directions, series, legendre, wats
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _blur_sticks(sticks, watson, legendre, begin, end, lines):  # type: ignore[no-untyped-def]
+def _blur_sticks(sticks, watson, legendre, begin, end, lines):
     """Signal of dispersed sticks on one shell, and its derivatives with respect to ODI and t²."""
     inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
     n = inside.shape[0]
@@ -227,7 +227,7 @@ def _blur_sticks(sticks, watson, legendre, begin, end, lines):  # type: ignore[n
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, prediction):  # type: ignore[no-untyped-def]
+def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, prediction):
     """Signals of one shell and their derivatives; ``moment`` is Watson's second moment and its slope."""
     ndi, fwf, dot, s0, dpar, diso = scalars
     squares, slant_1, slant_2 = lines[0, begin:end], lines[1, begin:end], lines[2, begin:end]
@@ -268,7 +268,7 @@ def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, predictio
 
 
 @njit(cache=True)
-def _tangents(mu):  # type: ignore[no-untyped-def]
+def _tangents(mu):
     """Two unit vectors orthogonal to ``mu`` and to each other."""
     first, second = np.zeros(3), np.empty(3)
     least = np.argmin(np.abs(mu))
@@ -282,7 +282,7 @@ def _tangents(mu):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _write_normal_equations(signal, prediction, derivatives, variance, rows, hessian, score):  # type: ignore[no-untyped-def]
+def _write_normal_equations(signal, prediction, derivatives, variance, rows, hessian, score):
     """Expected information (N_PAR, N_PAR) and score (N_PAR,) of the parameters."""
     residual, information, weighted = rows[6], rows[7], rows[8]
     write_score(signal, prediction, variance, residual, information)
@@ -302,7 +302,7 @@ def _write_normal_equations(signal, prediction, derivatives, variance, rows, hes
 
 
 @njit(cache=True)
-def _solve_step(hessian, score, parameters, has_dot, damping, system, step):  # type: ignore[no-untyped-def]
+def _solve_step(hessian, score, parameters, has_dot, damping, system, step):
     """Damped step, parameters held at a bound that the score pushes against; returns the gain it predicts."""
     free = np.ones(N_PAR, np.bool_)
     free[DOT] = has_dot
@@ -339,7 +339,7 @@ def _solve_step(hessian, score, parameters, has_dot, damping, system, step):  # 
 
 
 @njit(cache=True)
-def _take_step(parameters, mu, step, has_dot, trial, trial_mu):  # type: ignore[no-untyped-def]
+def _take_step(parameters, mu, step, has_dot, trial, trial_mu):
     """The step, cut at the bounds: fractions in 0..1, no more than the whole, the tilt at most half a radian."""
     for a in range(5):
         trial[a] = parameters[a] + step[a]

@@ -15,7 +15,7 @@ BLOCK = 64  # voxels that share one thread's scratch
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def fit_voxels(rows, directions, dictionary, lanes, penalties, maps, status):  # type: ignore[no-untyped-def]
+def fit_voxels(rows, directions, dictionary, lanes, penalties, maps, status):
     """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order."""
     n_vox, n_meas = rows.shape
     basis, atoms = dictionary[2], dictionary[3]
@@ -44,7 +44,7 @@ def fit_voxels(rows, directions, dictionary, lanes, penalties, maps, status):  #
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):  # type: ignore[no-untyped-def]
+def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):
     """The three stages in one voxel; False if one of them did not converge."""
     starts, gradient_directions, basis, atoms, unit_atoms, levels = dictionary[:6]
     legendre, lines, gram, projections, block, image, sums, weights, support_atoms, support = room
@@ -88,7 +88,7 @@ def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):  # t
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _write_squares(gradient_directions, direction, squares):  # type: ignore[no-untyped-def]
+def _write_squares(gradient_directions, direction, squares):
     """Squared cosines of gradients and fibre."""
     x, y, z = gradient_directions
     for i in range(squares.shape[0]):
@@ -97,14 +97,14 @@ def _write_squares(gradient_directions, direction, squares):  # type: ignore[no-
 
 
 @njit(cache=True)
-def _subtract_levels(weight, levels, starts, rest):  # type: ignore[no-untyped-def]
+def _subtract_levels(weight, levels, starts, rest):
     """Removes a compartment that is the same in every direction of a shell."""
     for s in range(levels.shape[0]):
         rest[starts[s] : starts[s + 1]] -= weight * levels[s]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _dot_4(a, b, c, d, e):  # type: ignore[no-untyped-def]
+def _dot_4(a, b, c, d, e):
     """Inner products of four rows with a fifth: four sums at once hide the latency of each."""
     t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
     for i in range(e.shape[0]):
@@ -116,7 +116,7 @@ def _dot_4(a, b, c, d, e):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _dots(rows, begin, end, other, sums):  # type: ignore[no-untyped-def]
+def _dots(rows, begin, end, other, sums):
     """Inner products of N_DEG = 7 rows, from ``begin`` to ``end``, with another; the middle row is taken twice.
 
     The rows are cut one by one: a slice of the matrix would lose the knowledge that they are contiguous.
@@ -127,7 +127,7 @@ def _dots(rows, begin, end, other, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _write_gram(legendre, starts, basis, block, image, gram, lanes):  # type: ignore[no-untyped-def]
+def _write_gram(legendre, starts, basis, block, image, gram, lanes):
     """Inner products of the k coordinates: Bᵀ (PᵀP) B, shell by shell."""
     for a in range(len(lanes)):
         value = starts[1] * basis[0, a]
@@ -152,7 +152,7 @@ def _write_gram(legendre, starts, basis, block, image, gram, lanes):  # type: ig
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _project(legendre, starts, signal, basis, sums, projection, lanes):  # type: ignore[no-untyped-def]
+def _project(legendre, starts, signal, basis, sums, projection, lanes):
     """Inner products of the k coordinates with the signal."""
     sums[0] = np.sum(signal[: starts[1]])
     for s in range(starts.shape[0] - 2):
@@ -167,7 +167,7 @@ def _project(legendre, starts, signal, basis, sums, projection, lanes):  # type:
 
 
 @njit(cache=True, error_model="numpy")
-def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps):  # type: ignore[no-untyped-def]
+def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps):
     """Maps from the weights of the atoms; a voxel without tissue has NDI 0 and ODI 1."""
     tissue, inside, concentration, moment = 0.0, 0.0, 0.0, 0.0
     for j in range(n_tissue):
@@ -191,7 +191,7 @@ def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps
 
 
 @njit(cache=True)
-def _odi_of_moment(moment, nodes):  # type: ignore[no-untyped-def]
+def _odi_of_moment(moment, nodes):
     """ODI whose Watson distribution has this mean of P_2; ``nodes`` are those means at evenly spaced ODI, falling."""
     low, high = 0, nodes.shape[0] - 1
     while high - low > 1:
@@ -205,7 +205,7 @@ def _odi_of_moment(moment, nodes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _root_mean_square(signal, atoms, projection, m, scratch):  # type: ignore[no-untyped-def]
+def _root_mean_square(signal, atoms, projection, m, scratch):
     """Root mean square of what the fit leaves of the signal, from the inner products alone."""
     active, values, images = scratch[0], scratch[1], scratch[5]
     n_meas = signal.shape[0]

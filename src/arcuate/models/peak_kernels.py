@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Kernels that find peaks: on the sphere by Newton's method, and on a grid by comparing neighbours."""
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _NOT_FINITE = int(Status.NOT_FINITE)
 
 
 @njit(cache=True, parallel=True)
-def fit_voxels(signals, matrices, n_reweight, settings, results):  # type: ignore[no-untyped-def]
+def fit_voxels(signals, matrices, n_reweight, settings, results):
     """Fit every row of ``signals``; ``matrices`` and ``settings`` as prepared by TensorModel, ``results`` is filled."""
     n_groups = (signals.shape[0] + LANES - 1) // LANES
     for chunk in prange((n_groups + CHUNK - 1) // CHUNK):
@@ -40,7 +40,7 @@ def fit_voxels(signals, matrices, n_reweight, settings, results):  # type: ignor
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results):  # type: ignore[no-untyped-def]
+def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results):
     """One group of at most LANES voxels."""
     basis, products, to_coefs = matrices
     n_rows = basis.shape[0]
@@ -60,7 +60,7 @@ def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results)
 
 
 @njit(cache=True, error_model="numpy")
-def _load_logs(signals, first, n_rows, settings, logs, powers, scale, status):  # type: ignore[no-untyped-def]
+def _load_logs(signals, first, n_rows, settings, logs, powers, scale, status):
     """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
     Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
@@ -95,7 +95,7 @@ def _load_logs(signals, first, n_rows, settings, logs, powers, scale, status):  
 
 
 @njit(cache=True, error_model="numpy")
-def _transpose(signals, first, logs):  # type: ignore[no-untyped-def]
+def _transpose(signals, first, logs):
     """Rows of voxels into lanes, a cache line of each at a time; spare lanes repeat the last voxel."""
     n_vox, n_meas = signals.shape
     for tile in range(n_meas // 16):
@@ -109,7 +109,7 @@ def _transpose(signals, first, logs):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _look_through(values, n_meas, largest, flaw):  # type: ignore[no-untyped-def]
+def _look_through(values, n_meas, largest, flaw):
     """Largest value of each lane; ``flaw`` is 0 unless one of its values is NaN or infinite."""
     for i in range(n_meas):
         for lane in range(LANES):
@@ -119,7 +119,7 @@ def _look_through(values, n_meas, largest, flaw):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, error_model="numpy")
-def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):  # type: ignore[no-untyped-def]
+def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):
     """Values divided by ``scale``; those below ``least`` become ``floor`` and are counted."""
     for i in range(n_meas):
         for lane in range(LANES):
@@ -129,7 +129,7 @@ def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):  # type: ig
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _weigh(logs, predicted, weights, powers):  # type: ignore[no-untyped-def]
+def _weigh(logs, predicted, weights, powers):
     """``weights`` = squared fitted signals; ``predicted`` becomes the weighted residual."""
     for i in range(weights.size):
         weights[i] = 2.0 * predicted[i]
@@ -139,7 +139,7 @@ def _weigh(logs, predicted, weights, powers):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _project(basis, logs, point):  # type: ignore[no-untyped-def]
+def _project(basis, logs, point):
     """``point = basisᵀ logs``: the ordinary least-squares fit, since the basis is orthonormal."""
     for quad in range(basis.shape[0] // 4):  # a loop with a step would not be vectorised
         i, a = 4 * quad, 4 * quad * LANES
@@ -153,7 +153,7 @@ def _project(basis, logs, point):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _predict(basis, point, predicted):  # type: ignore[no-untyped-def]
+def _predict(basis, point, predicted):
     """``predicted = basis point``, log signals."""
     for i in range(basis.shape[0]):
         u0, u1, u2, u3 = basis[i, 0], basis[i, 1], basis[i, 2], basis[i, 3]
@@ -167,7 +167,7 @@ def _predict(basis, point, predicted):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _normal_equations(products, basis, weights, weighted, normal, step):  # type: ignore[no-untyped-def]
+def _normal_equations(products, basis, weights, weighted, normal, step):
     """``normal = basisᵀ W basis`` (lower triangle), ``step = basisᵀ weighted``; four volumes at a time."""
     normal[:] = 0.0
     step[:] = 0.0
@@ -190,7 +190,7 @@ def _normal_equations(products, basis, weights, weighted, normal, step):  # type
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _solve(normal, step, point, status):  # type: ignore[no-untyped-def]
+def _solve(normal, step, point, status):
     """``point += normal⁻¹ step`` by Cholesky; a lane whose matrix is singular keeps its point and says so.
 
     A diagonal of exactly zero is a basis vector the design does not have: its coordinate stays zero.
@@ -245,7 +245,7 @@ def _solve(normal, step, point, status):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, results):  # type: ignore[no-untyped-def]
+def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, results):
     """Coefficients, eigenvalues and eigenvectors of the lanes into the rows of ``results``."""
     coefs, evals, evecs, statuses = results
     lanes, values, vectors = np.zeros(N * LANES), np.empty(3 * LANES), np.empty(9 * LANES)
@@ -272,7 +272,7 @@ def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, result
 
 
 @njit(cache=True)
-def _rebuild(evals, evecs, coefs):  # type: ignore[no-untyped-def]
+def _rebuild(evals, evecs, coefs):
     """The tensor of eigenvalues that were raised: Σ λₖ vₖ vₖᵀ."""
     j = 0
     for a in range(3):

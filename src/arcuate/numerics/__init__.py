@@ -2,6 +2,27 @@
 
 Two things must be settled before the first kernel is decorated or a process forks, so they are done here, where every
 module with kernels comes by: where compiled kernels are kept, and how kernels go on in a forked process.
+
+Conventions of kernels, here and in :mod:`arcuate.models`:
+
+- **Three levels.** A function that checks, precomputes and allocates (typed, documented for users); a kernel that
+  takes one chunk of rows (:func:`~arcuate.numerics.compiled.kernel`); functions for one row, or for eight rows side by
+  side, that only kernels call (:func:`~arcuate.numerics.compiled.inner`).
+- **Chunks, not prange.** :func:`~arcuate.numerics.compiled.run_in_chunks` gives chunks of fixed size to threads. What a
+  chunk computes depends on its own rows alone, so no result depends on the number of threads.
+- **Arguments.** Eight at most. What belongs together is a ``NamedTuple`` whose fields have a shape and a unit beside
+  them: tables that all rows share, scratch of one row, results. They cost nothing at run time. Only arrays, numbers and
+  such tuples go in; float64 and C order, so that a kernel is compiled once.
+- **Sizes that LLVM must know** (rows of 48 numbers) are the length of a tuple, which is part of its type:
+  :func:`~arcuate.numerics.qp_active_set.panels_of`, :func:`~arcuate.numerics.nnls.lanes_of`. One function serves every
+  size, and each is kept on disk.
+- **Lines.** :mod:`~arcuate.numerics.lanes` works on lines: the same number of eight rows side by side, number k of lane
+  ``r`` at ``8 k + r`` of a flat array.
+- **Compile time.** Counts and positions that start at a constant start at ``np.int64(0)``: numba compiles a function
+  once more for a literal 0. ``fastmath`` only with flags that keep NaN and infinity.
+- **Types.** Kernels carry no annotations, since numba infers them; mypy lets them pass by one rule in pyproject.toml.
+- **Without numba.** Kernels that use no lanes run as plain Python under ``NUMBA_DISABLE_JIT=1``, and each function of
+  lanes has a twin in numpy in the tests.
 """
 
 from arcuate.numerics.kernel_cache import settle_kernel_cache

@@ -38,7 +38,7 @@ def eigh_3x3(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _eigh_many(matrices, evals, evecs):  # type: ignore[no-untyped-def]
+def _eigh_many(matrices, evals, evecs):
     n = matrices.shape[0]
     for group in prange((n + LANES - 1) // LANES):
         first = group * LANES
@@ -56,7 +56,7 @@ def _eigh_many(matrices, evals, evecs):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _rotate(app, aqq, apq, arp, arq, vp0, vp1, vp2, vq0, vq1, vq2):  # type: ignore[no-untyped-def]
+def _rotate(app, aqq, apq, arp, arq, vp0, vp1, vp2, vq0, vq1, vq2):
     """One Jacobi rotation that zeroes ``apq``: tan of its angle is 2 apq / (d ± sqrt(d² + 4 apq²)), d = aqq - app."""
     d = aqq - app
     size = abs(d) + math.sqrt(d * d + 4.0 * apq * apq)
@@ -72,7 +72,7 @@ def _rotate(app, aqq, apq, arp, arq, vp0, vp1, vp2, vq0, vq1, vq2):  # type: ign
 
 
 @njit(inline="always")
-def _sweep(xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2):  # type: ignore[no-untyped-def]
+def _sweep(xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2):
     """Rotations in the planes xy, xz, yz; u v w are the columns of the accumulated rotation."""
     xx, yy, xz, yz, u0, u1, u2, v0, v1, v2 = _rotate(xx, yy, xy, xz, yz, u0, u1, u2, v0, v1, v2)
     xx, zz, xy, yz, u0, u1, u2, w0, w1, w2 = _rotate(xx, zz, xz, 0.0, yz, u0, u1, u2, w0, w1, w2)
@@ -81,7 +81,7 @@ def _sweep(xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2):  # type:
 
 
 @njit(inline="always")
-def _exchange(a, b, a0, a1, a2, b0, b1, b2):  # type: ignore[no-untyped-def]
+def _exchange(a, b, a0, a1, a2, b0, b1, b2):
     """The two pairs with the larger eigenvalue first."""
     keep = a >= b
     return (
@@ -92,7 +92,7 @@ def _exchange(a, b, a0, a1, a2, b0, b1, b2):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _sign(a0, a1, a2):  # type: ignore[no-untyped-def]
+def _sign(a0, a1, a2):
     """±1 that makes the component of largest magnitude positive."""
     largest = a0 if abs(a0) >= abs(a1) else a1
     largest = largest if abs(largest) >= abs(a2) else a2
@@ -100,7 +100,7 @@ def _sign(a0, a1, a2):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def eigh_lanes(matrices, evals, evecs):  # type: ignore[no-untyped-def]
+def eigh_lanes(matrices, evals, evecs):
     """Decompose ``LANES`` matrices: element j of lane l lies at ``[j * LANES + l]`` (6, 3 and 9 elements)."""
     for i in range(LANES):
         xx, xy, xz = matrices[i], matrices[LANES + i], matrices[2 * LANES + i]

@@ -18,7 +18,7 @@ _LARGEST_EXPONENT = 700.0
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def log_in_place(x, exponents):  # type: ignore[no-untyped-def]
+def log_in_place(x, exponents):
     """Replace ``x`` (positive, normal float64) by its natural logarithm; ``exponents`` is scratch of the same size.
 
     x = 2^k m with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh(s) with s = (m - 1) / (m + 1), |s| < 0.172.
@@ -38,7 +38,7 @@ def log_in_place(x, exponents):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def exp_in_place(x, powers):  # type: ignore[no-untyped-def]
+def exp_in_place(x, powers):
     """Replace ``x`` (float64) by its exponential, |x| limited to 700; ``powers`` is scratch of the same size.
 
     x = k ln 2 + r with |r| <= ln(2) / 2; e^r from its series to r^13, 2^k through the bits of the exponent.

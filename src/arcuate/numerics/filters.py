@@ -31,7 +31,7 @@ def median_filter(image: np.ndarray, n_passes: int, *, across_slices: bool = Tru
 
 
 @njit(cache=True, parallel=True)
-def _median_pass(image, reach_z, out):  # type: ignore[no-untyped-def]
+def _median_pass(image, reach_z, out):
     nx, ny, nz = image.shape
     for x in prange(nx):
         window = np.empty(27, dtype=np.float32)
@@ -49,7 +49,7 @@ def _median_pass(image, reach_z, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _middle(window, n):  # type: ignore[no-untyped-def]
+def _middle(window, n):
     """Middle of the first ``n`` (odd) values, by Hoare's selection; the window is reordered."""
     middle = n // 2
     low = 0

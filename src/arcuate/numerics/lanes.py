@@ -18,6 +18,12 @@ from numba.extending import intrinsic
 
 LANES = 8
 
+
+def padded(n: int) -> int:
+    """``n`` rounded up to a whole number of lanes."""
+    return -(-n // LANES) * LANES
+
+
 _DOUBLE = ir.DoubleType()
 _LINE = ir.VectorType(_DOUBLE, LANES)
 _INT = ir.IntType(64)

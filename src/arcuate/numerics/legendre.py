@@ -117,7 +117,7 @@ def zonal_degree(a: float, tolerance: float, highest: int = 40) -> int:
 
 
 @njit(cache=True)
-def write_even_legendre(squares, values):  # type: ignore[no-untyped-def]
+def write_even_legendre(squares, values):
     """P_0, P_2 ... into ``values`` (n_deg, n) at cosines whose squares are given, (n,).
 
     Degree first, so that the inner loop is contiguous. Two degrees at a time: P_{l+2} = (α t² - β) P_l - γ P_{l-2}.
@@ -135,7 +135,7 @@ def write_even_legendre(squares, values):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def write_even_legendre_slopes(squares, values, slopes):  # type: ignore[no-untyped-def]
+def write_even_legendre_slopes(squares, values, slopes):
     """As :func:`write_even_legendre`, and the derivatives with respect to t² into ``slopes``."""
     n_deg, n = values.shape
     write_even_legendre(squares, values)
@@ -152,7 +152,7 @@ def write_even_legendre_slopes(squares, values, slopes):  # type: ignore[no-unty
 
 
 @njit(cache=True)
-def even_step(deg):  # type: ignore[no-untyped-def]
+def even_step(deg):
     """α, β, γ of P_{l+2} = (α t² - β) P_l - γ P_{l-2}."""
     below = (deg + 2) * (deg + 1)
     alpha = (2 * deg + 3) * (2 * deg + 1) / below

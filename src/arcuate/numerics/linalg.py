@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Cholesky factors of eight symmetric matrices at once, one per lane."""
 
 from __future__ import annotations

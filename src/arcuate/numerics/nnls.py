@@ -100,7 +100,7 @@ def solver_scratch(lanes: tuple[int, ...], n: int, most: int) -> Any:
 
 
 @njit(cache=True)
-def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):  # type: ignore[no-untyped-def]
+def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
     """Number of active atoms, and whether the solution was reached; atoms and weights are left in the scratch.
 
     Only the first ``n_usable`` atoms take part.
@@ -136,7 +136,7 @@ def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):  # typ
 
 
 @njit(cache=True)
-def _steepest(gradient, n, threshold):  # type: ignore[no-untyped-def]
+def _steepest(gradient, n, threshold):
     """Index of the largest entry above the threshold, -1 if there is none."""
     largest = _largest(gradient, n)
     if largest > threshold:
@@ -147,7 +147,7 @@ def _steepest(gradient, n, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def _largest(gradient, n):  # type: ignore[no-untyped-def]
+def _largest(gradient, n):
     """Largest entry; without the promise of no NaN (rows are finite) the comparison would go one by one."""
     largest = -np.inf
     for j in range(n):
@@ -156,7 +156,7 @@ def _largest(gradient, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _correlate(atoms, rest, n, gradient, lanes):  # type: ignore[no-untyped-def]
+def _correlate(atoms, rest, n, gradient, lanes):
     """atomsᵀ rest, eight coordinates at a time."""
     k = len(lanes)
     whole = k // 8
@@ -175,7 +175,7 @@ def _correlate(atoms, rest, n, gradient, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _subtract(projection, images, weights, m, rest, lanes):  # type: ignore[no-untyped-def]
+def _subtract(projection, images, weights, m, rest, lanes):
     """rest = projection - Σ weight · image."""
     for c in range(len(lanes)):
         rest[c] = projection[c]
@@ -186,7 +186,7 @@ def _subtract(projection, images, weights, m, rest, lanes):  # type: ignore[no-u
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _add_atom(atoms, gram, projection, j, l1, l2, m, target, images, inner, atom, lanes):  # type: ignore[no-untyped-def]
+def _add_atom(atoms, gram, projection, j, l1, l2, m, target, images, inner, atom, lanes):
     """Atom ``j`` becomes number ``m`` of the active ones: its image under the Gram matrix, its inner products."""
     image = images[m]
     total = 0.0
@@ -210,7 +210,7 @@ def _add_atom(atoms, gram, projection, j, l1, l2, m, target, images, inner, atom
 
 
 @njit(cache=True, error_model="numpy")
-def _extend_cholesky(inner, triangle, sides, m):  # type: ignore[no-untyped-def]
+def _extend_cholesky(inner, triangle, sides, m):
     """Row ``m`` of the Cholesky factor and of its forward solution; a diagonal of 0: the atom depends on the others."""
     pivot, forward = inner[m, m], sides[0, m]
     for a in range(m):
@@ -226,7 +226,7 @@ def _extend_cholesky(inner, triangle, sides, m):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _solve_upper(triangle, forward, m, solution):  # type: ignore[no-untyped-def]
+def _solve_upper(triangle, forward, m, solution):
     """Unconstrained minimiser over the active atoms, column by column from the last."""
     for a in range(m):
         solution[a] = forward[a]
@@ -238,7 +238,7 @@ def _solve_upper(triangle, forward, m, solution):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, error_model="numpy")
-def _step_to_trial(m, scratch):  # type: ignore[no-untyped-def]
+def _step_to_trial(m, scratch):
     """Moves the weights to the unconstrained minimiser, dropping on the way every atom that reaches zero."""
     active, weights, trial, sides, _, images, inner, triangle, _, lanes = scratch
     while True:

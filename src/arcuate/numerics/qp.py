@@ -22,22 +22,20 @@ Lawson & Hanson 1974, Solving Least Squares Problems, ch. 23. Goldfarb & Idnani 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from types import ModuleType
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
-from arcuate.numerics import qp_active_set, qp_kernel
-from arcuate.numerics.lanes import LANES
-from arcuate.numerics.pieces import pieces
-from arcuate.numerics.qp_kernel import ACCEPTED, NOT_CONVERGED, SOLVED
+from arcuate.numerics.compiled import run_in_chunks
+from arcuate.numerics.lanes import padded
+from arcuate.numerics.qp_active_set import Cone, panels_of
+from arcuate.numerics.qp_kernel import ACCEPTED, CHUNK, NOT_CONVERGED, SOLVED, Solutions, solve_problems
+from arcuate.numerics.qp_start import StartTables, make_start, start_problems
+from arcuate.numerics.sampling import as_panels
 
-CHUNKS_PER_THREAD = 16  # in one call of the kernel: half a second
 DAMPING = 10.0  # of the constraints' values where the path starts: at g itself half of them are violated by noise
+LEAST_SIZE = 48  # unknowns, padding included, of degree 8 with up to three tissues: smaller problems take its kernel
 FEASIBILITY = 5e-11  # of the largest constraint value; half of what is promised, the rest is for rounding
 
 
@@ -53,7 +51,7 @@ class ConeFit:
 
 @dataclass(frozen=True)
 class ConeProblem:
-    """What all problems share.
+    """What all problems share: minimise ½|Xu - s|² subject to Au >= 0, for many s.
 
     Parameters
     ----------
@@ -61,13 +59,20 @@ class ConeProblem:
         X, of full column rank.
     constraints : (n_con, n) float
         A, no row zero.
+
+    Notes
+    -----
+    Any quadratic goes in by rows of X, and any cone by rows of A. A term m uᵀPu is the rows √(2m) P^½ (a diagonal one:
+    n rows at most) with zeros as their signals; coefficients tied to values of their own per voxel are rows with a
+    large weight, and weight times value as their signals; amplitudes allowed to fall to -s times the mean are rows
+    A + s·(row of the mean). Make one problem for all voxels that share X and A: it is factorised once.
     """
 
     design: np.ndarray
     constraints: np.ndarray
 
     @cached_property
-    def _factors(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def _factors(self) -> tuple[StartTables, Cone]:
         n = self.design.shape[1]
         n_con = len(self.constraints)
         q, r = np.linalg.qr(self.design)
@@ -75,25 +80,26 @@ class ConeProblem:
         rows = self.constraints @ inverse
         norms = np.linalg.norm(rows, axis=1)
         rows = rows / norms[:, None]
-        n_pad, m_pad = _kernel_size(n), padded(n_con)
+        n_pad, m_pad = max(padded(n), LEAST_SIZE), padded(n_con)
         padded_rows = _embed(rows, n_con, n_pad)
-        start = (
-            as_panels(_embed(q.T, n_pad, len(q))),
-            as_panels(rows),
-            as_panels(_embed(rows.T, n, m_pad)),
-            np.vstack([padded_rows, -padded_rows]).ravel(),
-            as_panels(_embed(np.linalg.solve(np.eye(n) + DAMPING * rows.T @ rows, q.T), n_pad, len(q))),
+        tables = StartTables(
+            projection=as_panels(_embed(q.T, n_pad, len(q))),
+            damped=as_panels(_embed(np.linalg.solve(np.eye(n) + DAMPING * rows.T @ rows, q.T), n_pad, len(q))),
+            constraints=as_panels(rows),
+            transposed=as_panels(_embed(rows.T, n, m_pad)),
+            rows=np.vstack([padded_rows, -padded_rows]).ravel(),
+            n=n,
         )
-        shared = (
-            padded_rows,
-            _embed(rows.T, n_pad, m_pad),
-            rows @ rows.T,
-            norms,
-            _embed(r, n_pad, n_pad),
-            _embed(inverse, n_pad, n_pad),
-            np.pad(r @ inner_direction(self.constraints), (0, n_pad - n)),
+        cone = Cone(
+            rows=padded_rows,
+            columns=_embed(rows.T, n_pad, m_pad),
+            gram=rows @ rows.T,
+            norms=norms,
+            r=_embed(r, n_pad, n_pad),
+            r_inverse=_embed(inverse, n_pad, n_pad),
+            inner=np.pad(r @ inner_direction(self.constraints), (0, n_pad - n)),
         )
-        return start, shared
+        return tables, cone
 
     def solve(self, signals: np.ndarray) -> ConeFit:
         """Solution of each row of ``signals``, all of which must be finite.
@@ -111,11 +117,19 @@ class ConeProblem:
         """
         n = self.design.shape[1]
         n_vox = len(signals)
-        start, shared = self._factors
-        out = (np.empty((n_vox, n)), np.empty(n_vox), np.empty(n_vox, np.int64), np.empty(n_vox, np.uint8))
-        kernel, rows = load_kernel(_kernel_size(n)), np.ascontiguousarray(signals)
-        for at in pieces(n_vox, CHUNKS_PER_THREAD * qp_kernel.CHUNK):
-            kernel(rows[at], start, shared, FEASIBILITY, tuple(array[at] for array in out))
+        tables, cone = self._factors
+        size = panels_of(cone.columns.shape[0])
+        out = Solutions(np.empty((n_vox, n)), np.empty(n_vox), np.empty(n_vox, np.int64), np.empty(n_vox, np.uint8))
+
+        def work(begin: int, end: int) -> None:
+            # a copy in double precision: else the kernels would be compiled for every type and layout of the signals
+            rows = np.array(signals[begin:end], dtype=np.float64, order="C")
+            start = make_start(end - begin, *reversed(cone.rows.shape))
+            start_problems(rows, tables, start)
+            part = Solutions(*(array[begin:end] for array in out))
+            solve_problems(start, tables, cone, size, FEASIBILITY, part)
+
+        run_in_chunks(work, n_vox, CHUNK)
         fit = ConeFit(*out)
         for v in np.flatnonzero(fit.outcome == NOT_CONVERGED):
             self._solve_by_nnls(np.asarray(signals[v], dtype=np.float64), fit, int(v))
@@ -157,49 +171,6 @@ def inner_direction(constraints: np.ndarray) -> np.ndarray:
     direction = np.linalg.lstsq(constraints, np.ones(len(constraints)), rcond=None)[0]
     least = float((constraints @ direction).min())
     return np.asarray(direction / least if least > 0.1 else np.zeros_like(direction))
-
-
-@lru_cache(maxsize=8)
-def load_kernel(n_pad: int) -> Any:
-    """The kernel for ``n_pad`` unknowns: its modules once more under names of their own, with that size in them.
-
-    numba keeps what it compiled on disk by file and function; kernels made by a function that closes over the size
-    would be compiled by every process anew. So are the rarer sizes still.
-    """
-    if n_pad == qp_active_set.SIZE:
-        return qp_kernel.solve_all
-    sized = _load_again(qp_active_set, n_pad, SIZE=n_pad)
-    return _load_again(qp_kernel, n_pad, ACTIVE_SET=sized).solve_all
-
-
-def _load_again(module: ModuleType, n_pad: int, **constants: Any) -> Any:
-    """A module with other constants, as ``<its name>_<n_pad>``."""
-    name = f"{module.__name__}_{n_pad}"
-    spec = importlib.util.spec_from_file_location(name, module.__file__)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load {module.__file__} again")
-    again = importlib.util.module_from_spec(spec)
-    again.__dict__.update(constants)
-    sys.modules[name] = again
-    spec.loader.exec_module(again)
-    return again
-
-
-def _kernel_size(n: int) -> int:
-    """Unknowns of the kernel that takes ``n``: few sizes, so that few are ever compiled."""
-    return max(padded(n), qp_active_set.SIZE)
-
-
-def padded(n: int) -> int:
-    """``n`` rounded up to a whole number of vector registers."""
-    return -(-n // LANES) * LANES
-
-
-def as_panels(matrix: np.ndarray) -> np.ndarray:
-    """Rows in panels of eight, each panel column by column; flat, zero rows at the end."""
-    rows = np.zeros((padded(len(matrix)), matrix.shape[1]))
-    rows[: len(matrix)] = matrix
-    return np.ascontiguousarray(rows.reshape(-1, LANES, matrix.shape[1]).transpose(0, 2, 1)).ravel()
 
 
 def _embed(matrix: np.ndarray, n_rows: int, n_columns: int) -> np.ndarray:

@@ -7,11 +7,11 @@ columns, and follows every row that enters or leaves.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from arcuate.numerics.compiled import inner
 from arcuate.numerics.lanes import LANES
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # keeps NaN and infinity
@@ -22,67 +22,137 @@ NO_CANCELLATION = 1e-3  # squared distance above which one projection is accurat
 MAX_CHANGES = 60  # constraints that enter before the pseudo-inverse is built anew
 MAX_REFINEMENTS = 6
 
-COMMON_SIZE = 48  # of degree 8 with up to three tissues
-SIZE: int = globals().get("SIZE", COMMON_SIZE)  # unknowns, padding included: a constant, see qp.load_kernel
-IS_KEPT = SIZE == COMMON_SIZE  # on disk, where numba tells functions apart by file and name, not by this constant
-WIDE = SIZE + LANES  # one active row more than unknowns, padded
+
+class Cone(NamedTuple):
+    """What all problems share: ``n`` unknowns, padded to ``n_pad``; ``n_con`` constraints, padded to ``m_pad``.
+
+    No units: the rows are scaled to length one, and y = Ru has the unit of the signal.
+    """
+
+    rows: np.ndarray  # (n_con, n_pad) float, scaled constraints B
+    columns: np.ndarray  # (n_pad, m_pad) float, their transpose
+    gram: np.ndarray  # (n_con, n_con) float, BBᵀ
+    norms: np.ndarray  # (n_con,) float, lengths of the rows before they were scaled
+    r: np.ndarray  # (n_pad, n_pad) float, R of X = QR
+    r_inverse: np.ndarray  # (n_pad, n_pad) float
+    inner: np.ndarray  # (n_pad,) float, y along which every constraint's value grows by one or more
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def add_combination(matrix: Any, index: Any, weights: Any, count: int, out: Any) -> None:
-    # out += Σ weights[k] matrix[index[k]], four rows at a time
+class ActiveSet(NamedTuple):
+    """Scratch of one problem, and its result."""
+
+    active: np.ndarray  # (n_pad + 1,) int, active constraints
+    multipliers: np.ndarray  # (n_pad + 8,) float, theirs: lambda of the scaled rows
+    target: np.ndarray  # (n_pad + 8,) float, what the multipliers move to
+    inverse: np.ndarray  # (n_pad, n_pad + 8) float, pseudo-inverse of the active rows, its rows as columns
+    y: np.ndarray  # (n_pad,) float, g + Σ multiplier row
+    values: np.ndarray  # (m_pad,) float, By
+    shares: np.ndarray  # (n_pad + 8,) float, how much of a new row's multiplier each old one takes over
+    part: np.ndarray  # (n_pad + 8,) float
+    z: np.ndarray  # (n_pad,) float
+    right: np.ndarray  # (n_pad,) float
+    step: np.ndarray  # (n_pad,) float
+    factor: np.ndarray  # (n_pad, n_pad) float, Cholesky factor of the active part of the Gram matrix
+    lines: np.ndarray  # (n_pad, n_pad) float
+    order: np.ndarray  # (n_con,) int, constraints sorted by multiplier
+    is_active: np.ndarray  # (n_con,) bool
+    solution: np.ndarray  # (n_pad,) float, u = R⁻¹y
+    size: tuple[int, ...]  # see panels_of
+
+
+def panels_of(n_pad: int) -> tuple[int, ...]:
+    """A tuple of length ``n_pad / 8``: its length is part of its type, so loops over rows have a size that LLVM knows.
+
+    One function then serves every size, and numba keeps the machine code of each on disk.
+    """
+    return (0,) * (n_pad // LANES)
+
+
+@inner()
+def make_active_set(cone, size):
+    """Scratch for one problem at a time."""
+    n = LANES * len(size)
+    n_con, m = cone.rows.shape[0], cone.columns.shape[1]
+    return ActiveSet(
+        np.zeros(n + 1, np.int64),
+        np.zeros(n + LANES),
+        np.zeros(n + LANES),
+        np.zeros((n, n + LANES)),
+        np.zeros(n),
+        np.zeros(m),
+        np.zeros(n + LANES),
+        np.zeros(n + LANES),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros((n, n)),
+        np.zeros((n, n)),
+        np.zeros(n_con, np.int64),
+        np.zeros(n_con, np.bool_),
+        np.zeros(n),
+        size,
+    )
+
+
+@inner(fastmath=FAST, error_model="numpy")
+def add_combination(matrix, index, weights, count, out, size):
+    """out += Σ weights[k] matrix[index[k]], four rows at a time."""
     k = 0
     while k + 4 <= count:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
         ka, kb, kc, kd = index[k], index[k + 1], index[k + 2], index[k + 3]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             out[j] += a * matrix[ka, j] + b * matrix[kb, j] + c * matrix[kc, j] + d * matrix[kd, j]
         k += 4
     while k < count:
         a, ka = weights[k], index[k]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             out[j] += a * matrix[ka, j]
         k += 1
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def add_combination_from(matrix: Any, first: int, weights: Any, count: int, out: Any) -> None:
-    # out += Σ weights[k] matrix[k] for first <= k < count
+@inner(fastmath=FAST, error_model="numpy")
+def add_combination_from(matrix, first, weights, count, out, size):
+    """out += Σ weights[k] matrix[k] for first <= k < count."""
     k = first
     while k + 4 <= count:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             out[j] += (a * matrix[k, j] + b * matrix[k + 1, j]) + (c * matrix[k + 2, j] + d * matrix[k + 3, j])
         k += 4
     while k < count:
         a = weights[k]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             out[j] += a * matrix[k, j]
         k += 1
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def dot(a: Any, b: Any) -> float:
+@inner(fastmath=FAST, error_model="numpy")
+def dot(a, b, size):
+    """aᵀb of two vectors (n_pad,)."""
     total = 0.0
-    for j in range(SIZE):
+    for j in range(LANES * len(size)):
         total += a[j] * b[j]
     return total
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def dot_row(matrix: Any, row: int, b: Any) -> float:
+@inner(fastmath=FAST, error_model="numpy")
+def dot_row(matrix, row, b, size):
+    """Row of a matrix (any, n_pad) times b (n_pad,)."""
     total = 0.0
-    for j in range(SIZE):
+    for j in range(LANES * len(size)):
         total += matrix[row, j] * b[j]
     return total
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def constraint_values(columns: Any, y: Any, out: Any) -> None:
+@inner(fastmath=FAST, error_model="numpy")
+def constraint_values(columns, y, out, size):
+    """out = By, (m_pad,)."""
     m = out.shape[0]
     for i in range(m):
         out[i] = 0.0
-    for k in range(0, SIZE, 8):
+    for panel in range(len(size)):
+        k = LANES * panel
         a, b, c, d = y[k], y[k + 1], y[k + 2], y[k + 3]
         e, f, g, h = y[k + 4], y[k + 5], y[k + 6], y[k + 7]
         for i in range(m):
@@ -91,79 +161,93 @@ def constraint_values(columns: Any, y: Any, out: Any) -> None:
             ) + ((e * columns[k + 4, i] + f * columns[k + 5, i]) + (g * columns[k + 6, i] + h * columns[k + 7, i]))
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def project(inverse: Any, z: Any, out: Any) -> None:
-    # out = N z, N the pseudo-inverse, which is kept with its rows as columns
-    for q in range(WIDE):
+@inner(fastmath=FAST, error_model="numpy")
+def project(inverse, z, out, size):
+    """out = N z, N the pseudo-inverse, which is kept with its rows as columns."""
+    for q in range(LANES * len(size) + LANES):
         out[q] = 0.0
-    for j in range(0, SIZE, 4):
+    for j in range(0, LANES * len(size), 4):
         a, b, c, d = z[j], z[j + 1], z[j + 2], z[j + 3]
-        for q in range(WIDE):
+        for q in range(LANES * len(size) + LANES):
             out[q] += (a * inverse[j, q] + b * inverse[j + 1, q]) + (c * inverse[j + 2, q] + d * inverse[j + 3, q])
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def add_rank_one(inverse: Any, z: Any, factors: Any) -> None:
-    for j in range(SIZE):
+@inner(fastmath=FAST, error_model="numpy")
+def project_negative(inverse, z, out, size):
+    """out = -N z."""
+    project(inverse, z, out, size)
+    for q in range(LANES * len(size) + LANES):
+        out[q] = -out[q]
+
+
+@inner(fastmath=FAST, error_model="numpy")
+def add_rank_one(inverse, z, factors, size):
+    """inverse += z factorsᵀ."""
+    for j in range(LANES * len(size)):
         a = z[j]
-        for q in range(WIDE):
+        for q in range(LANES * len(size) + LANES):
             inverse[j, q] += a * factors[q]
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def enter(row: int, active: Any, count: int, rows: Any, inverse: Any, work: Any, z: Any) -> bool:
-    # one more active row: the pseudo-inverse gains a row; False if the row lies in the span of the others.
-    # work[0] holds how much of the new multiplier each old one takes over
-    total, part = work[0], work[1]
-    for j in range(SIZE):
-        z[j] = rows[row, j]
-    for q in range(WIDE):
+@inner(fastmath=FAST, error_model="numpy")
+def enter(row, count, cone, state):
+    """Make one more row active: the pseudo-inverse gains a row; False if the row lies in the span of the others.
+
+    ``state.shares`` then holds how much of the new multiplier each old one takes over.
+    """
+    size, z, total, part = state.size, state.z, state.shares, state.part
+    for j in range(LANES * len(size)):
+        z[j] = cone.rows[row, j]
+    for q in range(LANES * len(size) + LANES):
         total[q] = 0.0
+    square = 0.0
     for _ in range(2):
-        project(inverse, z, part)
-        for q in range(WIDE):
+        project(state.inverse, z, part, size)
+        for q in range(LANES * len(size) + LANES):
             part[q] = -part[q]
             total[q] += part[q]
-        add_combination(rows, active, part, count, z)
-        square = dot(z, z)
+        add_combination(cone.rows, state.active, part, count, z, size)
+        square = dot(z, z, size)
         if square > NO_CANCELLATION:
             break
     if square < DEPENDENT:
         return False
     scale = 1.0 / square
-    for j in range(SIZE):
+    for j in range(LANES * len(size)):
         z[j] *= scale
     total[count] = 1.0
-    add_rank_one(inverse, z, total)
-    active[count] = row
+    add_rank_one(state.inverse, z, total, size)
+    state.active[count] = row
     return True
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def leave(position: int, active: Any, count: int, inverse: Any, lam: Any, target: Any, work: Any, gone: Any) -> None:
-    # the active row at a position leaves; the last takes its place
-    part, last = work[1], count - 1
-    for j in range(SIZE):
+@inner(fastmath=FAST, error_model="numpy")
+def leave(position, count, state, size):
+    """Take the active row at a position out; the last takes its place."""
+    inverse, gone, part, target, last = state.inverse, state.z, state.part, state.target, count - 1
+    for j in range(LANES * len(size)):
         gone[j] = inverse[j, position]
-    scale = -1.0 / dot(gone, gone)
-    project(inverse, gone, part)
-    for q in range(WIDE):
+    scale = -1.0 / dot(gone, gone, size)
+    project(inverse, gone, part, size)
+    for q in range(LANES * len(size) + LANES):
         part[q] *= scale
     part[position] = 0.0
     for k in range(count):
         target[k] += part[k] * target[position]
-    add_rank_one(inverse, gone, part)
-    for j in range(SIZE):
+    add_rank_one(inverse, gone, part, size)
+    for j in range(LANES * len(size)):
         inverse[j, position] = inverse[j, last]
         inverse[j, last] = 0.0
-    active[position], lam[position], target[position] = active[last], lam[last], target[last]
+    state.active[position] = state.active[last]
+    state.multipliers[position], target[position] = state.multipliers[last], target[last]
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def restore_signs(active: Any, count: int, inverse: Any, lam: Any, target: Any, work: Any, z: Any) -> int:
-    # moves the multipliers from lam towards target, rows leaving where one reaches zero; the new count
+@inner(fastmath=FAST, error_model="numpy")
+def restore_signs(count, state, size):
+    """Move the multipliers to their target, rows leaving where one reaches zero; the new count."""
+    lam, target = state.multipliers, state.target
     while True:
-        step, where = 1.0, -1
+        step, where = 1.0, np.int64(-1)
         for k in range(count):
             if target[k] <= 0.0:
                 ratio = lam[k] / (lam[k] - target[k])
@@ -174,46 +258,49 @@ def restore_signs(active: Any, count: int, inverse: Any, lam: Any, target: Any, 
         for k in range(count):
             lam[k] = max(lam[k] + step * (target[k] - lam[k]), 0.0)
         lam[where] = 0.0
-        leave(where, active, count, inverse, lam, target, work, z)
+        leave(where, count, state, size)
         count -= 1
     for k in range(count):
         lam[k] = target[k]
     return count
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def factorise(gram: Any, chosen: Any, count: int, factor: Any, weights: Any, least: float) -> None:
-    # Cholesky factor UᵀU of the chosen rows and columns; a row in the span of those before becomes zero
+@inner(fastmath=FAST, error_model="numpy")
+def factorise(gram, chosen, count, state, least, size):
+    """Cholesky factor UᵀU of the chosen rows and columns; a row in the span of those before becomes zero."""
+    factor, weights = state.factor, state.right
     for i in range(count):
         block = (i >> 3) << 3  # the upper triangle, from the diagonal's block of eight onwards
         for j in range(block, count):
             factor[i, j] = gram[chosen[i], chosen[j]]
+        for j in range(count, LANES * len(size)):
+            factor[i, j] = 0.0
         for k in range(i):
             weights[k] = -factor[k, i]
         k = 0
         while k + 4 <= i:
             a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            for j in range(block, SIZE):
+            for j in range(block, LANES * len(size)):
                 factor[i, j] += (a * factor[k, j] + b * factor[k + 1, j]) + (
                     c * factor[k + 2, j] + d * factor[k + 3, j]
                 )
             k += 4
         while k < i:
             a = weights[k]
-            for j in range(block, SIZE):
+            for j in range(block, LANES * len(size)):
                 factor[i, j] += a * factor[k, j]
             k += 1
         scale = 1.0 / math.sqrt(factor[i, i]) if factor[i, i] > least else 0.0
-        for j in range(block, SIZE):
+        for j in range(block, LANES * len(size)):
             factor[i, j] *= scale
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def accurate(g: Any, rows: Any, gram: Any, active: Any, count: int, lam: Any, y: Any, factor: Any) -> None:
-    # multipliers of the sorted active rows, by Cholesky and refinements; y = g + Σ lam row
-    right, step = np.empty(SIZE), np.zeros(SIZE)
-    factorise(gram, active, count, factor, right, SPANNED)
-    for j in range(SIZE):
+@inner(fastmath=FAST, error_model="numpy")
+def solve_multipliers(g, count, cone, state):
+    """Multipliers of the sorted active rows, by Cholesky and refinements; y = g + Σ multiplier row."""
+    right, step, factor, size, lam, y = state.right, state.step, state.factor, state.size, state.multipliers, state.y
+    factorise(cone.gram, state.active, count, state, SPANNED, size)
+    for j in range(LANES * len(size)):
         y[j] = g[j]
     for k in range(count):
         lam[k] = 0.0
@@ -221,11 +308,11 @@ def accurate(g: Any, rows: Any, gram: Any, active: Any, count: int, lam: Any, y:
     for _ in range(MAX_REFINEMENTS):
         largest, change = 0.0, 0.0
         for i in range(count):
-            right[i] = -dot_row(rows, active[i], y)
+            right[i] = -dot_row(cone.rows, state.active[i], y, size)
         for i in range(count):
             a = right[i] / factor[i, i] if factor[i, i] > 0.0 else 0.0
             step[i] = a
-            for j in range((i >> 3) << 3, SIZE):
+            for j in range((i >> 3) << 3, LANES * len(size)):
                 right[j] -= a * factor[i, j]
         for i in range(count - 1, -1, -1):
             total = step[i]
@@ -235,99 +322,93 @@ def accurate(g: Any, rows: Any, gram: Any, active: Any, count: int, lam: Any, y:
         for k in range(count):
             lam[k] += step[k]
             largest, change = max(largest, abs(lam[k])), max(change, abs(step[k]))
-        add_combination(rows, active, step, count, y)
+        add_combination(cone.rows, state.active, step, count, y, size)
         if change <= 1e-12 * largest or change * change <= 1e-14 * largest * before:  # what the next would change
             break
         before = change
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def replace(
-    row: int, active: Any, count: int, rows: Any, inverse: Any, lam: Any, target: Any, work: Any, z: Any
-) -> int:
-    # a row in the span of the active ones takes the place of the one whose multiplier reaches zero first as its
-    # own grows; work[0] is what enter() left. The new count, or -1 and nothing changed if none does
-    where, least = -1, 0.0
+@inner(fastmath=FAST, error_model="numpy")
+def replace(row, count, cone, state):
+    """Let a row in the span of the active ones take the place of the one whose multiplier reaches zero first.
+
+    The others change as its own grows, by what :func:`enter` left in ``state.shares``. The new count, or -1 and
+    nothing changed if none reaches zero.
+    """
+    lam, target, shares = state.multipliers, state.target, state.shares
+    where, least = np.int64(-1), 0.0
     for k in range(count):
-        if work[0, k] < 0.0:
-            ratio = -lam[k] / work[0, k]
+        if shares[k] < 0.0:
+            ratio = -lam[k] / shares[k]
             if where < 0 or ratio < least:
                 where, least = k, ratio
     if where < 0:
         return -1
     for k in range(count):
-        lam[k] = max(lam[k] + least * work[0, k], 0.0)
+        lam[k] = max(lam[k] + least * shares[k], 0.0)
         target[k] = lam[k]
     lam[where] = target[where] = 0.0
-    leave(where, active, count, inverse, lam, target, work, z)
-    if not enter(row, active, count - 1, rows, inverse, work, z):
+    leave(where, count, state, state.size)
+    if not enter(row, count - 1, cone, state):
         return count - 1
     lam[count - 1] = least
     return count
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def worst(w: Any, norms: Any, is_active: Any, tolerance: float) -> int:
-    # the constraint most violated, -1 if none is by more than the tolerance times the largest value
+@inner(fastmath=FAST, error_model="numpy")
+def find_worst(values, norms, is_active, tolerance):
+    """The constraint most violated, -1 if none is by more than the tolerance times the largest value."""
     n_con = norms.shape[0]
     largest = 0.0
     for i in range(n_con):
-        largest = max(largest, w[i] * norms[i])
-    limit, where, lowest = -tolerance * largest, -1, 0.0
+        largest = max(largest, values[i] * norms[i])
+    limit, where, lowest = -tolerance * largest, np.int64(-1), 0.0
     for i in range(n_con):
-        if w[i] < lowest and not is_active[i] and w[i] * norms[i] < limit:
-            where, lowest = i, w[i]
+        if values[i] < lowest and not is_active[i] and values[i] * norms[i] < limit:
+            where, lowest = i, values[i]
     return where
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def active_set(g: Any, rows: Any, columns: Any, norms: Any, state: Any, count: int, tolerance: float) -> int:
-    # Lawson-Hanson from the given active rows; the count of active rows, negative if it has not ended
-    active, inverse, lam, y, w, work, z = state
-    n_con = rows.shape[0]
-    target = np.empty(WIDE)
-    is_active = np.zeros(n_con, np.bool_)
-    project(inverse, g, target)
-    for q in range(WIDE):
-        target[q] = -target[q]
-    count = restore_signs(active, count, inverse, lam, target, work, z)
+@inner(fastmath=FAST, error_model="numpy")
+def change_active_set(g, count, cone, state, tolerance):
+    """Lawson and Hanson's method from the given active rows; their new count, and whether it has ended."""
+    lam, target, size = state.multipliers, state.target, state.size
+    project_negative(state.inverse, g, target, size)
+    count = restore_signs(count, state, size)
     for _ in range(MAX_CHANGES):
-        for j in range(SIZE):
-            y[j] = g[j]
-        add_combination(rows, active, lam, count, y)
-        constraint_values(columns, y, w)
-        is_active[:] = False
+        for j in range(LANES * len(size)):
+            state.y[j] = g[j]
+        add_combination(cone.rows, state.active, lam, count, state.y, size)
+        constraint_values(cone.columns, state.y, state.values, size)
+        state.is_active[:] = False
         for k in range(count):
-            is_active[active[k]] = True
+            state.is_active[state.active[k]] = True
         while True:
-            row = worst(w, norms, is_active, tolerance)
-            if row < 0 or count >= SIZE:
-                return count
-            if enter(row, active, count, rows, inverse, work, z):
-                new = -dot(z, g)  # its multiplier, and what that does to the others
+            row = find_worst(state.values, cone.norms, state.is_active, tolerance)
+            if row < 0 or count >= LANES * len(size):
+                return count, True
+            if enter(row, count, cone, state):
+                new = -dot(state.z, g, size)  # its multiplier, and what that does to the others
                 lam[count] = 0.0
                 count += 1
                 for k in range(count):
-                    target[k] = lam[k] + work[0, k] * new
+                    target[k] = lam[k] + state.shares[k] * new
                 break
-            left = replace(row, active, count, rows, inverse, lam, target, work, z)
+            left = replace(row, count, cone, state)
             if left >= 0:
                 count = left
-                project(inverse, g, target)
-                for q in range(WIDE):
-                    target[q] = -target[q]
+                project_negative(state.inverse, g, target, size)
                 break
-            is_active[row] = True
-        count = restore_signs(active, count, inverse, lam, target, work, z)
-    return -count
+            state.is_active[row] = True
+        count = restore_signs(count, state, size)
+    return count, False
 
 
-@njit(cache=IS_KEPT, fastmath=FAST, error_model="numpy")
-def restart(rows: Any, gram: Any, weights: Any, order: Any, state: Any, work_matrices: Any) -> int:
-    # active rows with their multipliers, the largest first, and their pseudo-inverse; their count
-    active, inverse, lam, _, _, _, z = state
-    places = np.empty(SIZE, np.int64)
-    n_positive = 0
+@inner(fastmath=FAST, error_model="numpy")
+def restart(weights, cone, state):
+    """Active rows from approximate multipliers, the largest first, and their pseudo-inverse; their count."""
+    order, size, column, z, lines = state.order, state.size, state.step, state.z, state.lines
+    n_positive = np.int64(0)
     for i in range(weights.shape[0]):
         if weights[i] > 0.0:
             k = n_positive
@@ -336,35 +417,41 @@ def restart(rows: Any, gram: Any, weights: Any, order: Any, state: Any, work_mat
                 k -= 1
             order[k] = i
             n_positive += 1
-    n_positive = min(n_positive, SIZE)
-    factor, lines = work_matrices[0], work_matrices[1]
-    column = np.empty(SIZE)
-    factorise(gram, order, n_positive, factor, column, NEARLY_DEPENDENT)
-    count = 0
+    n_positive = min(n_positive, LANES * len(size))
+    factorise(cone.gram, order, n_positive, state, NEARLY_DEPENDENT, size)
+    return invert_rows(weights, n_positive, cone, state, column, z, lines)
+
+
+@inner(fastmath=FAST, error_model="numpy")
+def invert_rows(weights, n_positive, cone, state, column, z, lines):
+    """Pseudo-inverse of the rows in ``state.order`` that the factor has not left out; their count."""
+    factor, order, size = state.factor, state.order, state.size
+    places = np.empty(LANES * len(size), np.int64)
+    count = np.int64(0)  # a plain 0 would have every function that takes it compiled for the constant as well
     for i in range(n_positive):  # G N = B by substitution, forward, without the rows left out
         if factor[i, i] == 0.0:
             continue
-        for j in range(SIZE):
-            z[j] = rows[order[i], j]
+        for j in range(LANES * len(size)):
+            z[j] = cone.rows[order[i], j]
         for k in range(count):
             column[k] = -factor[places[k], i]
-        add_combination_from(lines, 0, column, count, z)
+        add_combination_from(lines, np.int64(0), column, count, z, size)
         scale = 1.0 / factor[i, i]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             lines[count, j] = z[j] * scale
         places[count] = i
-        active[count], lam[count] = order[i], weights[order[i]]
+        state.active[count], state.multipliers[count] = order[i], weights[order[i]]
         count += 1
-    inverse[:] = 0.0
+    state.inverse[:] = 0.0
     for i in range(count - 1, -1, -1):  # and back
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             z[j] = lines[i, j]
         for k in range(i + 1, count):
             column[k] = -factor[places[i], places[k]]
-        add_combination_from(lines, i + 1, column, count, z)
+        add_combination_from(lines, i + 1, column, count, z, size)
         scale = 1.0 / factor[places[i], places[i]]
-        for j in range(SIZE):
+        for j in range(LANES * len(size)):
             z[j] *= scale
             lines[i, j] = z[j]
-            inverse[j, i] = z[j]
+            state.inverse[j, i] = z[j]
     return count

@@ -66,7 +66,7 @@ SQUARE_BELOW = (
 
 
 @njit(cache=True, inline="always")
-def _polynomial(c, u):  # type: ignore[no-untyped-def]
+def _polynomial(c, u):
     value = c[8]
     value = value * u + c[7]
     value = value * u + c[6]
@@ -79,21 +79,21 @@ def _polynomial(c, u):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def bessel_ratio(z):  # type: ignore[no-untyped-def]
+def bessel_ratio(z):
     """I₁(z) / I₀(z) for z >= 0."""
     u = z / (1.0 + z)
     return _polynomial(RATIO_ABOVE, u) / _polynomial(RATIO_BELOW, u)
 
 
 @njit(cache=True, inline="always")
-def _inverse_square(z):  # type: ignore[no-untyped-def]
+def _inverse_square(z):
     """exp(2z) / I₀(z)² for z >= 0."""
     u = z / (1.0 + z)
     return (1.0 + 2 * np.pi * z) * _polynomial(SQUARE_ABOVE, u) / _polynomial(SQUARE_BELOW, u)
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def negative_log_likelihood(magnitudes, signals, variance, factors):  # type: ignore[no-untyped-def]
+def negative_log_likelihood(magnitudes, signals, variance, factors):
     """-Σ log of the Rician density, up to terms that depend on the magnitudes alone; ``factors`` (n,) is scratch.
 
     A signal below zero counts as its absolute value: the density depends on |s| only.
@@ -114,7 +114,7 @@ def negative_log_likelihood(magnitudes, signals, variance, factors):  # type: ig
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def write_score(magnitudes, signals, variance, score, information):  # type: ignore[no-untyped-def]
+def write_score(magnitudes, signals, variance, score, information):
     """Derivative of the log-likelihood with respect to each signal, and its expected information (approximate).
 
     With ρ = s/σ the information is near (ρ² + ρ⁴) / (1 + 3/2 ρ² + ρ⁴) / σ², exact to first order at both ends.
@@ -128,7 +128,7 @@ def write_score(magnitudes, signals, variance, score, information):  # type: ign
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def estimate_variance(magnitudes, signals, variance, lowest, n_rounds):  # type: ignore[no-untyped-def]
+def estimate_variance(magnitudes, signals, variance, lowest, n_rounds):
     """σ² that maximises the likelihood of given signals, by over-relaxed rounds of expectation-maximisation."""
     n = magnitudes.shape[0]
     for _ in range(n_rounds):

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Products of many short rows with one small matrix: all threads share the rows, none waits inside BLAS."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Harmonic series as polynomials in x, y, z: value, gradient and Hessian at any direction in about 0.1 µs.
 
 On the unit sphere Σ c_lm Y_lm = Σ_m [A_m(z) Re(x+iy)^m + B_m(z) Im(x+iy)^m], A_m and B_m polynomials that are even

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Points on the unit sphere with the triangles between them, and the named direction sets that ship with arcuate."""
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ REORDER = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True, error_model="numpy")
-def aligned(n_rows, n_cols):  # type: ignore[no-untyped-def]
+def aligned(n_rows, n_cols):
     """(n_rows, n_cols rounded up to a multiple of 8) zeros on a 64-byte boundary, as the vector unit likes it."""
     width = (n_cols + 7) // 8 * 8
     buffer = np.zeros(n_rows * width + 8)
@@ -35,14 +35,14 @@ def aligned(n_rows, n_cols):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def fill(a, value):  # type: ignore[no-untyped-def]
+def fill(a, value):
     """Set all of a vector; a loop compiles in a tenth of the time of ``a[:] = value``."""
     for i in range(a.shape[0]):
         a[i] = value
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def _dot(a, b, n):  # type: ignore[no-untyped-def]
+def _dot(a, b, n):
     total = 0.0
     for j in range(n):
         total += a[j] * b[j]
@@ -50,14 +50,14 @@ def _dot(a, b, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def _add_two(y, a, s, b, t, n):  # type: ignore[no-untyped-def]
+def _add_two(y, a, s, b, t, n):
     """y += s a + t b."""
     for j in range(n):
         y[j] += s * a[j] + t * b[j]
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def add_eight(y, A, r, s, n):  # type: ignore[no-untyped-def]
+def add_eight(y, A, r, s, n):
     """y += s[0] A[r] + ... + s[7] A[r + 7], first n entries: one load and store of y for eight products."""
     s0, s1, s2, s3, s4, s5, s6, s7 = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
     a0, a1, a2, a3, a4, a5, a6, a7 = A[r], A[r + 1], A[r + 2], A[r + 3], A[r + 4], A[r + 5], A[r + 6], A[r + 7]
@@ -68,13 +68,13 @@ def add_eight(y, A, r, s, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _whole_vectors(n, limit):  # type: ignore[no-untyped-def]
+def _whole_vectors(n, limit):
     """n rounded up to whole vectors, where the row is long enough: what lies beyond n is computed and never read."""
     return min((n + 7) // 8 * 8, limit)
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def _times(A, v, n, y):  # type: ignore[no-untyped-def]
+def _times(A, v, n, y):
     """y = A v for the leading (n, n) block of a symmetric matrix, as a sum of its rows."""
     width = _whole_vectors(n, A.shape[1])
     for j in range(width):
@@ -91,7 +91,7 @@ def _times(A, v, n, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _reflect(row, n):  # type: ignore[no-untyped-def]
+def _reflect(row, n):
     """Turn row[:n] into the Householder vector that leaves only its last entry; that entry and the scale β."""
     alpha = row[n - 1]
     rest = _dot(row, row, n - 1)
@@ -105,7 +105,7 @@ def _reflect(row, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def reduce_to_tridiagonal(A, d, e, beta, V, W):  # type: ignore[no-untyped-def]
+def reduce_to_tridiagonal(A, d, e, beta, V, W):
     """Reduce A to tridiagonal form in place.
 
     Parameters
@@ -168,7 +168,7 @@ def reduce_to_tridiagonal(A, d, e, beta, V, W):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _count_below(d, e2, shifts, floor, q, counts):  # type: ignore[no-untyped-def]
+def _count_below(d, e2, shifts, floor, q, counts):
     """Number of eigenvalues below each of LANES shifts (Sturm)."""
     n_lanes = shifts.shape[0]  # not the constant: the compiler would unroll the loop instead of vectorising it
     for l in range(n_lanes):
@@ -187,7 +187,7 @@ def _count_below(d, e2, shifts, floor, q, counts):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, error_model="numpy")
-def bisect_eigenvalues(d, e, indices, values):  # type: ignore[no-untyped-def]
+def bisect_eigenvalues(d, e, indices, values):
     """Eigenvalues of T by their place in ascending order, LANES of them at once, to the last bits of ||T||.
 
     Parameters
@@ -242,7 +242,7 @@ def bisect_eigenvalues(d, e, indices, values):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _qr_sweep(d, e, start, end, shift, rotations, n_rot):  # type: ignore[no-untyped-def]
+def _qr_sweep(d, e, start, end, shift, rotations, n_rot):
     """One implicit QR sweep over rows start..end; appends its rotations (c, s, row) and returns their number."""
     g = d[start] - shift
     s = 1.0
@@ -275,7 +275,7 @@ def _qr_sweep(d, e, start, end, shift, rotations, n_rot):  # type: ignore[no-unt
 
 
 @njit(cache=True, error_model="numpy")
-def deflate_above(d, e, largest, cut, kept, rotations):  # type: ignore[no-untyped-def]
+def deflate_above(d, e, largest, cut, kept, rotations):
     """Take the eigenvalues above ``cut`` off the end of T, one after the other.
 
     Parameters
@@ -309,7 +309,7 @@ def deflate_above(d, e, largest, cut, kept, rotations):  # type: ignore[no-untyp
 
 
 @njit(cache=True, error_model="numpy")
-def deflate_all(d, e, rotations):  # type: ignore[no-untyped-def]
+def deflate_all(d, e, rotations):
     """Turn T into its eigenvalues, in d, unsorted; the number of rotations, or -1 as in ``deflate_above``."""
     largest = 0.0
     for i in range(d.shape[0]):
@@ -323,7 +323,7 @@ def deflate_all(d, e, rotations):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _deflate_end(d, e, end, shift, n_given, tiny, rotations, n_rot):  # type: ignore[no-untyped-def]
+def _deflate_end(d, e, end, shift, n_given, tiny, rotations, n_rot):
     """Sweep until row ``end`` stands alone: ``n_given`` times with the shift that is given, then with Wilkinson's."""
     sweep = 0
     while True:
@@ -345,7 +345,7 @@ def _deflate_end(d, e, end, shift, n_given, tiny, rotations, n_rot):  # type: ig
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def project(A, beta, kept, rotations, n_rot, b):  # type: ignore[no-untyped-def]
+def project(A, beta, kept, rotations, n_rot, b):
     """Replace b by its projection on the eigenvectors whose eigenvalues ``deflate_above`` kept.
 
     ``A`` and ``beta`` are what ``reduce_to_tridiagonal`` left: the reflections.

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """A head in scanner millimetres (x to the right, y to the front, z up): which tissue lies where.
 
 Every surface is a depth function. The cortex is what lies within 3 mm of the pial surface, which is the hull of each

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Named bundles as families of curves through the head, and the fibres they give each voxel."""
 
 from __future__ import annotations

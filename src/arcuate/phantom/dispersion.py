@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Signals of dispersed fibres by quadrature over the sphere, kept as Chebyshev series.
 
 A fibre population with axis μ whose directions n scatter with an axially symmetric density f gives, for sticks along n,

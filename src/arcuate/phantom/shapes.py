@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Shapes as depths: how far inside a surface a point lies, mm, negative outside."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code=no-untyped-def
 """Diffusion signals of known truth: rows of voxels, tensors, and Rician noise."""
 
 from __future__ import annotations
