@@ -282,14 +282,8 @@ SHELLS = GradientTable(
     [
         ([], "auto", "none", "with 6 directions of b=1000 and 12 of b=2000 denoising by Patch2Self would lower FA"),
         ([{"ConversionSoftware": "dcm2niix"}], "auto", "none", "nothing tells that the scan was not interpolated"),
-        ([{"Interpolated": False}], "auto", "mppca", "the sidecar says that the scan was not interpolated"),
-        ([{"Interpolated": False}, {}], "auto", "none", "no sidecar says"),
-        (
-            [{"Interpolated": False, "Denoised": True}],
-            "auto",
-            "none",
-            "says that the scan was denoised before (Denoised: True;",
-        ),
+        ([{"Interpolated": False}], "auto", "none", "nothing tells"),
+        ([{}, {"Denoised": True}], "auto", "none", "says that the scan was denoised before (Denoised: True;"),
         ([{}], "mppca", "mppca", "was asked for"),
         ([{"Denoised": True}], "patch2self", "patch2self", "was asked for"),
         ([], "none", "none", "was asked for"),
