@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.clipping import count_odd_voxels
@@ -34,7 +34,10 @@ STRUCTURED = 0.25  # correlation of a residual with the anatomy, or between neig
 MANY_SHELLS = 4  # a scheme of more is told by its number of directions alone
 N_LOOKED_AT = 8  # volumes that tell whether a voxel holds anything
 
+storable(ResidualStructure)
 
+
+@storable
 @dataclass(frozen=True, eq=False)
 class Denoising(Generic[S]):
     """A denoised scan, and what was found on the way."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import MissingExtraError
 from arcuate.io import NiftiVolumeResource
 from arcuate.models.status import count_status
@@ -24,6 +24,7 @@ METHODS = ("OLS", "WLS", "IWLS")  # 0, 1 and more rounds of reweighting
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest eigenvalue: what float32 tensors leave of a zero
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Dti:
     """Tensors of a scan.

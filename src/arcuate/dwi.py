@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from arcuate.cache import storable
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
 from arcuate.volumes.as_volume import VolumeLike, as_volume
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from arcuate.volumes.scale_steps import ScanPart
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Dwi:
     """A diffusion scan.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError
 from arcuate.models.mtnormalise import normalise_tissues
 from arcuate.models.multitissue import SUM_OF_TISSUES
@@ -16,6 +16,7 @@ from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class NormalisedTissues:
     """Tissues whose balanced sum is near 0.282 everywhere, and the field that was divided out."""

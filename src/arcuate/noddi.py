@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError, NotApplicable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.names import beside_image, image_suffix
@@ -23,6 +23,7 @@ from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Noddi:
     """NODDI of a scan.

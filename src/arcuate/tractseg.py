@@ -193,7 +193,7 @@ def locate_tracts(
     return Tracts(found, used)
 
 
-@cacheable(version=1, ignore=("files", "batch"))
+@cacheable(version=1, ignore=("files", "batch", "device", "progress"))
 def _find_tracts(
     peaks: VolumeResource,
     output_type: str,

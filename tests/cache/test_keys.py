@@ -259,19 +259,16 @@ def test_a_result_changed_in_place_by_its_owner_leaves_the_kept_one_alone(volume
         np.testing.assert_array_equal(double(volume).get_array(), expected)
 
 
-@pytest.mark.parametrize("name", ["threads", "n_threads", "device", "progress", "verbose"])
-def test_threads_and_device_are_not_in_the_key(name, folder):
-    @cacheable(version=1)
-    def step(x: int, **options: object) -> int:
-        CALLS.append("step")
-        return x
-
+@pytest.mark.parametrize("name", ["threads", "n_threads", "device", "progress", "quiet"])
+def test_an_argument_leaves_the_key_only_where_its_own_step_says_so(name, folder):
+    scope: dict = {"CALLS": CALLS}
+    exec(f"def step(x, {name}):\n    CALLS.append('step')\n    return {name}", scope)
+    plain, ignoring = cacheable(version=1)(scope["step"]), cacheable(version=2, ignore=(name,))(scope["step"])
     with Cache(folder):
-        step(1, **{name: 1})
-        step(1, **{name: object()})
-        step(1)
-        step(1, other=1)
-    assert len(CALLS) == 2
+        assert [plain(1, "Skyra"), plain(1, "Prisma"), plain(1, "Skyra")] == ["Skyra", "Prisma", "Skyra"]
+        assert len(CALLS) == 2
+        assert [ignoring(1, 1), ignoring(1, 8)] == [1, 1]
+    assert len(CALLS) == 3
 
 
 def test_a_step_may_name_more_arguments_that_do_not_count(folder):

@@ -40,7 +40,7 @@ def scale(volume: VolumeResource, factor: float = 2.0) -> InMemoryVolumeResource
     return InMemoryVolumeResource(volume.get_array() * np.float32(factor), volume.get_affine(), volume.get_metadata())
 
 
-@cacheable(version=1)
+@cacheable(version=1, calls=(scale,))
 def scale_twice(volume: VolumeResource) -> InMemoryVolumeResource:
     CALLS.append(-1)
     return scale(scale(volume))

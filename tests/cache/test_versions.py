@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import dis
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from pathlib import Path
 
 import pytest
 
-from arcuate.cache import Cache, cacheable
+import arcuate
+from arcuate.cache import Cache, CacheWarning, cacheable
+from arcuate.cache.step import Step
 from arcuate.cache.store import Store
 from arcuate.cache.upkeep import explain
 from arcuate.volumes.resource import VolumeResource
@@ -42,11 +48,11 @@ def make_steps(version: int):
 
     low = cacheable(version=version)(lowest)
 
-    @cacheable(version=1)
+    @cacheable(version=1, calls=(low,))
     def middle(x: int) -> int:
         return 10 * low(x)
 
-    @cacheable(version=1)
+    @cacheable(version=1, calls=(middle,))
     def outer(x: int) -> int:
         return 1000 + middle(x)
 
@@ -80,31 +86,71 @@ def test_steps_within_a_kept_one_count_too(folder):
         assert outer(1) == 1030
 
 
-def test_a_step_of_arcuate_that_was_not_imported_is_looked_up(tmp_path):
-    code = f"""
-import sys
-from arcuate.cache import Cache, cacheable
+def test_a_step_that_calls_one_that_it_does_not_declare_is_not_kept_and_told(folder):
+    @cacheable(version=1)
+    def inner(x: int) -> int:
+        return x
 
-@cacheable(version=1)
-def outer(x: int) -> int:
-    if not {{found}}:
-        from arcuate.csd import find_fod_peaks
-        import numpy as np
-        from arcuate.volumes.resource import InMemoryVolumeResource
-        find_fod_peaks(InMemoryVolumeResource(np.ones((2, 2, 2, 6), np.float32)))
-    return x
+    @cacheable(version=1)
+    def outer(x: int) -> int:
+        CALLS.append("outer")
+        return inner(x)
 
-with Cache({str(tmp_path / "cache")!r}) as cache:
-    outer(1)
-    print(cache.calls[-1].was_cached)
-"""
-    script = tmp_path / "script.py"
-    said = []
-    for found in (False, True):
-        script.write_text(code.replace("{found}", str(found)))
-        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-        said.append(done.stdout.strip())
-    assert said == ["False", "True"]
+    with Cache(folder) as cache:
+        for _ in range(2):
+            with pytest.warns(CacheWarning, match=r"outer was not kept: it calls inner; name them: .*calls="):
+                assert outer(1) == 1
+        assert cache.status([outer, inner]) == {"outer": False, "inner": True}
+        assert [(call.step, call.within) for call in cache.calls][:2] == [("inner", "outer"), ("outer", None)]
+    assert len(CALLS) == 2
+
+
+def _names_of_steps() -> dict[str, Step]:
+    """Every step of arcuate's, by the name that its module gives it."""
+    steps: dict[str, Step] = {}
+    for found in pkgutil.walk_packages(arcuate.__path__, "arcuate."):
+        path = Path(importlib.util.find_spec(found.name).origin)
+        if "@cacheable(" in path.read_text() and "arcuate.cache" not in found.name:
+            for value in vars(importlib.import_module(found.name)).values():
+                owned = [value, *vars(value).values()] if inspect.isclass(value) else [value]
+                for one in owned:
+                    step = getattr(getattr(one, "__func__", one), "step", None)
+                    if isinstance(step, Step):
+                        steps[step.identity] = step
+    return steps
+
+
+def test_the_calls_that_steps_declare_are_those_that_they_make():
+    steps = _names_of_steps()
+    assert len(steps) >= 10
+    homes = {step.function.__code__: step for step in steps.values()}
+
+    def reached(function: object, seen: set[object]) -> set[str]:
+        """Steps that the code of a function names, also through plain functions of arcuate."""
+        code, scope = function.__code__, function.__globals__
+        if code in seen:
+            return set()
+        seen.add(code)
+        names, found = set(), set()
+        todo = [code]
+        while todo:
+            one = todo.pop()
+            names |= {i.argval for i in dis.get_instructions(one) if i.opname == "LOAD_GLOBAL"}
+            todo += [c for c in one.co_consts if inspect.iscode(c)]
+        for name in names:
+            value = inspect.unwrap(scope[name]) if callable(scope.get(name)) else None
+            if not inspect.isfunction(value) or not value.__module__.startswith("arcuate."):
+                continue
+            if value.__code__ in homes:
+                found.add(homes[value.__code__].identity)
+            else:
+                found |= reached(value, seen)
+        return found
+
+    for step in steps.values():
+        declared = {called.identity for called in step.calls}
+        assert reached(step.function, set()) == declared, step.identity
+    assert any(step.calls for step in steps.values())
 
 
 def test_without_a_version_an_edited_function_computes_again(folder):

@@ -11,29 +11,29 @@
     def compute_csd_peaks(dwi, mask, response, n_peaks=5): ...  # a tuple of two volumes
 
 What a step may take as arguments: numbers, strings, None, enums, numpy arrays, volumes, b-values and b-vectors,
-``pathlib.Path`` (the content of the file counts), lists, tuples, dicts and sets of these, dataclasses of these (a
-field made with ``field(compare=False)`` does not count), and objects with ``to_cache``. With anything else the step
-is computed, and not kept.
+``pathlib.Path`` (the content of the file counts), lists, tuples, dicts and sets of these, and dataclasses of these (a
+field made with ``field(compare=False)`` does not count). With anything else the step is computed, and not kept.
 
-What a step may return: the same, arrays and volumes bit for bit. A class that is no dataclass, or whose fields are not
-what should be kept, says so itself::
+What a step may return: numbers, strings, None, numpy arrays, volumes, b-values and b-vectors, lists, tuples and dicts
+of these, and dataclasses of these that are marked with ``@storable``; arrays and volumes bit for bit::
 
+    @storable
+    @dataclass(frozen=True)
     class Noddi:
-        def to_cache(self) -> tuple[dict[str, VolumeResource], dict[str, Any]]:
-            return {"volume": self.volume, "directions": self.directions}, {"d_par": self.d_par}
+        volume: VolumeResource
+        directions: VolumeResource
 
-        @classmethod
-        def from_cache(cls, volumes: dict[str, VolumeResource], facts: dict[str, Any]) -> Noddi:
-            return cls(volumes["volume"], volumes["directions"], facts["d_par"])
-
-with ``@cacheable(version=1, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})`` above
-the step. Facts are what JSON and this list can hold.
+A step that calls other steps says so, ``@cacheable(version=1, calls=(estimate_fods, find_fod_peaks))``, so that their
+versions count.
 """
 
 from __future__ import annotations
 
 from arcuate.cache.fingerprints import UnknownValueError, fingerprint
+from arcuate.cache.results import storable
 from arcuate.cache.session import Cache, CacheWarning, StepCall, file_sha256
 from arcuate.cache.step import cacheable
 
-__all__ = ["Cache", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "file_sha256", "fingerprint"]
+__all__ = [
+    "Cache", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "file_sha256", "fingerprint", "storable",
+]  # fmt: skip

@@ -116,10 +116,6 @@ class Fingerprinter:
         if _is_plain_dataclass(value):
             fields = [f.name for f in dataclasses.fields(value) if f.compare]
             return _combine(_class_name(value), {f: inner(getattr(value, f), f".{f}") for f in fields})
-        if hasattr(value, "to_cache"):
-            volumes, facts = value.to_cache()
-            parts = {key: inner(volume, f".{key}") for key, volume in sorted(volumes.items())}
-            return _combine(_class_name(value), {**parts, "facts": inner(facts, " (its facts)")})
         raise UnknownValueError(f"{name} is a {_class_name(value)}, whose content cannot be told")
 
     def _volume(self, volume: VolumeResource, name: str) -> Fingerprint:

@@ -1,23 +1,49 @@
-"""Results of steps as JSON and files, and back, without pickle: nothing in an entry is ever executed."""
+"""Results of steps as JSON and files, and back, without pickle.
+
+Nothing in an entry is executed or imported: a class comes back only if it was registered here by :func:`storable`.
+"""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import enum
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from arcuate.cache.fingerprints import Fingerprinter, UnknownValueError, volume_digests
-from arcuate.cache.volumes import CachedVolume, EntryFiles, StoredVolume, in_memory, write_volume
-from arcuate.volumes.resource import VectorResource, VolumeResource
+from arcuate.cache.volumes import EntryFiles, StoredVolume, in_memory, read_volume, write_volume
+from arcuate.gradients import GradientTable
+from arcuate.volumes.resource import (
+    InMemoryBvalResource,
+    InMemoryBvecResource,
+    InMemoryVolumeResource,
+    VectorResource,
+    VolumeResource,
+)
 
 _INLINE = 4096  # bytes; larger arrays have a file of their own
+_CLASSES: dict[str, type] = {}  # by module and name: the dataclasses that entries may hold
+C = TypeVar("C", bound=type)
+
+
+def _address(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def storable(cls: C) -> C:
+    """Let results of steps hold objects of a dataclass; written above the class, or called with it."""
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"@storable expects a dataclass, not {cls!r}")
+    _CLASSES[_address(cls)] = cls
+    return cls
+
+
+for _known in (InMemoryVolumeResource, InMemoryBvalResource, InMemoryBvecResource, GradientTable):
+    storable(_known)
 
 
 class UnknownResultError(TypeError):
@@ -47,37 +73,24 @@ class ResultWriter:
             return self._volume(value, part)
         if isinstance(value, VectorResource):
             return self._dataclass(value.load(), part)
-        if isinstance(value, enum.Enum):
-            return {"enum": _address(value), "name": value.name}
         if isinstance(value, np.ndarray):
             return self._array(value, part)
         if isinstance(value, np.generic) and not value.dtype.hasobject:
             return {"scalar": value.dtype.str, "bytes": base64.b64encode(value.tobytes()).decode()}
-        if type(value) in (bytes, complex):
-            return {"bytes": base64.b64encode(value).decode()} if type(value) is bytes else self._complex(value)
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            items = [self.write(item, _join(part, name)) for name, item in zip(value._fields, value, strict=True)]
-            return {"named": _address(value), "items": items}
         if type(value) in (list, tuple):
             return {type(value).__name__: [self.write(item, _join(part, str(i))) for i, item in enumerate(value)]}
         if type(value) is dict:
             pairs = [[self.write(k, part), self.write(v, _join(part, str(k)))] for k, v in value.items()]
             return {"dict": pairs}
-        if hasattr(value, "to_cache") and hasattr(type(value), "from_cache"):
-            address = _address(value)
-            volumes, facts = value.to_cache()
-            parts = [[name, self.write(volume, _join(part, name))] for name, volume in volumes.items()]
-            return {"object": address, "volumes": parts, "facts": self.write(dict(facts), _join(part, "facts"))}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self._dataclass(value, part)
-        raise UnknownResultError(f"a {type(value).__qualname__} cannot be kept")
+        return self._dataclass(value, part)
 
     def _dataclass(self, value: Any, part: str) -> Any:
-        if not dataclasses.is_dataclass(value):
-            raise UnknownResultError(f"a {type(value).__qualname__} cannot be kept")
+        if _CLASSES.get(_address(type(value))) is not type(value):
+            hint = "; write @storable above its class" if dataclasses.is_dataclass(value) else ""
+            raise UnknownResultError(f"a {type(value).__qualname__} cannot be kept{hint}")
         names = [f.name for f in dataclasses.fields(value) if f.init]
         fields = [[name, self.write(getattr(value, name), _join(part, name))] for name in names]
-        return {"dataclass": _address(value), "fields": fields}
+        return {"dataclass": _address(type(value)), "fields": fields}
 
     def _volume(self, volume: VolumeResource, part: str) -> Any:
         loaded = in_memory(volume)
@@ -107,9 +120,6 @@ class ResultWriter:
         order = "C" if array.flags.c_contiguous else "F"
         data = base64.b64encode(array.tobytes(order=order)).decode()  # type: ignore[arg-type]
         return {"array": array.dtype.str, "shape": list(array.shape), "order": order, "bytes": data}
-
-    def _complex(self, value: complex) -> Any:
-        return {"complex": [value.real, value.imag]}
 
     def _stem(self, part: str) -> str:
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in part)[:60] or "result"
@@ -143,7 +153,7 @@ class ResultReader:
     def _read_volume(self, node: Any) -> Any:
         affine = self.read(node["affine"])
         metadata = dict(self.metadata[node["metadata_of"]]) if "metadata_of" in node else self.read(node["metadata"])
-        return CachedVolume.from_entry(StoredVolume.from_json(node["volume"]), self.files, affine, metadata)
+        return read_volume(StoredVolume.from_json(node["volume"]), self.files, affine, metadata)
 
     def _read_array(self, node: Any) -> np.ndarray:
         flat = np.frombuffer(base64.b64decode(node["bytes"]), dtype=np.dtype(node["array"]))
@@ -156,12 +166,6 @@ class ResultReader:
     def _read_scalar(self, node: Any) -> Any:
         return np.frombuffer(base64.b64decode(node["bytes"]), dtype=np.dtype(node["scalar"]))[0]
 
-    def _read_bytes(self, node: Any) -> bytes:
-        return base64.b64decode(node["bytes"])
-
-    def _read_complex(self, node: Any) -> complex:
-        return complex(*node["complex"])
-
     def _read_list(self, node: Any) -> list[Any]:
         return [self.read(item) for item in node["list"]]
 
@@ -171,29 +175,11 @@ class ResultReader:
     def _read_dict(self, node: Any) -> dict[Any, Any]:
         return {self.read(key): self.read(value) for key, value in node["dict"]}
 
-    def _read_named(self, node: Any) -> Any:
-        cls = _find(node["named"])
-        if not (issubclass(cls, tuple) and hasattr(cls, "_fields")):
-            raise UnknownResultError(f"{node['named']} is no named tuple any more")
-        return cls(*(self.read(item) for item in node["items"]))
-
-    def _read_enum(self, node: Any) -> Any:
-        cls = _find(node["enum"])
-        if not issubclass(cls, enum.Enum):
-            raise UnknownResultError(f"{node['enum']} is no enum any more")
-        return cls[node["name"]]
-
     def _read_dataclass(self, node: Any) -> Any:
-        cls = _find(node["dataclass"])
-        if not dataclasses.is_dataclass(cls):
-            raise UnknownResultError(f"{node['dataclass']} is no dataclass any more")
+        cls = _CLASSES.get(node["dataclass"])
+        if cls is None:
+            raise UnknownResultError(f"no class {node['dataclass']} is registered here")
         return cls(**{name: self.read(value) for name, value in node["fields"]})
-
-    def _read_object(self, node: Any) -> Any:
-        cls: Any = _find(node["object"])
-        if not hasattr(cls, "from_cache"):
-            raise UnknownResultError(f"{node['object']} has no from_cache any more")
-        return cls.from_cache({name: self.read(part) for name, part in node["volumes"]}, self.read(node["facts"]))
 
 
 def metadata_digest(metadata: Mapping[str, Any]) -> str | None:
@@ -206,25 +192,3 @@ def metadata_digest(metadata: Mapping[str, Any]) -> str | None:
 
 def _join(part: str, name: str) -> str:
     return f"{part}.{name}" if part else name
-
-
-def _address(value: Any) -> str:
-    cls = type(value)
-    address = f"{cls.__module__}:{cls.__qualname__}"
-    try:
-        is_found = _find(address) is cls
-    except (ImportError, AttributeError):
-        is_found = False
-    if not is_found:
-        raise UnknownResultError(f"a {cls.__qualname__} cannot be kept: its class is not found under {address}")
-    return address
-
-
-def _find(address: str) -> type:
-    module, _, name = address.partition(":")
-    found: Any = importlib.import_module(module)
-    for attribute in name.split("."):
-        found = getattr(found, attribute)
-    if not isinstance(found, type):
-        raise UnknownResultError(f"{address} is no class")
-    return found

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,8 @@ from arcuate.cache.step import (
     activate,
     active_cache,
     deactivate,
-    is_within_a_step,
     known_names,
-    note_calls,
-    noting_calls,
     step_of,
-    what_changed,
 )
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
@@ -52,6 +48,18 @@ class StepCall:
     seconds: float  # that computing took, then or now
     scalars: dict[str, Any]
     hashes: dict[str, str]
+    within: str | None = None  # the step that called it
+
+
+@dataclass
+class _Running:
+    """A step that is being computed."""
+
+    step: Step
+    undeclared: list[str] = field(default_factory=list)  # steps that it called and does not declare
+
+
+_RUNNING: ContextVar[_Running | None] = ContextVar("arcuate_running_step", default=None)
 
 
 @dataclass
@@ -91,8 +99,8 @@ class Cache:
             print(cache.status([Dti.estimate_dti]))
 
     A result is taken from the folder when the step, its version, those of the steps that it calls, and the content of
-    every argument (defaults written out) are the same, wherever the files lie and whenever they were written. Threads,
-    device, progress bars and verbosity do not count. Results for several arguments stay side by side; the flat files
+    every argument (defaults written out; those that the step ignores left out) are the same, wherever the files lie and
+    whenever they were written. Results for several arguments stay side by side; the flat files
     show the latest call of each step, those that other steps made left out.
 
     Parameters
@@ -155,8 +163,7 @@ class Cache:
                 found[label] = key is not None and self._store.peek(step.identity, step.name, key)
             else:
                 found[label] = any(
-                    entry.record["step_version"] == step.version
-                    and not what_changed(entry.record["calls"])
+                    entry.record["versions"] == step.versions
                     and self._store.peek(step.identity, step.name, entry.record["key"])
                     for entry in self._store.entries(step.identity)
                 )
@@ -168,7 +175,9 @@ class Cache:
             bound = step.bind(args, kwargs)
         except TypeError:
             return step.function(*args, **kwargs)  # says itself what is wrong with its arguments
-        note_calls({step.identity: step.version})
+        around = _RUNNING.get()
+        if around is not None and step not in around.step.calls:
+            around.undeclared.append(step.label)
         try:
             key = self._key_of(step, step.deciding(bound))
         except UnknownValueError as error:
@@ -191,7 +200,9 @@ class Cache:
     def _key_of(self, step: Step, arguments: Mapping[str, Any]) -> _Key:
         fingerprinter = Fingerprinter(self._memory)
         prints = {name: fingerprinter.fingerprint(value, name) for name, value in arguments.items()}
-        digest = hashlib.sha256(f"{step.identity}\0{step.version}\0".encode())
+        digest = hashlib.sha256(f"{step.identity}\0".encode())
+        for identity, version in sorted(step.versions.items()):
+            digest.update(f"{identity}\0{version}\0".encode())
         for name in sorted(prints):
             digest.update(f"{name}\0{prints[name].digest}\0".encode())
         scalars = {name: _as_json(value) for name, value in arguments.items() if is_scalar(value)}
@@ -210,8 +221,6 @@ class Cache:
             entry = self._store.find(*key.place)
             if entry is None:
                 return None, "no entry"
-            if changed := what_changed(entry.record["calls"]):
-                return None, changed
             files = EntryFiles(entry.folder, entry.record["files"])
             result = ResultReader(files, key.metadata).read(entry.record["result"])
         except CorruptEntryError as error:
@@ -222,7 +231,6 @@ class Cache:
         except Exception as error:  # a class that changed, a file that went away: whatever it is, computing helps
             _warn(f"the kept result of {key.step.label} cannot be used ({error}); it is computed again.")
             return None, f"the entry could not be used: {error}"
-        note_calls(entry.record["calls"])
         self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
         with contextlib.suppress(OSError):
             self._show(entry, key)
@@ -237,16 +245,26 @@ class Cache:
             return self._compute_only(step, bound.args, bound.kwargs)
         bound.arguments.update(loaded)
         start = time.perf_counter()
-        with noting_calls() as called, _heard() as said:
-            result = step.function(*bound.args, **bound.kwargs)
+        running = _Running(step)
+        token = _RUNNING.set(running)
+        try:
+            with _heard() as said:
+                result = step.function(*bound.args, **bound.kwargs)
+        finally:
+            _RUNNING.reset(token)
         seconds = time.perf_counter() - start
         self._note(key, was_cached=False, seconds=seconds)
         try:
+            if running.undeclared:
+                self._latest[step.identity] = None
+                names = ", ".join(dict.fromkeys(running.undeclared))
+                _warn(f"the result of {step.label} was not kept: it calls {names}; name them: @cacheable(calls=(...)).")
+                return result
             changed = self._changed(key, step.deciding(bound))
             if changed:
                 _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
                 return result
-            self._show(self._keep(key, result, seconds, {"cause": cause, "warnings": said, "calls": called}), key)
+            self._show(self._keep(key, result, seconds, {"cause": cause, "warnings": said}), key)
         except (UnknownResultError, UnknownValueError) as error:
             self._latest[step.identity] = None
             _warn(f"the result of {step.label} was not kept: {error}.")
@@ -268,6 +286,7 @@ class Cache:
                 "label": step.label,
                 "name": step.name,
                 "step_version": step.version,
+                "versions": step.versions,
                 "arcuate_version": __version__,
                 "key": key.text,
                 "computed": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -282,7 +301,7 @@ class Cache:
             return self._store.publish(folder, record)
 
     def _show(self, entry: Entry, key: _Key) -> None:
-        if not is_within_a_step():  # flat files are for what the user called, not for what a step called in turn
+        if _RUNNING.get() is None:  # flat files are for what the user called, not for what a step called in turn
             self._store.show(entry, key.sidecar())
 
     def _changed(self, key: _Key, arguments: Mapping[str, Any]) -> str | None:
@@ -297,17 +316,22 @@ class Cache:
         start = time.perf_counter()
         result = step.function(*args, **kwargs)
         self._latest[step.identity] = None
-        self.calls.append(StepCall(step.label, None, False, time.perf_counter() - start, {}, {}))
+        self.calls.append(StepCall(step.label, None, False, time.perf_counter() - start, {}, {}, _within()))
         return result
 
     def _note(self, key: _Key, *, was_cached: bool, seconds: float) -> None:
         self._latest[key.step.identity] = key.text
-        self.calls.append(StepCall(key.step.label, key.text, was_cached, seconds, key.scalars, key.hashes))
+        self.calls.append(StepCall(key.step.label, key.text, was_cached, seconds, key.scalars, key.hashes, _within()))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
             _warn(text)
+
+
+def _within() -> str | None:
+    running = _RUNNING.get()
+    return None if running is None else running.step.label
 
 
 def _flat_names(step: Step, volumes: Mapping[str, str]) -> dict[str, str]:

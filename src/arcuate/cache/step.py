@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +18,6 @@ from arcuate.volumes.as_volume import as_volume
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# Arguments of these names say how a result is computed or shown, never what it is.
-NOT_IN_KEY = frozenset(
-    {"threads", "n_threads", "num_threads", "n_jobs", "device", "progress", "show_progress", "verbose", "quiet"}
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +32,22 @@ class Step:
         the function's own code, so that an edited function never meets the results of its former self.
     outputs : names of the result's volumes among the flat files, see :func:`cacheable`
     ignore : names of arguments that are not in the key
+    calls : the steps that this one calls
     """
 
     function: Callable[..., Any]
     version: int | str
     outputs: tuple[str, ...] | Mapping[str, str] | None
     ignore: frozenset[str]
+    calls: tuple[Step, ...] = ()
+
+    @functools.cached_property
+    def versions(self) -> dict[str, int | str]:
+        """{step: version} of this step and of all that it calls, these in turn included."""
+        known: dict[str, int | str] = {self.identity: self.version}
+        for called in self.calls:
+            known |= called.versions
+        return known
 
     @property
     def name(self) -> str:
@@ -112,7 +115,6 @@ _ACTIVE: ContextVar[Runner | None] = ContextVar("arcuate_cache", default=None)
 _OPEN: list[Runner] = []  # every cache that is open in this process, for threads that opened none themselves
 _OPEN_LOCK = threading.Lock()
 _STEPS: dict[str, Step] = {}  # every name that a step answers to, and the one that was defined last
-_CALLED: ContextVar[dict[str, int | str] | None] = ContextVar("arcuate_called_steps", default=None)
 
 
 def active_cache() -> Runner | None:
@@ -133,53 +135,6 @@ def active_cache() -> Runner | None:
 def known_names() -> set[str]:
     """Names of all steps that were defined in this process."""
     return set(_STEPS)
-
-
-@contextlib.contextmanager
-def noting_calls() -> Iterator[dict[str, int | str]]:
-    """{step: version} of the steps that are called in the block, also by each other; the block around it has them, too.
-
-    Steps that run in other threads are not seen.
-    """
-    called: dict[str, int | str] = {}
-    token = _CALLED.set(called)
-    try:
-        yield called
-    finally:
-        _CALLED.reset(token)
-        note_calls(called)
-
-
-def note_calls(called: Mapping[str, int | str]) -> None:
-    """Tell the step that is being computed here, if one is, that these were called."""
-    around = _CALLED.get()
-    if around is not None:
-        around.update(called)
-
-
-def is_within_a_step() -> bool:
-    """Whether a step is being computed here."""
-    return _CALLED.get() is not None
-
-
-def what_changed(called: Mapping[str, int | str]) -> str | None:
-    """The first of these steps that has another version now, in words."""
-    for identity, version in called.items():
-        step = _STEPS.get(identity) or _import_step(identity)
-        if step is None or step.version != version:
-            now = "is not there now" if step is None else f"has version {step.version} now"
-            return f"the step {identity}, which it calls, had version {version} and {now}"
-    return None
-
-
-def _import_step(identity: str) -> Step | None:
-    """A step of arcuate's whose module was not needed so far."""
-    module = identity
-    while identity.startswith("arcuate.") and identity not in _STEPS and "." in module:
-        module = module.rpartition(".")[0]
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    return _STEPS.get(identity)
 
 
 def activate(runner: Runner) -> Token[Runner | None]:
@@ -204,6 +159,7 @@ def cacheable(
     version: int | None = None,
     outputs: Iterable[str] | Mapping[str, str] | None = None,
     ignore: Iterable[str] = (),
+    calls: Iterable[Callable[..., Any]] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def cacheable(
     step: Callable[..., Any] | None = None,
@@ -212,6 +168,7 @@ def cacheable(
     version: int | None = None,
     outputs: Iterable[str] | Mapping[str, str] | None = None,
     ignore: Iterable[str] = (),
+    calls: Iterable[Callable[..., Any]] = (),
 ) -> Any:
     """The function as a step whose results an open :class:`~arcuate.cache.Cache` keeps.
 
@@ -225,13 +182,15 @@ def cacheable(
         To be raised when the step gives other numbers for the same arguments. Left out, the step is known by a
         digest of its own code (not of the functions it calls).
     outputs : names or {part: name}
-        Names of the flat files. For a tuple, one name per member; otherwise from the name of the field, or from the
-        name in ``to_cache``, to that of the file: ``{"volume": "estimate_noddi"}``. Volumes without a name here are
+        Names of the flat files. For a tuple, one name per member; otherwise from the name of the field to that of the
+        file: ``{"volume": "estimate_noddi"}``. Volumes without a name here are
         kept, and have no flat file. By default every volume has one: the name of the step for the only volume, and
         for a field called ``volume``; the name of the step, an underscore and the field or number for the others.
     ignore : names of arguments
-        Not in the key, because they cannot change the result, such as a progress bar. Threads, device, progress and
-        verbosity are known already.
+        Not in the key, because they cannot change the result, such as a progress bar or the number of threads.
+    calls : steps
+        Those that this one calls: with another version of one of them it is another step. A result during which
+        another step was called is not kept.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -244,7 +203,8 @@ def cacheable(
             function,
             version=_code_digest(function) if version is None else int(version),
             outputs=(flat,) if isinstance(flat, str) else flat,
-            ignore=NOT_IN_KEY | frozenset(ignore),
+            ignore=frozenset(ignore),
+            calls=tuple(step_of(called) for called in calls),
         )
 
         _STEPS.update(dict.fromkeys((known.name, known.label, function.__qualname__, known.identity), known))

@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from arcuate.cache.volumes import checksum
 
-FORMAT = 2
+FORMAT = 3
 _ABANDONED = 86400.0  # seconds; a staging folder that cannot be locked is taken for abandoned after this
 
 

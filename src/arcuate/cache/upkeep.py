@@ -96,6 +96,9 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         yield f"the step was {before['step']} and is {after['step']}"
     if before["step_version"] != after["step_version"]:
         yield f"step version: {before['step_version']} -> {after['step_version']}"
+    for name, version in after["versions"].items():
+        if name != after["step"] and (former := before["versions"].get(name)) != version:
+            yield f"the step {name}, which it calls, had version {former} and has version {version} now"
     old, new = before["arguments"], after["arguments"]
     for name in sorted(old.keys() | new.keys()):
         if name not in old:

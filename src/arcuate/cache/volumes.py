@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from arcuate.io import NiftiVolumeResource, locks
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _EAGER = 16 << 20  # bytes; smaller volumes are read when the entry is found
-_EXACT_INTEGERS = 1 << 24  # float32, in which NIfTI integers are read, holds them up to here
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def survives_nifti(array: np.ndarray) -> bool:
     dtype = array.dtype
     if dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize == 1) or (dtype.kind == "f" and dtype.itemsize <= 4):
         return True
-    if dtype.kind in "iu":
-        return bool(array.size) and int(array.min()) >= -_EXACT_INTEGERS and int(array.max()) <= _EXACT_INTEGERS
+    if dtype.kind in "iu":  # those beyond float32 come back as integers
+        return bool(array.size)
     if dtype.kind != "f":
         return False
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -83,73 +83,90 @@ def survives_nifti(array: np.ndarray) -> bool:
     return back.tobytes() == array.tobytes()
 
 
-class CachedVolume(InMemoryVolumeResource):
-    """A volume of an entry: like one in memory, but read from the entry at the first use."""
+def read_volume(
+    stored: StoredVolume, files: EntryFiles, affine: np.ndarray, metadata: dict[str, Any]
+) -> InMemoryVolumeResource | StoredVolumeResource:
+    """The volume of an entry; a small one in memory, a large one to be read when it is asked for."""
+    n_bytes = int(np.prod(stored.shape, dtype=np.int64)) * np.dtype(stored.dtype).itemsize
+    if n_bytes <= _EAGER:
+        return InMemoryVolumeResource(stored.read(files.folder), affine, metadata)
+    return StoredVolumeResource(stored, files, affine, metadata)
 
-    def __init__(self, array: np.ndarray, affine: np.ndarray | None = None, metadata: dict | None = None) -> None:
-        object.__setattr__(self, "_array", array)
-        object.__setattr__(self, "_source", None)
-        object.__setattr__(self, "affine", np.eye(4) if affine is None else affine)
-        object.__setattr__(self, "metadata", {} if metadata is None else metadata)
 
-    @classmethod
-    def from_entry(
-        cls, stored: StoredVolume, source: EntryFiles, affine: np.ndarray, metadata: dict[str, Any]
-    ) -> InMemoryVolumeResource:
-        """The stored volume; small ones plainly in memory."""
-        n_bytes = int(np.prod(stored.shape, dtype=np.int64)) * np.dtype(stored.dtype).itemsize
-        if n_bytes <= _EAGER:
-            return InMemoryVolumeResource(stored.read(source.folder), affine, metadata)
-        volume = cls.__new__(cls)
-        object.__setattr__(volume, "_array", None)
-        object.__setattr__(volume, "_source", (stored, source))
-        object.__setattr__(volume, "affine", affine)
-        object.__setattr__(volume, "metadata", metadata)
-        return volume
+class StoredVolumeResource(VolumeResource):
+    """A volume of an entry, decoded once, at the first use.
 
-    @property
-    def array(self) -> np.ndarray:
-        array, source = self._array, self._source  # type: ignore[attr-defined]
-        if array is None:
-            stored, files = source
-            files.check(stored.file)
-            array = stored.read(files.folder)
-            object.__setattr__(self, "_array", array)
-        return array
+    Parameters
+    ----------
+    stored : how it lies there
+    files : the files of the entry
+    affine : (4, 4) float64, voxel indices to scanner mm
+    metadata : header entries
+    """
+
+    def __init__(
+        self, stored: StoredVolume, files: EntryFiles, affine: np.ndarray, metadata: Mapping[str, Any]
+    ) -> None:
+        self._stored, self._files = stored, files
+        self._affine, self._metadata = affine, dict(metadata)
+
+    @cached_property
+    def _decoded(self) -> InMemoryVolumeResource:
+        self._files.check(self._stored.file)
+        return InMemoryVolumeResource(self._stored.read(self._files.folder), self._affine, self._metadata)
+
+    def load(self) -> InMemoryVolumeResource:
+        return self._decoded
+
+    def get_array(self) -> np.ndarray:
+        return self._decoded.array
+
+    def get_volume(self, index: int) -> np.ndarray:
+        if self._is_decoded or not self._stored.file.endswith(".nii.gz") or len(self.shape) != 4:
+            return self.get_array()[..., index]
+        self._files.check(self._stored.file)
+        return NiftiVolumeResource(self._path).get_volume(index).astype(np.dtype(self._stored.dtype), copy=False)
+
+    def get_affine(self) -> np.ndarray:
+        return self._affine.copy()
+
+    def get_metadata(self) -> dict[str, Any]:
+        return dict(self._metadata)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        source = self._source  # type: ignore[attr-defined]
-        return self.array.shape if source is None or self._array is not None else source[0].shape  # type: ignore[attr-defined]
+        return self._stored.shape
 
     @property
     def stored_file(self) -> Path | None:
-        """The ``.nii.gz`` of the entry, as long as the volume was not read and has its frame; else None.
+        """The ``.nii.gz`` of the entry, which holds the bytes that saving the volume would give.
 
-        It holds the bytes that saving the volume would give.
+        None where there is none, and once the voxels are in memory, where somebody may have changed them.
         """
-        known = self.known_fingerprint()
-        if known is None:
-            return None
-        stored, files = self._source  # type: ignore[attr-defined]
-        path: Path = files.folder / stored.file
-        is_whole = stored.file.endswith(".nii.gz") and known == stored.digests and path.exists()
-        return path if is_whole else None
+        is_whole = not self._is_decoded and self._path.name.endswith(".nii.gz") and self._path.exists()
+        return self._path if is_whole and self.known_fingerprint() == self._stored.digests else None
 
     def known_fingerprint(self) -> dict[str, str] | None:
-        """Digests of the voxels, as long as nobody could have changed them, and of the frame as it is now."""
+        """Digests of voxels and frame, as long as nobody could have changed the voxels."""
         from arcuate.cache.fingerprints import frame_digests
 
-        if self._source is None or self._array is not None:  # type: ignore[attr-defined]
+        if self._is_decoded:
             return None
-        stored: StoredVolume = self._source[0]  # type: ignore[attr-defined]
-        return {"array": stored.digests["array"], **frame_digests(stored.shape, self.affine, self.metadata)}
+        return {"array": self._stored.digests["array"], **frame_digests(self.shape, self._affine, self._metadata)}
+
+    @property
+    def _is_decoded(self) -> bool:
+        return "_decoded" in self.__dict__
+
+    @property
+    def _path(self) -> Path:
+        return self._files.folder / self._stored.file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InMemoryVolumeResource, (self.array, self.affine, self.metadata)
+        return InMemoryVolumeResource, (self.get_array(), self._affine, self._metadata)
 
     def __repr__(self) -> str:
-        return f"CachedVolume(shape={self.shape})"
+        return f"StoredVolumeResource(shape={self.shape})"
 
 
 class EntryFiles:

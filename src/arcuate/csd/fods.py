@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, InputWarning
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import make_multi_tissue_model, tissue_fractions, total_fibre_density
@@ -22,6 +22,7 @@ from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Fods:
     """Fibre orientation distributions of a scan.

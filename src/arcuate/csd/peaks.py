@@ -9,45 +9,13 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.csd.fods import compute_csd_fods
+from arcuate.csd.fods import compute_csd_fods, estimate_fods
 from arcuate.errors import InputError
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
-
-
-@cacheable(version=2, outputs=("csd_peak_dirs", "csd_peak_values"))
-def compute_csd_peaks(
-    dwi: Scan,
-    mask: VolumeResource | None,
-    response: Response,
-    n_peaks: int = 5,
-    *,
-    relative_peak_threshold: float = 0.5,
-    min_separation_angle: float = 25.0,
-    shell: float | None = None,
-    lmax: int | None = None,
-) -> tuple[VolumeResource, VolumeResource]:
-    """Directions and amplitudes of the peaks of the white-matter FODs, strongest first.
-
-    Returns
-    -------
-    directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
-    values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
-
-    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`arcuate.models.peaks.find_peaks` for n_peaks,
-    relative_peak_threshold and min_separation_angle (degrees).
-    """
-    fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
-    return find_fod_peaks(
-        fods,
-        mask,
-        n_peaks=n_peaks,
-        relative_peak_threshold=relative_peak_threshold,
-        min_separation_angle=min_separation_angle,
-    )
 
 
 @cacheable(version=2, outputs=("fod_peak_dirs", "fod_peak_values"))
@@ -83,6 +51,38 @@ def find_fod_peaks(
         )
         directions[place], values[place] = peaks.directions, peaks.values
     return fods.with_array(scatter(directions, inside)), fods.with_array(scatter(values, inside))
+
+
+@cacheable(version=2, outputs=("csd_peak_dirs", "csd_peak_values"), calls=(estimate_fods, find_fod_peaks))
+def compute_csd_peaks(
+    dwi: Scan,
+    mask: VolumeResource | None,
+    response: Response,
+    n_peaks: int = 5,
+    *,
+    relative_peak_threshold: float = 0.5,
+    min_separation_angle: float = 25.0,
+    shell: float | None = None,
+    lmax: int | None = None,
+) -> tuple[VolumeResource, VolumeResource]:
+    """Directions and amplitudes of the peaks of the white-matter FODs, strongest first.
+
+    Returns
+    -------
+    directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
+    values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
+
+    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`arcuate.models.peaks.find_peaks` for n_peaks,
+    relative_peak_threshold and min_separation_angle (degrees).
+    """
+    fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
+    return find_fod_peaks(
+        fods,
+        mask,
+        n_peaks=n_peaks,
+        relative_peak_threshold=relative_peak_threshold,
+        min_separation_angle=min_separation_angle,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from arcuate.cache import cacheable
+from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import choose_shell
@@ -25,6 +25,8 @@ from arcuate.models.response_voxels import fibre_response, isotropic_response
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+
+storable(Response)
 
 ALGORITHMS = ("auto", "ssst", "recursive", "tournier", "dhollander")
 EROSION = 3  # voxels taken off the mask's border

@@ -80,12 +80,13 @@ class VolumeResource(ABC):
         return figures().plot_volume(self.get_array(), self.get_affine(), over=below, **options)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the facts, and a picture of what is in memory or small."""
+        """For notebooks: the facts, and a picture; of a 4-D image that is not in memory, of its first volume alone."""
         size = " x ".join(f"{s:.3g}" for s in voxel_size(self.get_affine()))
         facts = {"volume": type(self).__name__, "shape": self.shape, "voxel size": f"{size} mm"}
         is_at_hand = isinstance(self, InMemoryVolumeResource) or len(self.shape) == 3
         try:
-            figure = self.plot(slices=5) if is_at_hand and len(self.shape) in {3, 4} else None
+            shown = self if is_at_hand else self.with_array(self.get_volume(0))  # one volume alone is read quickly
+            figure = shown.plot(slices=5) if len(self.shape) in {3, 4} else None
         except MissingExtraError:
             figure = None
         return figures().html_of(facts, figure, f"slices of a volume of shape {self.shape}")
