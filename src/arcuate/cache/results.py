@@ -85,9 +85,10 @@ class ResultWriter:
         return self._dataclass(value, part)
 
     def _dataclass(self, value: Any, part: str) -> Any:
-        if _CLASSES.get(_address(type(value))) is not type(value):
-            hint = "; write @storable above its class" if dataclasses.is_dataclass(value) else ""
-            raise UnknownResultError(f"a {type(value).__qualname__} cannot be kept{hint}")
+        cls = type(value)
+        if _CLASSES.get(_address(cls)) is not cls:
+            hint = "; write @storable above its class" if dataclasses.is_dataclass(cls) else ""
+            raise UnknownResultError(f"a {cls.__qualname__} cannot be kept{hint}")
         names = [f.name for f in dataclasses.fields(value) if f.init]
         fields = [[name, self.write(getattr(value, name), _join(part, name))] for name in names]
         return {"dataclass": _address(type(value)), "fields": fields}
