@@ -265,7 +265,8 @@ def _fibre_response() -> Any:
 
 def _tissue_response() -> Any:
     """White matter and water on all shells: the response that asks for multi-tissue CSD."""
-    from arcuate.models.response import Response, tensor_zonal
+    from arcuate.models.response import Response
+    from arcuate.models.response_zonal import tensor_zonal
 
     bvals = np.array([0.0, 1000.0, 2500.0])
     fibre = np.stack([tensor_zonal(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 1000.0, b, 6) for b in bvals])

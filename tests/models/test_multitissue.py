@@ -16,7 +16,8 @@ from arcuate.models.multitissue import (
     tissue_fractions,
     total_fibre_density,
 )
-from arcuate.models.response import Response, tensor_zonal
+from arcuate.models.response import Response
+from arcuate.models.response_zonal import tensor_zonal
 from arcuate.models.status import Status
 from arcuate.numerics.sphere import get_even_directions, get_hemisphere, to_angles
 from arcuate.phantom import add_rician_noise, simulate_rows, three_shell_gradients

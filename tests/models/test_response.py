@@ -14,9 +14,8 @@ from arcuate.models.response import (
     check_response,
     merge_responses,
     tensor_response,
-    tensor_zonal,
-    zonal_harmonics,
 )
+from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
 
 EVALS = np.array([1.7e-3, 0.3e-3, 0.3e-3])
 

@@ -14,9 +14,10 @@ from arcuate.csd.responses import erode, estimate_dhollander, estimate_tournier,
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.response import Response, tensor_zonal
+from arcuate.models.response import Response
 from arcuate.models.response_dhollander import best_threshold, choose_tissue_voxels
 from arcuate.models.response_voxels import fibre_response, fibre_zonal, isotropic_response, mean_response
+from arcuate.models.response_zonal import tensor_zonal
 from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from arcuate.volumes.voxels import masked_blocks

@@ -15,7 +15,7 @@ from arcuate.dipy.spheres import get_small_sphere, vertices_of
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import SHELL_GAP
 from arcuate.models.csd import CsdSystem, scale_of_penalty
-from arcuate.models.response import zonal_harmonics
+from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.status import Status
 from arcuate.numerics.sh import degrees_and_orders
 

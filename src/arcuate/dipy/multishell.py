@@ -17,7 +17,7 @@ from arcuate.dipy.simulations import single_tensor
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy, mean_diffusivity
 from arcuate.models.csd import zonal_to_rotational
-from arcuate.models.response import zonal_harmonics
+from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.status import Status
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED

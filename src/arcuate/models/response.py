@@ -12,6 +12,8 @@ import numpy as np
 
 from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import B0_THRESHOLD, SHELL_GAP, GradientTable
+from arcuate.models.response_text import parse_mrtrix
+from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
 
 ALIKE = 0.5  # of the highest anisotropy: a second tissue above it could be the white matter as well
 WHITE_MATTER = "wm"
@@ -227,7 +229,7 @@ class Response:
         shells, coefs = None if bvals is None else np.atleast_1d(np.asarray(bvals, dtype=np.float64)), []
         thresholds = {}
         for tissue, text in texts.items():
-            found, table, threshold = _parse_mrtrix(tissue, text)
+            found, table, threshold = parse_mrtrix(tissue, text)
             if found is not None:
                 if shells is not None and (len(shells) != len(found) or np.any(np.abs(shells - found) > SHELL_GAP)):
                     raise InputError(
@@ -309,34 +311,6 @@ def merge_responses(responses: list[Response]) -> Response:
         lmax=max(asked, default=None),
         n_voxels=first.n_voxels if len(responses) == 1 else None,
     )
-
-
-def zonal_harmonics(cosines: np.ndarray, lmax: int) -> np.ndarray:
-    """Values (n_degrees, n) of Y_l0, l = 0, 2 ... lmax, at angles with the cosines (n,)."""
-    x = np.asarray(cosines, dtype=np.float64)
-    rows = [math.sqrt((2 * deg + 1) / (4 * math.pi)) * _legendre(deg, x) for deg in range(0, lmax + 1, 2)]
-    return np.stack(rows)
-
-
-def tensor_zonal(evals: np.ndarray, s0: float, b: float, lmax: int) -> np.ndarray:
-    """Zonal coefficients of a prolate tensor's signal on one shell, by exact integration.
-
-    Parameters
-    ----------
-    evals : (3,) float, mm²/s
-        Axial diffusivity first; the radial one is the mean of the other two.
-    s0 : float, signal at b = 0
-    b : float, s/mm²
-
-    Returns
-    -------
-    (lmax/2 + 1,) float
-        r_l = 2π ∫ S(t) Y_l0(t) dt over t in [-1, 1], S(t) = s0 exp(-b (λ⊥ + (λ∥ - λ⊥) t²)).
-    """
-    axial, radial = float(evals[0]), float(np.mean(evals[1:]))
-    nodes, weights = np.polynomial.legendre.leggauss(96)
-    signal = s0 * np.exp(-b * (radial + (axial - radial) * nodes**2))
-    return 2 * math.pi * zonal_harmonics(nodes, lmax) @ (weights * signal)
 
 
 def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **origin: Any) -> Response:
@@ -435,40 +409,6 @@ def _number(value: Any, name: str, kind: type) -> Any:
 
 def _named(values: dict[str, Any]) -> str:
     return ", ".join(f"{name}: {value:g}" for name, value in values.items())
-
-
-def _legendre(degree: int, x: np.ndarray) -> np.ndarray:
-    before, value = np.zeros_like(x), np.ones_like(x)
-    for n in range(degree):
-        before, value = value, ((2 * n + 1) * x * value - n * before) / (n + 1)
-    return value
-
-
-def _parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray, float | None]:
-    """Shells (None where the text does not say), rows of coefficients, and the threshold of b = 0 if given."""
-    shells, rows, threshold = None, [], None
-    try:
-        for line in text.splitlines():
-            comment = line.partition("#")[2].strip()
-            if comment.lower().startswith("shells:"):
-                shells = np.array([float(b) for b in comment[len("shells:") :].replace(",", " ").split()])
-            if comment.lower().startswith("b0_threshold:"):
-                threshold = float(comment[len("b0_threshold:") :])
-            numbers = line.partition("#")[0].replace(",", " ").split()
-            if numbers:
-                rows.append([float(n) for n in numbers])
-    except ValueError as error:
-        raise InputError(f"the response of {tissue} is not a table of numbers: {error}.") from error
-    if not rows or len({len(r) for r in rows}) != 1:
-        raise InputError(
-            f"the response of {tissue} has rows of {sorted({len(r) for r in rows})} numbers; expected rows of equal "
-            "length, one for each shell."
-        )
-    if shells is not None and len(shells) != len(rows):
-        raise InputError(
-            f"the response of {tissue} names {len(shells)} shells but has {len(rows)} rows; expected one row each."
-        )
-    return shells, np.array(rows), threshold
 
 
 def _plain(value: Any) -> Any:

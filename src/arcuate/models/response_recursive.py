@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from arcuate.models.peaks import find_peaks_on_grid
-from arcuate.models.response import zonal_harmonics
+from arcuate.models.response_zonal import zonal_harmonics
 
 _BLOCK = 5_000  # voxels whose amplitudes are held together
 

@@ -10,8 +10,9 @@ import numpy as np
 from arcuate.errors import InputWarning, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import make_csd_system
-from arcuate.models.response import Response, tensor_response, tensor_zonal
+from arcuate.models.response import Response, tensor_response
 from arcuate.models.response_recursive import calibrate
+from arcuate.models.response_zonal import tensor_zonal
 from arcuate.models.status import Status
 from arcuate.models.tensor import TensorFit, fit_tensor
 from arcuate.numerics.sampling import sample

@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 
 from arcuate.errors import InputError
 from arcuate.gradients import SHELL_GAP, GradientTable
-from arcuate.models.response import Response, zonal_harmonics
+from arcuate.models.response import Response
+from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fit_tensor
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
