@@ -197,3 +197,16 @@ def test_responses_of_other_shells_are_not_averaged() -> None:
     other = Response(("wm",), np.array([0.0, 3000]), (np.ones((2, 5)),))
     with pytest.raises(InputError, match="expected the same tissues, shells and degrees"):
         mean_response([one, other])
+
+
+def test_few_directions_do_not_bias_the_response() -> None:
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(18, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    fibres = rng.normal(size=(200, 3))
+    fibres /= np.linalg.norm(fibres, axis=1, keepdims=True)
+    table = GradientTable(np.array([0.0, *[2500.0] * 18]), np.vstack([np.zeros(3), directions]))
+    evals = np.array([1.9e-3, 2e-4, 2e-4])
+    rows = 1000 * np.exp(-table.bvals * (evals[1] + (evals[0] - evals[1]) * (fibres @ table.directions.T) ** 2))
+    found = fibre_response(rows, table, fibres).coefs[0][1]
+    assert np.allclose(found[:3], tensor_zonal(evals, 1000.0, 2500.0, 4), rtol=0.02)

@@ -182,7 +182,12 @@ def _estimate_what_can_be_had(dwi: Scan, inside: np.ndarray, *, lmax: int | None
             reasons.append(str(reason))
             continue
         return _said_why(response, f"the responses of {' and '.join(tissues)} alone", reasons)
-    response = estimate_tournier(dwi, inside, lmax=lmax)
+    try:
+        response = estimate_tournier(dwi, inside, lmax=lmax)
+        check_response(response)
+    except NotApplicable as error:
+        reason = reasons[0].partition(";")[0].rstrip(".")
+        raise NotApplicable(f"no tissues can be told apart ({reason}), and on one shell: {error}") from error
     return _said_why(response, f"tournier's response of white matter on b={response.shells[0]:.0f} s/mm²", reasons)
 
 
