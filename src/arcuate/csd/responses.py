@@ -186,8 +186,8 @@ def _estimate_what_can_be_had(dwi: Scan, inside: np.ndarray, *, lmax: int | None
         response = estimate_tournier(dwi, inside, lmax=lmax)
         check_response(response)
     except NotApplicable as error:
-        reason = reasons[0].partition(";")[0].rstrip(".")
-        raise NotApplicable(f"no tissues can be told apart ({reason}), and on one shell: {error}") from error
+        why = reasons[0].partition(";")[0].rstrip(".")
+        raise NotApplicable(f"no tissues can be told apart ({why}), and on one shell: {error}") from error
     return _said_why(response, f"tournier's response of white matter on b={response.shells[0]:.0f} s/mm²", reasons)
 
 
