@@ -58,6 +58,15 @@ export class Camera {
     return [0, 1].map((row) => this.zoom * dot(this.turn[row], from));
   }
 
+  /** Point of the plane where coordinate `axis` is `value` that is seen at pixels to the right and above; null edge on. */
+  unproject(x, y, axis, value) {
+    const [right, up, eye] = this.turn;
+    if (Math.abs(eye[axis]) < 0.05) return null;
+    const at = this.middle.map((m, i) => m + (x * right[i] + y * up[i]) / this.zoom);
+    const along = (value - at[axis]) / eye[axis];
+    return at.map((a, i) => a + along * eye[i]);
+  }
+
   /** Letters of the patient's sides, and the direction on the screen in which each lies; none for what faces us. */
   sides() {
     const found = [];

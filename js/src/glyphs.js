@@ -69,6 +69,46 @@ export class GlyphView {
     this.refresh();
   }
 
+  /** Show a voxel (of the grid at full resolution): the nearest slice that is there, and a mark at its place. */
+  async follow(voxel) {
+    this.point = [...voxel];
+    const { plane, axes } = this.slice;
+    const at = voxel[axes[2]];
+    let nearest = this.number;
+    const far = (number) => Math.abs(this.data.slices[number].index - at);
+    this.data.slices.forEach((slice, number) => {
+      if (slice.plane === plane && far(number) < far(nearest)) nearest = number;
+    });
+    if (nearest !== this.number) {
+      await this.show(nearest);
+      this.onNumber?.(nearest);
+    }
+    const [x, y] = this.camera.project(this.#marked());
+    const isOutside = Math.abs(x) > 0.48 * this.canvas.width || Math.abs(y) > 0.48 * this.canvas.height;
+    if (isOutside) this.camera.middle = this.#marked();
+    this.refresh();
+  }
+
+  /** Take the mark away. */
+  unmark() {
+    this.point = null;
+    this.refresh();
+  }
+
+  /** Mark the voxel of the slice at a place of the canvas, CSS pixels from its left and top. */
+  pick(x, y) {
+    const ratio = window.devicePixelRatio || 1;
+    const { axes, index } = this.slice;
+    const depth = index * this.data.spacing[axes[2]];
+    const place = this.camera.unproject(
+      ratio * (x - this.canvas.clientWidth / 2), ratio * (this.canvas.clientHeight / 2 - y), axes[2], depth,
+    );
+    if (!place) return;
+    this.point = place.map((value, axis) => Math.round(value / this.data.spacing[axis]));
+    this.onPoint?.(this.point);
+    this.refresh();
+  }
+
   /** Draw again with what was set: soon in coarse shapes, in fine ones when nothing moves any more. */
   refresh() {
     this.isMoving = true;
@@ -170,7 +210,31 @@ export class GlyphView {
       span.style.top = `${clientHeight / 2 - reach * y}px`;
       return span;
     });
-    this.letters.replaceChildren(...spans);
+    const ring = this.#ring();
+    this.letters.replaceChildren(...spans, ...(ring ? [ring] : []));
+  }
+
+  /** The marked voxel in the scene, in the slice that is shown. */
+  #marked() {
+    const place = this.point.map((value, axis) => value * this.data.spacing[axis]);
+    place[this.slice.axes[2]] = this.slice.index * this.data.spacing[this.slice.axes[2]];
+    return place;
+  }
+
+  /** A ring around the marked voxel; null without one. */
+  #ring() {
+    if (!this.point) return null;
+    const ratio = window.devicePixelRatio || 1;
+    const [x, y] = this.camera.project(this.#marked());
+    const ring = document.createElement("i");
+    const size = Math.max(this.camera.zoom / ratio, 10);
+    Object.assign(ring.style, {
+      left: `${this.canvas.clientWidth / 2 + x / ratio}px`,
+      top: `${this.canvas.clientHeight / 2 - y / ratio}px`,
+      width: `${size}px`,
+      height: `${size}px`,
+    });
+    return ring;
   }
 
   #resize() {

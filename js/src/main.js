@@ -26,6 +26,29 @@ function drawScale({ name, limits, colors }) {
   return scale;
 }
 
+/** Colours and range of the map on top, as its controls say. */
+function chooseLook(view) {
+  const [colors, low, high, reset] = ["colors", "low", "high", "reset"].map((name) => find(`maps-${name}`));
+  const controls = [colors, low, high, reset];
+  const apply = () => {
+    const limits = [Number(low.value), Number(high.value)];
+    if (view.front !== null && limits[1] > limits[0]) view.setLook(view.front, { colormap: colors.value, limits });
+  };
+  for (const control of [colors, low, high]) control.addEventListener("change", apply);
+  reset.addEventListener("click", () => view.front !== null && view.setLook(view.front, null));
+  return () => {
+    const number = view.front;
+    for (const control of controls) control.disabled = number === null;
+    if (number === null) return;
+    const { colormap, limits } = view.lookOf(number);
+    if (![...colors.options].some((option) => option.value === colormap)) colors.add(new Option(colormap));
+    colors.value = colormap;
+    [low.value, high.value] = limits.map((limit) => Number(limit.toPrecision(4)));
+    const step = 10 ** Math.floor(Math.log10((limits[1] - limits[0]) / 20));
+    low.step = high.step = Number(step.toPrecision(1));
+  };
+}
+
 async function startSlices(radiological) {
   const data = readJson("viewer-maps");
   const status = find("maps-status");
@@ -52,7 +75,11 @@ async function startSlices(radiological) {
     range.value = view.sliceOf(sliced());
     tellSlice();
   };
-  view.onShow = () => find("maps-scales").replaceChildren(...view.scales().map(drawScale));
+  const showLook = chooseLook(view);
+  view.onShow = () => {
+    showLook();
+    find("maps-scales").replaceChildren(...view.scales().map(drawScale));
+  };
   for (const control of [below, above]) control.addEventListener("change", show);
   follow("maps-opacity", "input", ({ value }) => view.setOpacity(value / 100));
   plane.addEventListener("change", facePlane);
@@ -71,7 +98,11 @@ async function startGlyphs(radiological) {
   const slice = find("glyphs-slice");
   view.isRadiological = radiological;
   await view.show(Number(slice.value));
-  slice.addEventListener("change", () => view.show(Number(slice.value)));
+  const change = async () => {
+    await view.show(Number(slice.value));
+    view.onSlice?.();
+  };
+  slice.addEventListener("change", change);
   follow("glyphs-size", "input", ({ value }) => {
     view.size = value / 100;
     view.refresh();
@@ -87,10 +118,36 @@ async function startGlyphs(radiological) {
   follow("glyphs-reset", "click", () => view.reset());
   steer(view, (step) => {
     slice.selectedIndex = Math.max(0, Math.min(slice.options.length - 1, slice.selectedIndex + step));
-    view.show(Number(slice.value));
+    change();
   });
+  view.onNumber = (number) => (slice.value = String(number));
   view.firstDraw = view.settle();
   return view;
+}
+
+/** One crosshair for both views: where one is moved, the other follows. */
+function link(maps, glyphs) {
+  const box = find("viewer-linked");
+  const toGlyphs = (voxel) => box.checked && glyphs.follow(voxel);
+  const toMaps = () => {
+    if (!box.checked) return;
+    glyphs.point ??= maps.voxel;
+    glyphs.point[glyphs.slice.axes[2]] = glyphs.slice.index;
+    maps.follow(glyphs.point);
+    glyphs.refresh();
+  };
+  maps.onMove = toGlyphs;
+  glyphs.onSlice = toMaps;
+  glyphs.onPoint = (voxel) => {
+    if (!box.checked) return;
+    maps.follow(voxel);
+    glyphs.refresh();
+  };
+  box.addEventListener("change", () => {
+    if (box.checked) toMaps();
+    else glyphs.unmark();
+  });
+  toMaps();
 }
 
 /** Say what is missing, and show the report's still picture in its place. */
@@ -122,6 +179,7 @@ async function start() {
       standIn(panel, picture, error);
     }
   }
+  if (views.maps && views.glyphs) link(views.maps, views.glyphs);
   for (const radio of document.querySelectorAll("input[name=viewer-sides]"))
     radio.addEventListener("change", () => {
       views.maps?.setRadiological(isRadiological());

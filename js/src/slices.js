@@ -44,6 +44,7 @@ export class SliceView {
     this.canvas = canvas;
     this.data = data;
     this.images = new Map();
+    this.looks = new Map(); // by layer, what the user chose: colormap, limits
     this.opacity = 0.6;
     this.plane = "axial";
     this.niivue = new Niivue(OPTIONS);
@@ -64,11 +65,8 @@ export class SliceView {
     this.shown = [...new Set(wanted)];
     const [first, second] = images;
     first.opacity = 1;
-    if (!this.#isColor(below)) first.colormap = second ? "gray" : this.data.layers[below].colormap;
-    if (second) {
-      second.opacity = this.opacity;
-      if (!this.#isColor(above)) second.colormap = this.#overlayColors(above);
-    }
+    if (second) second.opacity = this.opacity;
+    this.shown.forEach((number) => this.#dress(number));
     const niivue = this.niivue;
     // all at once: each call of addVolume would update the textures again
     niivue.volumes = images;
@@ -77,6 +75,48 @@ export class SliceView {
     niivue.updateGLVolume();
     niivue.createOnLocationChange();
     this.onShow?.();
+  }
+
+  /** The map whose colours and range are chosen: the one on top; null where that is an image of colours. */
+  get front() {
+    const number = this.shown.at(-1);
+    return this.#isColor(number) ? null : number;
+  }
+
+  /** Colours and range of a map as it is shown. */
+  lookOf(number) {
+    const { colormap, limits } = this.data.layers[number];
+    const isAbove = this.shown.length > 1 && number === this.shown[1];
+    const isBelow = this.shown.length > 1 && number === this.shown[0];
+    // grey on grey would not be told apart
+    const fitting = isBelow ? "gray" : isAbove && colormap === "gray" ? "inferno" : colormap;
+    return { colormap: fitting, limits, ...this.looks.get(number) };
+  }
+
+  /** Show a map in other colours or between other limits; as it was at first for null. */
+  setLook(number, look) {
+    if (look) this.looks.set(number, { ...this.looks.get(number), ...look });
+    else this.looks.delete(number);
+    this.#dress(number);
+    this.niivue.updateGLVolume();
+    this.onShow?.();
+  }
+
+  /** Voxel under the crosshair, on the grid at full resolution. */
+  get voxel() {
+    return Array.from(this.niivue.scene.crosshairPos, (part, axis) => part * this.data.shape[axis] * this.data.factor - 0.5);
+  }
+
+  /** Move the crosshair to a voxel of the grid at full resolution, without telling. */
+  follow(voxel) {
+    voxel.forEach((value, axis) => {
+      const part = (value + 0.5) / (this.data.shape[axis] * this.data.factor);
+      this.niivue.scene.crosshairPos[axis] = Math.min(Math.max(part, 0), 1);
+    });
+    this.isFollowing = true;
+    this.niivue.drawScene();
+    this.niivue.createOnLocationChange();
+    this.isFollowing = false;
   }
 
   setOpacity(opacity) {
@@ -114,8 +154,8 @@ export class SliceView {
     return this.shown
       .filter((number) => !this.#isColor(number))
       .map((number) => {
-        const { name, limits } = this.data.layers[number];
-        return { name, limits, colors: this.niivue.colormap(this.images.get(number).colormap) };
+        const { name } = this.data.layers[number];
+        return { name, limits: this.lookOf(number).limits, colors: this.niivue.colormap(this.images.get(number).colormap) };
       });
   }
 
@@ -125,10 +165,12 @@ export class SliceView {
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
-  /** Colours of a map on top of another: grey would not be told apart from what is below. */
-  #overlayColors(number) {
-    const { colormap } = this.data.layers[number];
-    return colormap === "gray" ? "inferno" : colormap;
+  #dress(number) {
+    if (this.#isColor(number)) return;
+    const image = this.images.get(number);
+    const { colormap, limits } = this.lookOf(number);
+    image.colormap = colormap;
+    [image.cal_min, image.cal_max] = limits;
   }
 
   #isColor(number) {
@@ -159,6 +201,7 @@ export class SliceView {
     const texts = values.map(({ value }, i) => this.#valueText(this.shown[i], value));
     tell(`${place.join(", ")} mm (right, front, top): ${texts.join("; ")}`);
     this.onSlice?.();
+    if (!this.isFollowing) this.onMove?.(this.voxel);
   }
 
   #valueText(number, value) {

@@ -10,6 +10,7 @@ const SPEED = 0.008; // radians per pixel
 export function steer(view, changeSlice) {
   const { canvas, camera } = view;
   const fingers = new Map();
+  let travelled = 0; // pixels since the button went down: a click does not turn
   const ratio = () => window.devicePixelRatio || 1;
   const enlarge = (factor) => {
     camera.zoom = Math.min(Math.max(camera.zoom * factor, 2), 600 * ratio());
@@ -19,11 +20,13 @@ export function steer(view, changeSlice) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, event);
+    travelled = 0;
   });
   canvas.addEventListener("pointermove", (event) => {
     const before = fingers.get(event.pointerId);
     if (!before) return;
     const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
+    travelled += Math.hypot(dx, dy);
     if (fingers.size === 2) {
       const [a, b] = fingers.values();
       const other = a.pointerId === event.pointerId ? b : a;
@@ -33,6 +36,9 @@ export function steer(view, changeSlice) {
     else camera.rotate(dx * SPEED, dy * SPEED);
     fingers.set(event.pointerId, event);
     view.refresh();
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (fingers.size === 1 && travelled < 4) view.pick(event.offsetX, event.offsetY);
   });
   for (const end of ["pointerup", "pointercancel"])
     canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));

@@ -153,8 +153,8 @@ class Dti:
         fa, md = self.get_fa_md()
         panels = [
             figures().Panel(self.get_color_fa().array, "colour FA"),
-            figures().Panel(fa.array, "FA", "viridis", (0.0, 1.0)),
-            figures().Panel(1e3 * md.array, "MD (1e-3 mm²/s)", "cividis", (0.0, 3.0)),
+            figures().Panel(fa.array, "FA", "gray", (0.0, 1.0)),
+            figures().Panel(1e3 * md.array, "MD (1e-3 mm²/s)", "gray", (0.0, 1.5)),
         ]
         return figures().plot_maps(panels, self.volume.get_affine(), **options)
 

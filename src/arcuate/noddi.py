@@ -173,7 +173,7 @@ class Noddi:
         """NDI, ODI and FWF as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
         names = ("NDI", "ODI", "FWF")
         maps = np.moveaxis(np.asarray(self.volume.get_array()), -1, 0)
-        panels = [figures().Panel(m, name, "viridis", (0.0, 1.0)) for m, name in zip(maps, names, strict=True)]
+        panels = [figures().Panel(m, name, "magma", (0.0, 1.0)) for m, name in zip(maps, names, strict=True)]
         return figures().plot_maps(panels, self.volume.get_affine(), **options)
 
     def _repr_html_(self) -> str:

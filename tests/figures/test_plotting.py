@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from arcuate.dti import Dti
 from arcuate.errors import InputError, MissingExtraError
@@ -133,3 +136,39 @@ def test_without_matplotlib_the_extra_is_named_and_notebooks_show_the_facts(
     assert "<img" not in volume._repr_html_()
     assert "(8, 10, 6)" in volume._repr_html_()
     _figure_class.cache_clear()
+
+
+def test_a_region_is_counted_from_the_patients_left_and_back(image: np.ndarray) -> None:
+    figure = plot_maps([Panel(image)], LAS, slices=[5], region=((0, 4), (6, 10)))
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    assert picture.shape == (4, 4)
+    assert picture[0, 0] == 5, "the patient's left and front"
+    with pytest.raises(InputError, match=r"region .*within 0 to 8 and 0 to 10"):
+        plot_maps([Panel(image)], LAS, region=((0, 9), (0, 3)))
+
+
+def test_white_paper_shows_nothing_outside_the_mask(image: np.ndarray) -> None:
+    mask = np.zeros(image.shape, bool)
+    mask[2:6, 2:8] = True
+    color = np.repeat(image[..., None] / 10, 3, axis=-1)
+    figure = plot_maps([Panel(image), Panel(color)], LAS, slices=[3], mask=mask, paper="white")
+    shown, colored = (np.ma.filled(axis.images[0].get_array(), np.nan) for axis in figure.axes[:2])
+    assert np.isnan(shown).sum() == shown.size - 24
+    assert (colored[..., 3] == 0).sum() == shown.size - 24
+    pixels = np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+    assert (pixels[:4] == 255).all()
+    dark = np.asarray(
+        Image.open(io.BytesIO(png_of(plot_maps([Panel(image)], LAS, slices=[3], paper="black")))).convert("RGB")
+    )
+    assert (dark[:3, :3] == 0).all()
+    with pytest.raises(InputError, match="paper 'pink'"):
+        plot_maps([Panel(image)], LAS, paper="pink")
+
+
+def test_a_scale_bar_is_as_long_as_it_says_and_vectors_stay_vectors(image: np.ndarray, tmp_path: Path) -> None:
+    figure = InMemoryVolumeResource(image, LAS).plot(slices=[3], scale_bar=10)
+    (bar,) = [line for line in figure.axes[0].lines if line.get_gid() == "scale bar"]
+    assert np.ptp(bar.get_xdata()) == pytest.approx(5), "10 mm are 5 voxels of 2 mm"
+    path = tmp_path / "slices.svg"
+    figure.savefig(path)
+    assert "scale bar" in path.read_text()

@@ -20,6 +20,8 @@ from arcuate.figures.views import PLANES, Canonical, View
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 _TILE = 1.75  # inches
+_INKS = {"white": "black", "black": "white"}
+Region = tuple[tuple[int, int], tuple[int, int]]
 
 
 def plot_maps(
@@ -30,8 +32,15 @@ def plot_maps(
     slices: Sequence[int] | int = 5,
     radiological: bool = False,
     title: str = "",
+    mask: np.ndarray | None = None,
+    region: Region | None = None,
+    paper: str = "white",
+    scale_bar: float = 0.0,
 ) -> Any:
     """A row of slices for each map, with its colour bar.
+
+    ``figure.savefig("fa.pdf")``, or ``.svg``, keeps text and outlines as vectors and the voxels as they are;
+    ``figure.savefig("fa.png", dpi=300)`` is for journals that want pixels.
 
     Parameters
     ----------
@@ -41,15 +50,26 @@ def plot_maps(
     slices : indices, counted from the patient's left, back or bottom; or how many, spread over what is not empty
     radiological : the patient's right on the left
     title : above it all
+    mask : (x, y, z), voxels to show; the others are blank
+    region : ((from, to), (from, to)), voxels
+        Part of the slices to draw, across and up the picture, counted from the patient's left, back or bottom, ``to``
+        left out.
+    paper : white or black; the slices themselves lie on black where nothing is blank
+    scale_bar : length in mm of a bar in the last slice; none if 0
 
     Returns
     -------
     matplotlib.figure.Figure
     """
+    if paper not in _INKS:
+        raise InputError(f"found the paper {paper!r}; expected white or black.")
     frame = Canonical(affine)
     arrays = [frame.reorder(panel.checked) for panel in panels]
-    shown = choose_slices(arrays[0], View(plane), slices)
+    inside = None if mask is None else frame.reorder(np.asarray(mask)) > 0
+    shown = choose_slices(arrays[0] if inside is None else inside, View(plane), slices)
     view = View(plane, shown[0], radiological)
+    box = _region_box(arrays[0].shape, view, region)
+    arrays = [_blanked(array, inside)[box] for array in arrays]
     size = frame.voxel_size
     height = size[view.up] * arrays[0].shape[view.up] / (size[view.across] * arrays[0].shape[view.across])
     tile = np.array([_TILE, _TILE * min(max(height, 0.4), 2.5)])
@@ -59,11 +79,13 @@ def plot_maps(
     for row, (panel, array) in enumerate(zip(panels, arrays, strict=True)):
         drawn = None
         limits = panel.limits or robust_limits(array)
-        contour = None if panel.contour is None else frame.reorder(np.asarray(panel.contour, dtype=np.float32))
+        contour = None if panel.contour is None else frame.reorder(np.asarray(panel.contour, dtype=np.float32))[box]
         for column, at in enumerate(shown):
             view = View(plane, at, radiological)
             drawn = _draw_slice(axes[row, column], view, array, panel, limits, contour, size)
             _label_sides(axes[row, column], view, is_first=column == 0 and row == 0)
+            if paper == "white" and mask is not None:
+                axes[row, column].set_facecolor("white")
         bar = figure.colorbar(drawn, ax=list(axes[row]), fraction=0.03, pad=0.01, aspect=18)
         if panel.is_color:
             bar.ax.set_visible(False)
@@ -72,6 +94,9 @@ def plot_maps(
             bar.set_label(panel.label)
     if title:
         figure.suptitle(title, fontsize=10)
+    if scale_bar:
+        _draw_scale(axes[-1, -1], scale_bar, float(size[view.across]), arrays[-1].shape[view.up])
+    _print_on(figure, paper, is_blank=mask is not None)
     return figure
 
 
@@ -205,8 +230,10 @@ def _draw_slice(
     size: np.ndarray,
 ) -> Any:  # fmt: skip
     picture = np.asarray(view.take(array), dtype=np.float32)
-    if panel.is_color:
+    if panel.is_color:  # blank voxels become clear
+        clear = np.isnan(picture).any(axis=-1)
         picture = np.clip(np.nan_to_num(picture), 0, 1)
+        picture = np.dstack([picture, 1.0 - clear]) if clear.any() else picture
     drawn = axis.imshow(
         picture,
         cmap=panel.colormap,
@@ -234,6 +261,50 @@ def _label_sides(axis: Any, view: View, *, is_first: bool) -> None:
         places.items(), (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top")), strict=True
     ):
         axis.text(x, y, label, transform=axis.transAxes, color="white", fontsize=7, ha=across, va=up)
+
+
+def _region_box(shape: tuple[int, ...], view: View, region: Region | None) -> tuple[slice, ...]:
+    """Part of the canonical grid that is drawn."""
+    box = [slice(0, n) for n in shape[:3]]
+    for axis, (low, high) in zip((view.across, view.up), region or (), strict=False):
+        if not 0 <= low < high <= shape[axis]:
+            raise InputError(
+                f"found the region {region}; expected ((from, to), (from, to)), voxels across and up of the "
+                f"{view.plane} slice, within 0 to {shape[view.across]} and 0 to {shape[view.up]}."
+            )
+        box[axis] = slice(low, high)
+    return tuple(box)
+
+
+def _blanked(array: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    if inside is None:
+        return array
+    known = inside if array.ndim == 3 else inside[..., None]
+    return np.where(known, np.asarray(array, dtype=np.float32), np.nan)
+
+
+def _draw_scale(axis: Any, length: float, voxel: float, n_up: int) -> None:
+    """A bar of so many mm at the lower left of a slice."""
+    wide, left, low = length / voxel, 1.5, n_up - 2.5
+    axis.plot([left, left + wide], [low, low], color="0.6", linewidth=2.5, solid_capstyle="butt", gid="scale bar")
+    axis.text(left + wide / 2, low - 1, f"{length:g} mm", color="0.6", fontsize=7, ha="center", va="bottom")
+    axis.autoscale(False)
+
+
+def _print_on(figure: Any, paper: str, *, is_blank: bool) -> None:
+    """Colours of paper and ink; the letters in the slices stay white unless the slices lie on white."""
+    from matplotlib.text import Text
+
+    figure.set_facecolor(paper)
+    for axis in figure.axes:
+        for spine in axis.spines.values():
+            spine.set_edgecolor(_INKS[paper] if axis.get_ylabel() else "none")
+        axis.tick_params(colors=_INKS[paper])
+    for text in figure.findobj(Text):
+        if text.get_color() in {"white", "w"}:
+            text.set_color("black" if is_blank and paper == "white" else "white")
+        elif text.get_color() in {"black", "k"} and paper == "black":
+            text.set_color("white")
 
 
 def _aspect(view: View, size: np.ndarray) -> float:

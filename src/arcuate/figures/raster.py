@@ -65,10 +65,7 @@ class Raster:
         # the sides are along the picture's, or the plane would be seen from aside
         across = np.floor((back[0, 0] * (columns - flat[0, 0])) * picture.shape[1]).astype(int)
         up = np.floor((back[1, 1] * (rows - flat[0, 1])) * picture.shape[0]).astype(int)
-        seen = np.ix_((up >= 0) & (up < picture.shape[0]), (across >= 0) & (across < picture.shape[1]))
-        patch = picture[up[seen[0][:, 0]][:, None], across[seen[1][0]][None]]
-        free = np.isneginf(self._depth[seen])
-        self._colors[seen] = np.where(free[..., None], patch, self._colors[seen])
+        draw_behind(np.ascontiguousarray(picture, dtype=np.float32), up, across, self._depth, self._colors)
 
     def picture(self) -> np.ndarray:
         """(height, width, 3) uint8."""
@@ -98,6 +95,28 @@ def lit(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
     light = 0.25 + 0.62 * facing + 0.22 * np.maximum(normals @ _ASIDE.astype(np.float32), 0)
     shine = 0.14 * facing**20
     return np.minimum(colors * (light / 255)[:, None] + shine[:, None], 1).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def draw_behind(picture, up, across, depth, colors):  # type: ignore[no-untyped-def]
+    """Fill pixels where nothing was drawn yet from a picture, by the row and the column of it that each one shows.
+
+    Parameters
+    ----------
+    picture : (n_up, n_across, 3) float32
+    up : (height,) int64
+    across : (width,) int64
+    depth : (height, width) float32
+    colors : (height, width, 3) float32, changed
+    """
+    for row in range(depth.shape[0]):
+        if up[row] < 0 or up[row] >= picture.shape[0]:
+            continue
+        for column in range(depth.shape[1]):
+            if across[column] < 0 or across[column] >= picture.shape[1] or depth[row, column] != -np.inf:
+                continue
+            for k in range(3):
+                colors[row, column, k] = picture[up[row], across[column], k]
 
 
 @njit(cache=True, nogil=True)

@@ -94,10 +94,11 @@ def _chosen(shown: np.ndarray, plane: str, n_coef: int, shares: float) -> list[i
 
 def _slice(coefs: np.ndarray, shown: np.ndarray, picture: np.ndarray, view: View, unit: float) -> dict[str, Any]:
     index = view.slice_of(shown.shape[view.axis])
-    flat = np.take(shown, index, axis=view.axis)  # (across, up)
+    at = (*[slice(None)] * view.axis, index)  # np.take would copy the whole of a reordered image first
+    flat = shown[at]  # (across, up)
     voxels = np.argwhere(flat)
-    halves = (np.take(coefs, index, axis=view.axis)[flat] / unit).astype("<f2")
-    grey = np.take(picture, index, axis=view.axis)
+    halves = (coefs[at][flat] / unit).astype("<f2")
+    grey = picture[at]
     content = voxels.astype("<u2").tobytes() + halves.tobytes() + np.ascontiguousarray(grey.T).tobytes()
     return {
         "plane": view.plane,
