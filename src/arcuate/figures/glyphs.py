@@ -310,12 +310,12 @@ def render_fods(
         sphere = get_sphere("symmetric362" if min(size[0] / across, size[1] / up) < 28 else "repulsion724")
     if mask is not None:
         coefs = np.where(part.cut(np.asarray(mask.get_array()))[..., None] > 0, coefs, 0)
-    basis = sh_matrix(np.asarray(sphere.vertices), lmax_of(array.shape[-1]))
-    amplitudes = np.nan_to_num(coefs @ basis.T)
+    basis = sh_matrix(np.asarray(sphere.vertices), lmax_of(array.shape[-1])).astype(np.float32)
+    rows = np.ascontiguousarray(coefs, dtype=np.float32).reshape(-1, coefs.shape[-1])
+    amplitudes = np.nan_to_num(rows @ basis.T)
     tops = amplitudes.max(axis=-1)
     strong = float(np.percentile(tops[tops > 0], 60)) if np.any(tops > 0) else 1.0
-    rows = amplitudes.reshape(-1, amplitudes.shape[-1])
-    rows = rows / np.maximum(rows.max(axis=1, keepdims=True, initial=0.0), strong)
+    rows = amplitudes / np.maximum(amplitudes.max(axis=1, keepdims=True, initial=0.0), strong)
     mesh = _mesh_of_rows(part, rows, sphere, scale, colormap)
     scene = Scene(size, paper)
     scene.add_mesh(mesh)

@@ -78,7 +78,8 @@ class Raster:
 
     def _project(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) float32: column and row in pixels, and nearness to the eye."""
-        seen = ((np.asarray(points) - self._middle) @ (self._zoom * self._turn.T)).astype(np.float32)
+        near = np.asarray(points, dtype=np.float32) - self._middle.astype(np.float32)
+        seen = near @ (self._zoom * self._turn.T).astype(np.float32)
         seen[:, 0] += self._half[0]
         seen[:, 1] = self._half[1] - seen[:, 1]
         return seen

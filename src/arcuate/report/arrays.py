@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -18,22 +19,20 @@ class Arrays:
     def __init__(self, subject: SubjectFiles) -> None:
         self.subject = subject
         self._kept: dict[str, np.ndarray] = {}
+        self._lock = Lock()  # pictures and viewer are made side by side
 
     def of(self, found: MapFile) -> np.ndarray:
         """(x, y, z, ...) float32 of a map, as it is stored."""
         key = str(found.path)
-        if key not in self._kept:
-            self._kept[key] = np.asarray(found.volume.get_array(), dtype=np.float32)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = np.asarray(found.volume.get_array(), dtype=np.float32)
+            return self._kept[key]
 
     def plain(self, found: MapFile) -> np.ndarray:
         """(x, y, z) float32: a map, or the first of its volumes."""
         array = self.of(found)
         return array if array.ndim == 3 else array[..., 0]
-
-    def release(self, found: MapFile) -> None:
-        """Forget a large map."""
-        self._kept.pop(str(found.path), None)
 
     @cached_property
     def inside(self) -> np.ndarray | None:

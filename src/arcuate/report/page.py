@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from arcuate._version import __version__
 from arcuate.io import write_text_atomically
 from arcuate.report.arrays import Arrays
+from arcuate.report.citations import bibtex_of, with_doi
 from arcuate.report.freshness import state_of
 from arcuate.report.methods import methods_paragraph
 from arcuate.report.pictures import sections_of
@@ -48,7 +50,10 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         facts, is_denoised = scan_facts(subject.denoised, subject.mask), True
     paragraph, references = methods_paragraph(subject.record)
     arrays = Arrays(subject)
-    sections = sections_of(subject, arrays)
+    inside, planes = arrays.inside, arrays.planes
+    with ThreadPoolExecutor(1) as helper:
+        viewer = helper.submit(viewer_of, subject, inside, planes, arrays)
+        sections = sections_of(subject, arrays)
     script = _asset("page.js")
     return {
         "title": subject.names.prefix,
@@ -68,13 +73,13 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
             **{step_name(step): _parameter_rows(content) for step, content in subject.steps.items()},
         },
         "methods": paragraph,
-        "references": references,
-        "viewer": viewer_of(subject, arrays.inside, arrays.planes, arrays),
+        "references": list(map(with_doi, references)),
+        "viewer": viewer.result(),
         "stem": subject.names.prefix,
         "css": _asset("page.css"),
         "script": script,
         "script_digest": digest_of(script),
-        "bibtex": "",
+        "bibtex": bibtex_of(references),
     }
 
 
