@@ -193,7 +193,7 @@ def test_tissues_and_tracts_are_layers_and_sections(
     assert left[:, 0].max() < SHAPE[0] / 2, "stored from right to left, shown from left to right"
     text = write_report(subject).read_text(encoding="utf-8")
     assert 'id="tissues"' in text
-    assert "Axial slices of Grey matter, fraction." in text
+    assert "Axial slices of Grey matter, fraction in the brain." in text
     assert "2 tracts on the anatomy, axial slices." in text
     if _has_pyvista():
         assert "2 tracts in the head, coronal view" in text

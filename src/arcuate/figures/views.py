@@ -77,8 +77,8 @@ class View:
 
     def take(self, canonical: np.ndarray) -> np.ndarray:
         """The slice of a canonical array as a picture: (rows from the top, columns from the left, ...)."""
-        at = (*[slice(None)] * self.axis, self.slice_of(canonical.shape[self.axis]))
-        picture = canonical[at]  # np.take would copy the whole of a reordered image first
+        # np.take would copy the whole of a reordered image first
+        picture = np.moveaxis(canonical, self.axis, 0)[self.slice_of(canonical.shape[self.axis])]
         picture = np.swapaxes(picture, 0, 1)[::-1]  # the axis across comes before the axis up in all three planes
         return picture[:, ::-1] if self.is_mirrored else picture
 

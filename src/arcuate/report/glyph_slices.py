@@ -94,11 +94,10 @@ def _chosen(shown: np.ndarray, plane: str, n_coef: int, shares: float) -> list[i
 
 def _slice(coefs: np.ndarray, shown: np.ndarray, picture: np.ndarray, view: View, unit: float) -> dict[str, Any]:
     index = view.slice_of(shown.shape[view.axis])
-    at = (*[slice(None)] * view.axis, index)  # np.take would copy the whole of a reordered image first
-    flat = shown[at]  # (across, up)
+    # np.take would copy the whole of a reordered image first
+    flat, thin, grey = (np.moveaxis(array, view.axis, 0)[index] for array in (shown, coefs, picture))  # (across, up)
     voxels = np.argwhere(flat)
-    halves = (coefs[at][flat] / unit).astype("<f2")
-    grey = picture[at]
+    halves = (thin[flat] / unit).astype("<f2")
     content = voxels.astype("<u2").tobytes() + halves.tobytes() + np.ascontiguousarray(grey.T).tobytes()
     return {
         "plane": view.plane,
