@@ -57,7 +57,7 @@ def time_report(folder: Path, repeats: int) -> tuple[float, float]:
 
 
 def make_full(folder: Path) -> Path:
-    """The maps of a whole head, 128 x 128 x 60, three tissues, FODs of degree 8: what a report reads, without the run."""
+    """The maps of a whole head, three tissues, FODs of degree 8: what a report reads, without the run."""
     import numpy as np
 
     from arcuate.study.bids import Derivatives, write_json

@@ -270,7 +270,8 @@ def _draw_maps(arrays: Arrays, section: Section, maps: list[MapFile]) -> None:
 def _draw_map(arrays: Arrays, section: Section, panel: Panel, caption: str = "") -> None:
     name = panel.label.split(" (")[0].lower().replace(" ", "_").replace(",", "").replace("/", "per")
     png = _mosaic(arrays, panel)
-    section.pictures.append(Picture(f"Axial slices of {panel.label} in the brain.", caption or panel.label + ".", name, png))
+    alt = f"Axial slices of {panel.label} in the brain."
+    section.pictures.append(Picture(alt, caption or panel.label + ".", name, png))
     values = panel.array if arrays.inside is None else panel.array[arrays.inside]
     chart = histogram(values, Axes(panel.label, "voxels", width=300, height=190))
     section.charts.append(Picture(f"Histogram of {panel.label} in the mask.", "", f"{name}_histogram", svg=chart))
