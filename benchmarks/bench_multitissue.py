@@ -51,7 +51,7 @@ def _against_mrtrix(
     NiftiVolumeResource.save(mask, folder / "mask.nii")
     np.savetxt(folder / "grad.b", scan.gradients.to_mrtrix(), fmt="%.17g")
     write_response(response, folder)
-    polar, azimuth = to_angles(get_even_directions())
+    polar, azimuth = to_angles(get_even_directions(300))
     np.savetxt(folder / "directions.txt", np.column_stack([azimuth, polar]), fmt="%.17g")
 
     def call(*command: str) -> Callable[[], object]:

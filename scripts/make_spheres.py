@@ -1,4 +1,4 @@
-"""Write the direction sets in src/arcuate/numerics/data: from an installed DIPY, with its notice, and one of our own.
+"""Write the direction sets in src/arcuate/numerics/data: from an installed DIPY, with its notice, and two of our own.
 
 usage: python scripts/make_spheres.py   (needs dipy; nothing else of it is used)
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 NUMERICS = Path(__file__).resolve().parents[1] / "src" / "arcuate" / "numerics"
 NAMES = ("symmetric362", "symmetric642", "symmetric724", "repulsion724", "repulsion100", "repulsion200")
-N_EVEN = 480
+N_EVEN = (300, 480)
 
 
 def main() -> None:
@@ -27,9 +27,10 @@ def main() -> None:
         faces = content["faces"].astype("<u2")
         np.savez_compressed(NUMERICS / "data" / f"{name}.npz", vertices=vertices, faces=faces)
         print(f"{name}: {len(vertices)} vertices, {len(faces)} faces")
-    directions = spread_directions(N_EVEN)
-    directions *= np.where(directions[:, 2:] < 0, -1.0, 1.0)
-    np.savez_compressed(NUMERICS / "data" / f"even{N_EVEN}.npz", directions=directions.astype("<f8"))
+    for n in N_EVEN:
+        directions = spread_directions(n)
+        directions *= np.where(directions[:, 2:] < 0, -1.0, 1.0)
+        np.savez_compressed(NUMERICS / "data" / f"even{n}.npz", directions=directions.astype("<f8"))
     distribution = importlib.metadata.distribution("dipy")
     notice = next(f for f in distribution.files or [] if f.name == "LICENSE" and "dist-info" in str(f))
     text = Path(str(distribution.locate_file(notice))).read_text(encoding="utf-8")

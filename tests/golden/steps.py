@@ -150,7 +150,7 @@ def all_steps() -> dict[str, Step]:
     """Every step of arcuate by its label, found by looking through all modules."""
     found: dict[str, Step] = {}
     for module in pkgutil.iter_modules(arcuate.__path__):
-        if module.ispkg or module.name.startswith("_"):
+        if module.name.startswith("_") or module.name == "resource":  # the old name of another module
             continue
         contents = vars(importlib.import_module(f"arcuate.{module.name}"))
         classes = [value for value in contents.values() if isinstance(value, type)]

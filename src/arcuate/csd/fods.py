@@ -42,7 +42,7 @@ class Fods:
     kkt_residual: VolumeResource | None = None
 
 
-@cacheable(version=2)
+@cacheable(version=3)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,

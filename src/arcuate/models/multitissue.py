@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError, NotApplicable
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.csd import MAX_LMAX, zonal_to_rotational
 from arcuate.models.response import Response, check_response
@@ -19,6 +20,8 @@ from arcuate.numerics.sphere import count_directions, get_even_directions
 
 DEFAULT_LMAX = 8
 SUM_OF_TISSUES = 1 / math.sqrt(4 * math.pi)  # 0.28209479: coefficient of a tissue that fills its voxel
+N_DIRECTIONS = 300  # where FODs are held non-negative, as many as in the published method
+RIDGE = 3e-3  # of each column's length, 1e-5 of the Hessian, where directions are too few: less stops in some voxels
 ILL_CONDITIONED = 1e8  # ratio of singular values above which the signals do not determine the tissues
 
 
@@ -106,13 +109,13 @@ def make_multi_tissue_model(
         By default what was asked for with the response, else the degree of the response, at most 8 and what the
         directions of all shells carry.
     constraint_directions : (n_dir, 3) float, where FODs are held non-negative, frame of ``gradients``;
-        by default 480 on a half sphere, 6 to 7 degrees apart
+        by default 300 on a half sphere, 8 to 9 degrees apart
 
     Raises
     ------
     InputError
-        Shells that differ, more tissues than b-values, a degree above that of the response or too high for the
-        directions, a response that cannot be a tissue's.
+        Shells that differ, more tissues than b-values, a degree above that of the response, a
+        response that cannot be a tissue's.
     """
     check_response(response)
     _check_tissues(response)
@@ -121,18 +124,21 @@ def make_multi_tissue_model(
     degrees = _choose_degrees(response, lmax)
     if lmax is None:
         degrees = _lowered_to_directions(gradients, volumes, degrees)
-    _check_directions(gradients, volumes, degrees)
     table = gradients.subset(volumes)
     design = forward_matrix(table, response.coefs, rows, degrees)
-    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
-    if len(design) < design.shape[1] or singular[-1] * ILL_CONDITIONED < singular[0]:
+    constraints = constraint_matrix(degrees, constraint_directions)
+    lengths = np.linalg.norm(design, axis=0)
+    is_super_resolved = _is_super_resolved(gradients, volumes, degrees)
+    firsts = np.cumsum([0, *map(n_coefs, degrees[:-1])])  # the mean of each tissue must be determined in any case
+    singular = np.linalg.svd((design / lengths)[:, firsts if is_super_resolved else slice(None)], compute_uv=False)
+    if singular[-1] * ILL_CONDITIONED < singular[0]:
         raise NotApplicable(
             f"the signals of {len(design)} volumes do not determine the {design.shape[1]} unknowns of the tissues "
             f"{', '.join(response.tissues)} with lmax {max(degrees)}: two responses are alike, or the degree is too "
             "high for the directions. Lower lmax, or leave out a tissue."
         )
-    constraints = constraint_matrix(degrees, constraint_directions)
-    return MultiTissueModel(ConeProblem(design, constraints), volumes, degrees)
+    penalty = np.diag(RIDGE * lengths) if is_super_resolved else None
+    return MultiTissueModel(ConeProblem(design, constraints, penalty), volumes, degrees)
 
 
 def match_shells(gradients: GradientTable, response: Response) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +218,7 @@ def forward_matrix(
 def constraint_matrix(degrees: tuple[int, ...], directions: np.ndarray | None = None) -> np.ndarray:
     """(n_con, n) rows that must not be negative: amplitudes on the directions, and isotropic tissues."""
     if directions is None:
-        directions = get_even_directions()
+        directions = get_even_directions(N_DIRECTIONS)
     directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
     if directions.ndim != 2 or directions.shape[1] != 3 or not np.all(np.linalg.norm(directions, axis=1) > 0.5):
         raise InputError(
@@ -293,11 +299,18 @@ def _count_directions(gradients: GradientTable, volumes: np.ndarray) -> int:
     return count_directions(gradients.directions[weighted]) if len(weighted) else 0
 
 
-def _check_directions(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> None:
-    count = _count_directions(gradients, volumes)
-    if count < n_coefs(max(degrees)):
-        carried = max(d for d in range(0, MAX_LMAX + 1, 2) if n_coefs(d) <= max(count, 1))
-        raise InputError(
-            f"lmax = {max(degrees)} has {n_coefs(max(degrees))} coefficients, the scan has {count} distinct "
-            f"directions on all shells; expected at least as many. Lower lmax to {carried}."
-        )
+def _is_super_resolved(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> bool:
+    """Whether the degree asked for has more coefficients than the directions or the volumes determine; with a warning.
+
+    The non-negative FOD is then decided by its constraint (Tournier 2007), as MRtrix3 allows it.
+    """
+    count, n = _count_directions(gradients, volumes), n_coefs(max(degrees))
+    if count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
+        return False
+    warnings.warn(
+        f"lmax = {max(degrees)} has {n} coefficients, the scan has {count} distinct directions on all shells: the FOD "
+        "rests on its constraint (super-resolved). A lower lmax is determined by the signals alone.",
+        InputWarning,
+        stacklevel=3,
+    )
+    return True

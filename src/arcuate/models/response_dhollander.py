@@ -18,6 +18,7 @@ from arcuate.models.response_voxels import fibre_response, isotropic_response, s
 from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
+from arcuate.numerics.sphere import get_even_directions
 
 THREE_TISSUES = ("wm", "gm", "csf")
 TWO_TISSUES = ("wm", "csf")
@@ -296,5 +297,5 @@ def _sharp_fods(
     if len(design) < n or singular[-1] < RIDGE * singular[0]:
         design = np.vstack([design, RIDGE * singular[0] * np.eye(n)])
         signals = np.hstack([signals, np.zeros((len(signals), n))])
-    solution = ConeProblem(design, constraint_matrix(degrees)).solve(signals).solution
+    solution = ConeProblem(design, constraint_matrix(degrees, get_even_directions(480))).solve(signals).solution
     return np.ascontiguousarray(solution[:, : n_coefs(lmax)]), solution[:, -1]

@@ -51,31 +51,41 @@ class ConeFit:
 
 @dataclass(frozen=True)
 class ConeProblem:
-    """What all problems share: minimise ½|Xu - s|² subject to Au >= 0, for many s.
+    """What all problems share: minimise ½|Xu - s|² + ½|Lu|² subject to Au >= 0, for many s.
 
     Parameters
     ----------
     design : (n_meas, n) float
-        X, of full column rank.
+        X; with L below it of full column rank.
     constraints : (n_con, n) float
         A, no row zero.
+    penalty : (n_reg, n) float
+        L; none by default.
 
     Notes
     -----
-    Any quadratic goes in by rows of X, and any cone by rows of A. A term m uᵀPu is the rows √(2m) P^½ (a diagonal one:
-    n rows at most) with zeros as their signals; coefficients tied to values of their own per voxel are rows with a
-    large weight, and weight times value as their signals; amplitudes allowed to fall to -s times the mean are rows
-    A + s·(row of the mean). Make one problem for all voxels that share X and A: it is factorised once.
+    Any quadratic goes in by rows of X and L, and any cone by rows of A. Coefficients tied to values of their own per
+    voxel are rows of X with a large weight, and weight times value as their signals; amplitudes allowed to fall to -t
+    times the mean are rows A + t·(row of the mean). Make one problem for all voxels that share X, L and A: it is
+    factorised once.
     """
 
     design: np.ndarray
     constraints: np.ndarray
+    penalty: np.ndarray | None = None
+
+    @cached_property
+    def _triangle(self) -> tuple[np.ndarray, np.ndarray]:
+        """Q (n_meas, n) and R (n, n) of the design with the penalty below it; the penalty's signals are zero."""
+        stacked = self.design if self.penalty is None else np.vstack([self.design, self.penalty])
+        q, r = np.linalg.qr(stacked)
+        return q[: len(self.design)], r
 
     @cached_property
     def _factors(self) -> tuple[StartTables, Cone]:
         n = self.design.shape[1]
         n_con = len(self.constraints)
-        q, r = np.linalg.qr(self.design)
+        q, r = self._triangle
         inverse = np.linalg.solve(r, np.eye(n))
         rows = self.constraints @ inverse
         norms = np.linalg.norm(rows, axis=1)
@@ -110,7 +120,7 @@ class ConeProblem:
 
         Notes
         -----
-        The KKT residual is the largest of: stationarity |XᵀXu - Xᵀs - Aᵀλ|∞ / |Xᵀs|∞, infeasibility
+        The KKT residual is the largest of: stationarity |(XᵀX + LᵀL)u - Xᵀs - Aᵀλ|∞ / |Xᵀs|∞, infeasibility
         max(-Au) / max(Au), and complementarity max(λ Au) / (|Xᵀs|∞ |u|∞). It is 0 in a ZERO problem, whose solution is
         the apex of the cone; in a SOLVED one 1e-9 at most as a rule, and 1e-7 in the few where constraints depend on
         each other so nearly that rounding decides which are active: there the solution is moved inside the cone.
@@ -143,7 +153,7 @@ class ConeProblem:
         """
         from scipy.optimize import nnls  # takes as long to import as all that a finished run does here
 
-        q, r = np.linalg.qr(self.design)
+        q, r = self._triangle
         rows = np.linalg.solve(r.T, self.constraints.T).T
         norms = np.linalg.norm(rows, axis=1)
         g = q.T @ signal
@@ -154,7 +164,7 @@ class ConeProblem:
         u = np.linalg.solve(r, g + rows.T @ multipliers)
         u -= min(0.0, float((self.constraints @ u).min())) * inner_direction(self.constraints)
         values, linear = self.constraints @ u, self.design.T @ signal
-        gap = self.design.T @ (self.design @ u) - linear - self.constraints.T @ multipliers
+        gap = r.T @ (r @ u) - linear - self.constraints.T @ multipliers
         scale = np.abs(linear).max()
         residual = max(
             np.abs(gap).max() / scale,

@@ -194,10 +194,16 @@ def get_hemisphere(name: str = "symmetric362") -> HemiSphere:
     return HemiSphere.from_sphere(get_sphere(name))
 
 
-@lru_cache(maxsize=1)
-def get_even_directions() -> np.ndarray:
-    """(480, 3) directions of a half space, spread evenly: 6 to 7 degrees from each to the next (v and -v are one)."""
-    with resources.as_file(resources.files("arcuate.numerics") / "data" / "even480.npz") as path, np.load(path) as file:
+@lru_cache(maxsize=2)
+def get_even_directions(n: int = 480) -> np.ndarray:
+    """(n, 3) directions of a half space, spread evenly; v and -v are one.
+
+    Parameters
+    ----------
+    n : 480 (6 to 7 degrees from each to the next) or 300 (8 to 9 degrees)
+    """
+    name = f"even{n}.npz"
+    with resources.as_file(resources.files("arcuate.numerics") / "data" / name) as path, np.load(path) as file:
         directions: np.ndarray = file["directions"]
     directions.flags.writeable = False
     return directions
