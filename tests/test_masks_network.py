@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from arcuate import masks
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError, MissingExtraError
+from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 from arcuate.masks import extract_brain, extract_brains, resolve_method
@@ -160,3 +162,24 @@ def test_a_thin_slab_is_padded_with_its_outer_slices_and_a_head_is_not() -> None
     np.testing.assert_array_equal(padded[-1], head[-1])
     whole, _ = brain._pad_slab(head, (12.0, 4.0, 4.0))
     np.testing.assert_array_equal(whole, head)
+
+
+class _SeesNothing:
+    """A network that finds no brain, as HD-BET does in most animals and phantoms."""
+
+    axes = "LPS"
+    facts: ClassVar = {"Network": "none"}
+
+    def find_brain(self, head: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+        return np.zeros(head.shape, bool)
+
+
+def test_where_the_network_finds_no_brain_auto_takes_the_embedded_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "choose_network", lambda *_: _SeesNothing())
+    monkeypatch.setattr(masks, "is_installed", lambda: True)
+    with pytest.warns(InputWarning, match="HD-BET found no brain.*otsu"):
+        found = masks.find_brain(_ball())
+    assert found.parameters["Method"] == "otsu"
+    np.testing.assert_array_equal(found.volume.get_array(), extract_brain(_ball(), method="otsu").get_array())
+    with pytest.raises(NotApplicable, match=r"found no brain.*--mask"):
+        extract_brain(_ball(), method="hdbet")

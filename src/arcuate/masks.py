@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
 from arcuate.volumes.geometry import Orientation, voxel_size
@@ -71,8 +71,8 @@ def extract_brain(
     method : "auto", "hdbet", "otsu"
         "hdbet" is the network HD-BET: release 2 where the package hd-bet and its weights (``arcuate fetch hd-bet``)
         are on the machine, else release 1 (extra ``[hdbet]``, its weights included). "otsu" is the embedded method,
-        see :func:`otsu_mask`. "auto" is the network where one is there and the scan a whole head, else the embedded
-        method. The sidecar says which it was.
+        see :func:`otsu_mask`. "auto" is the network where one is there and the scan a whole head in which it finds a
+        brain, else the embedded method. The sidecar says which it was.
     folds : networks of HD-BET 1 whose answers are averaged, 1 (fast) to 5 (what HD-BET calls accurate); release 2 has
         one network
     augmentation : average over the eight mirror images as well, eight times slower
@@ -129,7 +129,9 @@ def find_brains(
         resolved = resolve_method(method, dwi)
         if resolved == "hdbet":
             inside = network_mask(dwi, facts=network.facts, network=network)
-        else:
+            if not np.any(inside.get_array()):
+                resolved = _without_network(method)
+        if resolved != "hdbet":
             inside = brain_mask(dwi, method=resolved)
         mask = np.asarray(inside.get_array()) > 0
         quality = mask_quality(mask, voxel_size(inside.get_affine()))
@@ -143,6 +145,20 @@ def find_brains(
         }
         masks.append(BrainMask(inside, facts))
     return masks
+
+
+def _without_network(method: str) -> str:
+    """The method that takes over where HD-BET found no brain; refuses where the network was asked for by name."""
+    if method == "hdbet":
+        raise NotApplicable(
+            "HD-BET found no brain in the mean b=0 image; try the method otsu, or give a mask (--mask)."
+        )
+    warnings.warn(
+        "HD-BET found no brain in the mean b=0 image; the mask is made by the method otsu. Look at it.",
+        InputWarning,
+        stacklevel=3,
+    )
+    return "otsu"
 
 
 def describe_mask(inside: VolumeResource) -> BrainMask:
@@ -173,7 +189,10 @@ def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
 
 @cacheable(version=2, ignore=("network",))
 def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
-    """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET; ``facts`` are those of the network."""
+    """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET, empty where it finds none.
+
+    ``facts`` are those of the network.
+    """
     mean_b0 = compute_mean_least_weighted(dwi)
     affine = mean_b0.get_affine()
     image = mean_b0.get_array()
@@ -184,8 +203,6 @@ def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -
     x, y, z = voxel_size(orientation.affine)
     head = np.ascontiguousarray(orientation.turn(image).transpose(2, 1, 0))
     inside = network.find_brain(head, (z, y, x)).transpose(2, 1, 0)
-    if not inside.any():
-        raise InputError("HD-BET found no brain in the mean b=0 image; try the method otsu, or give a mask (--mask).")
     stored = np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8)
     return InMemoryVolumeResource(stored, affine, mean_b0.get_metadata())
 
