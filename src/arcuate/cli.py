@@ -26,6 +26,7 @@ _PACKAGE = Path(__file__).parent
 COMMANDS = {
     "run": "arcuate.commands.run:run",
     "demo": "arcuate.commands.demo:demo",
+    "phantom": "arcuate.commands.phantom:phantom",
     "info": "arcuate.commands.info:info",
     "denoise": "arcuate.commands.denoise:denoise",
     "mask": "arcuate.commands.mask:mask",
