@@ -87,7 +87,9 @@ show(plot_maps([Panel(density.get_array(), "fibre density")], affine), "density"
 # ## Peaks
 
 # %%
-directions, values = find_fod_peaks(normalised.volumes["wm"], mask, n_peaks=3)
+directions, values = find_fod_peaks(
+    normalised.volumes["wm"], mask, n_peaks=3, response=response
+)
 peaks = combine_csd_peaks_to_vector_volume(directions, values)
 NiftiVolumeResource.save(peaks, out_folder() / "peaks.nii.gz")
 NiftiVolumeResource.save(wm, out_folder() / "wm_fod.nii.gz")

@@ -108,8 +108,8 @@ if len(shells) > 1:
 # %% [markdown]
 # ## Response, fibre orientations, peaks
 #
-# The response decides the model: one tissue on one shell means single-shell CSD, three tissues on several shells
-# multi-tissue CSD. `algorithm="auto"` chooses by the number of shells.
+# The response decides the model: one tissue on one shell means single-shell CSD, three tissues on one shell
+# three-tissue CSD, on several shells multi-tissue CSD. `algorithm="auto"` chooses by the shells and directions.
 
 # %%
 response = estimate_response_function(denoised, mask)

@@ -36,6 +36,7 @@ COMMANDS = {
     "fod": "arcuate.commands.fod:fod",
     "mtnormalise": "arcuate.commands.mtnormalise:mtnormalise",
     "peaks": "arcuate.commands.peaks:peaks",
+    "fixels": "arcuate.commands.fixels:fixels",
     "tracts": "arcuate.commands.tracts:tracts",
     "report": "arcuate.commands.report:report",
     "cohort": "arcuate.commands.cohort:cohort",

@@ -15,6 +15,7 @@ from scipy import ndimage
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
 from arcuate.fetch.weights import tractseg_weights
+from arcuate.models.peak_rule import NETWORK
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
 from arcuate.nets.bundles import BATCH, INCOMPLETE, CroppedHead, Progress, close_gaps, look_up, main_axes, run_network
 from arcuate.nets.unet import UNet, choose_device, load_unet, require_torch
@@ -79,7 +80,7 @@ def extract_tractseg(
     require_torch()
     tractseg_weights(output_type, weights)  # what is missing is said before the peaks are computed
     # all local maxima, as sh2peaks gave them to the networks in training
-    directions, values = compute_csd_peaks(dwi, mask, response, N_PEAKS, relative_peak_threshold=0.0)
+    directions, values = compute_csd_peaks(dwi, mask, response, N_PEAKS, **NETWORK._asdict())
     peaks = combine_csd_peaks_to_vector_volume(directions, values)
     return find_tracts(peaks, output_type, weights=weights, device=device, precision=precision, progress=progress)
 
@@ -244,7 +245,7 @@ def locate_fod_tracts(fods: VolumeResource, mask: VolumeResource | None = None, 
 
     require_torch()
     tractseg_weights(options.get("output_type", "tract_segmentation"), options.get("weights"))
-    peaks = find_fod_peaks(fods, mask, n_peaks=N_PEAKS, relative_peak_threshold=0.0)
+    peaks = find_fod_peaks(fods, mask, n_peaks=N_PEAKS, **NETWORK._asdict())
     return locate_tracts(combine_csd_peaks_to_vector_volume(*peaks), **options)
 
 

@@ -10,11 +10,13 @@ from arcuate.commands.options import (
     PATH,
     ScanFiles,
     check_images,
+    default_of,
     mask_option,
     out_folder_option,
     read_mask,
     scan_options,
 )
+from arcuate.csd import estimate_fods
 
 
 @click.command()
@@ -27,6 +29,14 @@ from arcuate.commands.options import (
 @click.option("--shell", type=float, help="s/mm²; the shell of a response that does not say it.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")
 @click.option("--directions", type=PATH, help="Text file of directions where the FOD is held non-negative.")
+@click.option("--second-pass", is_flag=True, help="Fit voxels that look like crossings once more, sharper.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "csd"]),
+    default=default_of(estimate_fods, "method"),
+    show_default=True,
+    help="csd: the soft single-shell method, with white matter's response alone.",
+)
 def fod(
     scan: ScanFiles,
     mask: Path | None,
@@ -35,12 +45,13 @@ def fod(
     shell: float | None,
     lmax: int | None,
     directions: Path | None,
+    second_pass: bool,
+    method: str,
 ) -> None:
     """Fibre orientation distributions of DWI by (multi-tissue) constrained spherical deconvolution.
 
     Images hold spherical harmonics in MRtrix3's basis, in the scanner's frame: mrview shows them as they are.
     """
-    from arcuate.csd import estimate_fods
     from arcuate.io.responses import distinct_names, read_directions, read_response
     from arcuate.study.bids import write_map
     from arcuate.study.maps import fod_facts
@@ -56,6 +67,8 @@ def fod(
         shell=shell,
         lmax=lmax,
         constraint_directions=None if directions is None else read_directions(directions),
+        second_pass=second_pass,
+        method=method,
     )
     facts = {**fod_facts(), **fods.parameters, **scan.facts(**files)}
     for tissue, volume in fods.volumes.items():

@@ -1,5 +1,6 @@
 """Spherical deconvolution as steps: response functions, fibre orientation distributions and their peaks."""
 
+from arcuate.csd.fixels import Fixels, segment_fods
 from arcuate.csd.fods import (
     Fods,
     compute_csd_fods,
@@ -19,6 +20,7 @@ from arcuate.csd.responses import ALGORITHMS, estimate_response_function, respon
 
 __all__ = [
     "ALGORITHMS",
+    "Fixels",
     "FodPeaks",
     "Fods",
     "combine_csd_peaks_to_vector_volume",
@@ -31,5 +33,6 @@ __all__ = [
     "find_fod_peaks",
     "locate_fod_peaks",
     "response_from_masks",
+    "segment_fods",
     "split_vector_volume",
 ]

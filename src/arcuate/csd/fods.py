@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, InputWarning
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
-from arcuate.models.multitissue import make_multi_tissue_model, tissue_fractions, total_fibre_density
+from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.response import Response, check_response
+from arcuate.models.second_pass import Sharpening, make_two_pass_model
 from arcuate.models.status import count_status
+from arcuate.models.three_tissue import ThreeTissueModel, is_three_tissue, make_three_tissue_model
 from arcuate.numerics.sh import n_coefs
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
@@ -51,23 +53,31 @@ def estimate_fods(
     shell: float | None = None,
     lmax: int | None = None,
     constraint_directions: np.ndarray | None = None,
+    second_pass: bool = False,
+    method: str = "auto",
 ) -> Fods:
     """Fibre orientation distributions of all tissues of the response.
 
     Parameters
     ----------
     mask : (x, y, z), where to fit; every voxel if None
-    response : decides the model: single-shell CSD for one tissue on one shell, multi-tissue CSD otherwise
+    response : decides the model: single-shell CSD for one tissue on one shell; single-shell three-tissue CSD for
+        three tissues on one shell and b = 0; multi-tissue CSD otherwise
     shell : s/mm², only to say which shell a response without b-value belongs to
     lmax : degree of the white-matter FOD; by default that of the response, at most 8
     constraint_directions : (n, 3) float, where the FOD is held non-negative; a fixed set by default
+    second_pass : whether voxels that look like crossings are fitted once more, with slack on the constraint, see
+        :class:`arcuate.models.second_pass.TwoPassModel`; not with single-shell CSD
+    method : str
+        "auto": as the response says. "csd": the soft method of 2007 with the white-matter response of a response of
+        several tissues on one shell.
 
     Raises
     ------
     InputError
         The response was made on shells that the scan does not have, or cannot be that of fibres.
     """
-    response = response.on_shells_of(dwi.gradients)
+    response = _response_for(method, response).on_shells_of(dwi.gradients)
     if not response.is_single_shell:
         if shell is not None:
             shells = ", ".join(f"{b:.0f}" for b in response.shells)
@@ -76,7 +86,14 @@ def estimate_fods(
                 "s/mm²; multi-tissue CSD takes all of them. Leave the shell out, or give a response of one tissue on "
                 "one shell."
             )
-        return _estimate_multi_tissue(dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions)
+        return _estimate_multi_tissue(
+            dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions, second_pass=second_pass
+        )
+    if second_pass:
+        raise InputError(
+            "a second pass needs FODs of a hard constraint; the response is of one tissue on one shell, which means "
+            "soft single-shell CSD. Estimate a response with algorithm 'dhollander', or leave the second pass out."
+        )
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())
     coefs, status = np.zeros((0, 0), np.float32), np.zeros(n_vox, np.uint8)
@@ -101,12 +118,14 @@ def compute_csd_fods(
     *,
     shell: float | None = None,
     lmax: int | None = None,
+    second_pass: bool = False,
+    method: str = "auto",
 ) -> VolumeResource:
     """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame.
 
-    See :func:`estimate_fods` for mask, response, shell and lmax.
+    See :func:`estimate_fods` for mask, response, shell, lmax, second_pass and method.
     """
-    fods = estimate_fods(dwi, mask, response, shell=shell, lmax=lmax)
+    fods = estimate_fods(dwi, mask, response, shell=shell, lmax=lmax, second_pass=second_pass, method=method)
     return fods.volumes[response.tissues[0]]
 
 
@@ -154,6 +173,37 @@ def _prepare(
     return system.fit, found.indices, facts
 
 
+def _response_for(method: str, response: Response) -> Response:
+    """The response that a method sees."""
+    if method not in ("auto", "csd"):
+        raise InputError(f"found the method {method!r}; expected auto or csd.")
+    if method == "auto" or response.is_single_shell:
+        return response
+    if len(response.weighted) != 1:
+        found = ", ".join(f"{b:.0f}" for b in response.shells)
+        raise InputError(
+            f"the method 'csd' sees one shell, the response is of the shells {found} s/mm²; estimate a response with "
+            "algorithm 'tournier', or leave the method out."
+        )
+    return replace(response, tissues=response.tissues[:1], coefs=response.coefs[:1])
+
+
+def _model_facts(model: MultiTissueModel | ThreeTissueModel, *, second_pass: bool) -> dict[str, Any]:
+    """What the sidecar says of the model."""
+    facts: dict[str, Any] = {"Model": "multi-tissue constrained spherical deconvolution"}
+    if isinstance(model, ThreeTissueModel):
+        facts = {
+            "Model": "single-shell three-tissue constrained spherical deconvolution",
+            "Iterations": model.n_iterations,
+            "WeightOfB0": model.b0_share,
+        }
+    else:
+        facts["Constraints"] = len(model.problem.constraints)
+    if second_pass:
+        facts["SecondPass"] = asdict(Sharpening())
+    return facts
+
+
 def _estimate_multi_tissue(
     dwi: Scan,
     mask: VolumeResource | None,
@@ -161,10 +211,13 @@ def _estimate_multi_tissue(
     *,
     lmax: int | None,
     constraint_directions: np.ndarray | None,
+    second_pass: bool,
 ) -> Fods:
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())
-    model = make_multi_tissue_model(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
+    make = make_three_tissue_model if is_three_tissue(response) else make_multi_tissue_model
+    base = make(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
+    model = make_two_pass_model(base, constraint_directions=constraint_directions) if second_pass else base
     coefs = [np.zeros((n_vox, n_coefs(degree)), np.float32) for degree in model.lmax]
     status, residual = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
     for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=model.volumes):
@@ -173,13 +226,12 @@ def _estimate_multi_tissue(
             out[place] = part
         status[place], residual[place] = block.status, block.kkt_residual
     facts = {
-        "Model": "multi-tissue constrained spherical deconvolution",
+        **_model_facts(base, second_pass=second_pass),
         "Tissues": list(response.tissues),
         "ShellsUsed": [float(round(b)) for b in response.shells],
         "VolumesUsed": [int(i) for i in model.volumes],
         "B0Threshold": dwi.gradients.b0_threshold,
         "Lmax": dict(zip(response.tissues, model.lmax, strict=True)),
-        "Constraints": len(model.problem.constraints),
         "LargestKktResidual": float(residual.max(initial=0.0)),
         "VoxelsByStatus": count_status(status),
         "Response": response.to_dict(),

@@ -11,6 +11,7 @@ import numpy as np
 from arcuate.cache import cacheable
 from arcuate.csd.fods import compute_csd_fods, estimate_fods
 from arcuate.errors import InputError
+from arcuate.models.peak_rule import PeakRule, peak_rule_of
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.volumes.resource import VolumeResource
@@ -18,15 +19,16 @@ from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 
-@cacheable(version=2, outputs=("fod_peak_dirs", "fod_peak_values"))
+@cacheable(version=3, outputs=("fod_peak_dirs", "fod_peak_values"))
 def find_fod_peaks(
     fods: VolumeResource,
     mask: VolumeResource | None = None,
     *,
     n_peaks: int = 5,
-    relative_peak_threshold: float = 0.5,
-    min_separation_angle: float = 25.0,
-    min_amplitude: float = 0.0,
+    relative_peak_threshold: float | None = None,
+    min_separation_angle: float | None = None,
+    min_amplitude: float | None = None,
+    response: Response | None = None,
 ) -> tuple[VolumeResource, VolumeResource]:
     """Peaks of an image of FODs (MRtrix3's basis): directions (x, y, z, n_peaks, 3), values (x, y, z, n_peaks).
 
@@ -34,34 +36,32 @@ def find_fod_peaks(
     ----------
     fods : (x, y, z, n_coef), such as :func:`compute_csd_fods` returns
     mask : (x, y, z), where to look; every voxel without it
-    n_peaks, relative_peak_threshold, min_separation_angle, min_amplitude
-        See :func:`arcuate.models.peaks.find_peaks`.
+    relative_peak_threshold, min_separation_angle, min_amplitude
+        See :func:`arcuate.models.peaks.find_peaks`; by default the rule of the response,
+        :func:`arcuate.models.peak_rule.peak_rule_of`. 0, 0 and 0 give every maximum, as MRtrix3's ``sh2peaks -num``.
+    response : of the FODs; without it they count as made by the soft method
     """
+    rule = peak_rule_of(response).changed(relative_peak_threshold, min_separation_angle, min_amplitude)
     inside = check_mask(fods, mask)
     n_vox = int(inside.sum())
     directions = np.zeros((n_vox, n_peaks, 3), np.float32)
     values = np.zeros((n_vox, n_peaks), np.float32)
     for place, rows in masked_blocks(fods.get_array(), inside):
-        peaks = find_peaks(
-            rows,
-            n_peaks=n_peaks,
-            relative_peak_threshold=relative_peak_threshold,
-            min_separation_angle=min_separation_angle,
-            min_amplitude=min_amplitude,
-        )
+        peaks = find_peaks(rows, n_peaks=n_peaks, **rule._asdict())
         directions[place], values[place] = peaks.directions, peaks.values
     return fods.with_array(scatter(directions, inside)), fods.with_array(scatter(values, inside))
 
 
-@cacheable(version=2, outputs=("csd_peak_dirs", "csd_peak_values"), calls=(estimate_fods, find_fod_peaks))
+@cacheable(version=3, outputs=("csd_peak_dirs", "csd_peak_values"), calls=(estimate_fods, find_fod_peaks))
 def compute_csd_peaks(
     dwi: Scan,
     mask: VolumeResource | None,
     response: Response,
     n_peaks: int = 5,
     *,
-    relative_peak_threshold: float = 0.5,
-    min_separation_angle: float = 25.0,
+    relative_peak_threshold: float | None = None,
+    min_separation_angle: float | None = None,
+    min_amplitude: float | None = None,
     shell: float | None = None,
     lmax: int | None = None,
 ) -> tuple[VolumeResource, VolumeResource]:
@@ -72,8 +72,7 @@ def compute_csd_peaks(
     directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
     values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
 
-    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`arcuate.models.peaks.find_peaks` for n_peaks,
-    relative_peak_threshold and min_separation_angle (degrees).
+    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`find_fod_peaks` for the rest.
     """
     fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
     return find_fod_peaks(
@@ -82,6 +81,8 @@ def compute_csd_peaks(
         n_peaks=n_peaks,
         relative_peak_threshold=relative_peak_threshold,
         min_separation_angle=min_separation_angle,
+        min_amplitude=min_amplitude,
+        response=response,
     )
 
 
@@ -104,11 +105,13 @@ def locate_fod_peaks(fods: VolumeResource, mask: VolumeResource | None = None, *
     call = inspect.signature(inspect.unwrap(find_fod_peaks)).bind(fods, mask, **options)
     call.apply_defaults()
     directions, values = find_fod_peaks(fods, mask, **options)
+    given = (call.arguments[name] for name in PeakRule._fields)
+    rule = peak_rule_of(call.arguments["response"]).changed(*given)
     used = {
         "NPeaks": call.arguments["n_peaks"],
-        "RelativePeakThreshold": call.arguments["relative_peak_threshold"],
-        "MinSeparationAngle": call.arguments["min_separation_angle"],
-        "MinAmplitude": call.arguments["min_amplitude"],
+        "RelativePeakThreshold": rule.relative_peak_threshold,
+        "MinSeparationAngle": rule.min_separation_angle,
+        "MinAmplitude": rule.min_amplitude,
     }
     return FodPeaks(directions, values, used)
 

@@ -21,7 +21,8 @@ from arcuate.models.response_dhollander import (
 )
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.response_tournier import choose_single_fibres
-from arcuate.models.response_voxels import fibre_response, isotropic_response
+from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response
+from arcuate.models.three_tissue import can_have_three_tissues
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
@@ -34,7 +35,7 @@ ROI_RADIUS = 10.0  # voxels
 LEAST_KEPT = 0.2  # of the mask; an erosion that leaves less is made smaller
 
 
-@cacheable(version=3)
+@cacheable(version=5)
 def estimate_response_function(
     dwi: Scan,
     mask: VolumeResource | None = None,
@@ -51,8 +52,9 @@ def estimate_response_function(
     ----------
     mask : (x, y, z), where to look; every voxel without it
     algorithm : str
-        ``auto``: ``dhollander`` (2019, three tissues; two where three cannot be had) on two shells or more,
-        ``tournier`` (2013, single fibres chosen in rounds) on one shell, and where dhollander finds no tissues.
+        ``auto``: ``dhollander`` (2019, three tissues; two where three cannot be had) on two shells or more, and on
+        one shell of at least 18 directions with b = 0; ``tournier`` (2013, single fibres chosen in rounds) on other
+        single shells, on the ``shell`` that is asked for, and where dhollander finds no tissues.
         ``ssst``: mean tensor of the voxels with high FA near the centre of the mask. ``recursive``: calibrated on
         voxels with a single peak.
     shell : s/mm²
@@ -154,6 +156,8 @@ def estimate_dhollander(
     tissues : by default those that the b-values allow, see :func:`tissues_of`
     """
     tissues = tissues or tissues_of(dwi)
+    if lmax is None and can_have_three_tissues(dwi.gradients):
+        lmax = DEFAULT_LMAX  # many voxels at many angles determine it, however few the directions
     if not dwi.gradients.is_b0.any():
         _warn_of_missing_b0(dwi, tissues)
     core, n_eroded = erode(inside, erosion)
@@ -171,10 +175,13 @@ def tissues_of(dwi: Scan) -> tuple[str, ...]:
 def _estimate_what_can_be_had(dwi: Scan, inside: np.ndarray, *, lmax: int | None, choice: Choice) -> Response:
     """Three tissues, else two, else white matter on one shell: what "auto" does where a scan allows no more.
 
-    The response says in ``made_from`` why there are fewer, and a warning does.
+    On one shell there is no second choice of two tissues: the soft method resolves more than a hard constraint with
+    white matter and fluid, and both see fibres in grey matter. The response says in ``made_from`` why there are fewer,
+    and a warning does.
     """
     reasons: list[str] = []
-    for tissues in dict.fromkeys((tissues_of(dwi), TWO_TISSUES)):
+    choices = (tissues_of(dwi), TWO_TISSUES) if len(dwi.gradients.shells) > 1 else (THREE_TISSUES,)
+    for tissues in dict.fromkeys(choices):
         try:
             response = estimate_dhollander(dwi, inside, tissues, lmax=lmax, choice=choice)
             check_response(response)
@@ -272,7 +279,8 @@ def _resolve(algorithm: str, dwi: Scan, shell: float | None) -> str:
     if algorithm not in ALGORITHMS:
         raise InputError(f"found the response algorithm {algorithm!r}; expected one of {', '.join(ALGORITHMS)}.")
     if algorithm == "auto":
-        return "tournier" if shell is not None or len(dwi.gradients.shells) == 1 else "dhollander"
+        has_tissues = len(dwi.gradients.shells) > 1 or can_have_three_tissues(dwi.gradients)
+        return "dhollander" if shell is None and has_tissues else "tournier"
     return algorithm
 
 

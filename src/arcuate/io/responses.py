@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,3 +116,14 @@ def read_directions(path: Path) -> np.ndarray:
     if not np.all(norms > 0.1):
         raise InputError(f"found directions of shape {rows.shape} in {path}; expected rows x y z, none of them zero.")
     return np.asarray(rows / norms[:, None])
+
+
+def response_beside(fod: Path) -> Response | None:
+    """The response that the JSON sidecar of an image of FODs holds, or None where there is none."""
+    sidecar = Path(str(fod).removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(content, dict) and isinstance(content.get("Response"), dict)
+    return Response.from_dict(content) if is_ours else None

@@ -328,7 +328,8 @@ def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
 def _peaks(fods: Fods, inside: VolumeResource | None, response: Response, to: _Context) -> FodPeaks:
     from arcuate.csd import locate_fod_peaks
 
-    peaks = locate_fod_peaks(fods.volumes[response.tissues[0]], inside, n_peaks=to.plan.settings.n_peaks)
+    white, n_peaks = fods.volumes[response.tissues[0]], to.plan.settings.n_peaks
+    peaks = locate_fod_peaks(white, inside, n_peaks=n_peaks, response=response)
     maps = peak_maps(peaks)
     to.outputs.maps(csd_model(response), maps, peaks.parameters, step="peaks", made_from=to.made_from)
     n_found = int(np.sum(np.asarray(peaks.values.get_array())[..., 0] > 0))

@@ -1,0 +1,71 @@
+"""``arcuate fixels``: lobes of fibre orientation distributions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from arcuate.commands.options import PATH, default_of, mask_option, out_folder_option, read_mask, threads_option
+from arcuate.csd import segment_fods
+
+
+@click.command()
+@click.argument("fod", type=PATH)
+@mask_option
+@out_folder_option("Folder of fixels in MRtrix3's form: index, directions, afd, peak and disp.")
+@click.option(
+    "--min-amplitude",
+    type=click.FloatRange(0),
+    default=default_of(segment_fods, "min_amplitude"),
+    show_default=True,
+    help="Lobes whose peak is below are left out; unit of the FOD.",
+)
+@click.option(
+    "--min-integral",
+    type=click.FloatRange(0),
+    default=default_of(segment_fods, "min_integral"),
+    show_default=True,
+    help="Lobes whose fibre density is below are left out.",
+)
+@click.option("--max-fixels", type=click.IntRange(1, 16), default=16, help="At most so many per voxel, the densest.")
+@click.option("--peak-directions", is_flag=True, help="A fixel points along the peak, not along the mean of its lobe.")
+@threads_option
+def fixels(
+    fod: Path,
+    mask: Path | None,
+    out: Path,
+    min_amplitude: float,
+    min_integral: float,
+    max_fixels: int,
+    peak_directions: bool,
+) -> None:
+    """Fixels of FOD, an image in MRtrix3's basis: each lobe with its fibre density, peak and dispersion.
+
+    The folder is read by mrview and by MRtrix3's fixel commands.
+    """
+    from arcuate.io import NiftiVolumeResource
+    from arcuate.io.fixels import write_fixels
+    from arcuate.study.bids import input_facts, write_json
+
+    image = NiftiVolumeResource(fod)
+    found = segment_fods(
+        image,
+        read_mask(mask, image),
+        min_amplitude=min_amplitude,
+        min_integral=min_integral,
+        max_fixels=max_fixels,
+    )
+    index = np.asarray(found.index.get_array())
+    directions = found.peak_directions if peak_directions else found.directions
+    write_fixels(out, index, directions, found.values, found.index.get_affine())
+    facts = {
+        "Description": "lobes of fibre orientation distributions: afd (integral), peak (amplitude), disp (their ratio)",
+        "Directions": "of the peak" if peak_directions else "mean of the lobe",
+        "MinAmplitude": min_amplitude,
+        "MinIntegral": min_integral,
+        "Inputs": input_facts({"fod": fod} | ({"mask": mask} if mask else {})),
+    }
+    write_json(out / "fixels.json", facts)
+    click.echo(f"{out}: {len(directions)} fixels in {int(np.count_nonzero(index[..., 0]))} voxels")

@@ -1,0 +1,124 @@
+"""Two passes: close crossings told apart, the rest of the voxels unchanged, fibre density kept."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from arcuate.gradients import GradientTable
+from arcuate.models.multitissue import make_multi_tissue_model
+from arcuate.models.peaks import find_peaks
+from arcuate.models.response import Response, tensor_zonal
+from arcuate.models.second_pass import Sharpening, is_crossing, make_two_pass_model, second_moments
+from arcuate.models.three_tissue import make_three_tissue_model
+from arcuate.numerics.sh import sh_matrix
+from arcuate.numerics.sphere import get_hemisphere
+from arcuate.phantom import add_rician_noise, simulate_rows, three_shell_gradients
+
+EVALS = np.array([1.75e-3, 3.2e-4, 3.2e-4])
+
+
+def make_response(bvals: tuple[float, ...]) -> Response:
+    scale = math.sqrt(4 * math.pi)
+    wm = np.stack([tensor_zonal(EVALS, 1000.0, b, 8) for b in bvals])
+    wm[0, 1:] = 0
+    flat = [scale * s0 * np.exp(-d * np.array(bvals))[:, None] for s0, d in ((1250.0, 0.8e-3), (2800.0, 3e-3))]
+    return Response(("wm", "gm", "csf"), np.array(bvals), (wm, *flat), "made up")
+
+
+def make_models(kind: str):
+    shells = (1000.0, 2000.0, 3500.0) if kind == "several shells" else (3000.0,)
+    gradients = three_shell_gradients(4, shells, 64, seed=1)
+    response = make_response((0.0, *shells))
+    if kind == "several shells":
+        return gradients, make_multi_tissue_model(gradients, response)
+    return gradients, make_three_tissue_model(gradients, response)
+
+
+def signals_at(gradients: GradientTable, angle: float, n: int = 60, odi: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy signals of two fibres at an angle (one at 0), SNR 30, and the fibres."""
+    rng = np.random.default_rng(int(angle))
+    first = rng.normal(size=(n, 3))
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    across = np.cross(first, rng.normal(size=(n, 3)))
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    turn = np.deg2rad(angle)
+    fibres = np.stack([first, np.cos(turn) * first + np.sin(turn) * across], axis=1)
+    shares = np.tile([0.5, 0.5] if angle else [1.0, 0.0], (n, 1))
+    clean = simulate_rows(gradients, fibres, shares, ndi=0.6, odi=odi, s0=1000.0)
+    return add_rician_noise(clean, 1000 / 30, rng), fibres
+
+
+def n_missed(fods: np.ndarray, fibres: np.ndarray) -> int:
+    """Voxels in which a fibre has no peak within 20 degrees."""
+    peaks = find_peaks(fods, relative_peak_threshold=0.2, min_separation_angle=15, min_amplitude=0.1)
+    cosine = np.abs(np.einsum("npc,nfc->npf", peaks.directions, fibres))
+    return int(np.any(cosine.max(axis=1) < np.cos(np.radians(20)), axis=1).sum())
+
+
+@pytest.mark.parametrize("kind", ["several shells", "one shell"])
+def test_close_crossings_are_told_apart_and_their_density_is_kept(kind: str) -> None:
+    gradients, model = make_models(kind)
+    rows, fibres = signals_at(gradients, 48 if kind == "several shells" else 52)
+    first = model.fit(rows[:, model.volumes])
+    both = make_two_pass_model(model).fit(rows[:, model.volumes])
+    before, after = n_missed(first.coefs[0], fibres), n_missed(both.coefs[0], fibres)
+    assert before > 10
+    assert after < 0.5 * before
+    smooth = make_two_pass_model(model).first.fit(rows[:, model.volumes])
+    np.testing.assert_allclose(both.coefs[0][:, 0], smooth.coefs[0][:, 0], rtol=5e-3)
+    assert all(np.array_equal(a, b) for a, b in zip(both.coefs[1:], smooth.coefs[1:], strict=True))
+
+
+@pytest.mark.parametrize("kind", ["several shells", "one shell"])
+@pytest.mark.parametrize("odi", [0.04, 0.18])
+def test_single_fibres_are_left_as_the_first_pass_found_them(kind: str, odi: float) -> None:
+    gradients, model = make_models(kind)
+    rows, _ = signals_at(gradients, 0, odi=odi)
+    two = make_two_pass_model(model)
+    first, both = two.first.fit(rows[:, model.volumes]), two.fit(rows[:, model.volumes])
+    changed = np.any(first.coefs[0] != both.coefs[0], axis=1)
+    assert changed.mean() <= 0.05
+
+
+def test_the_second_pass_stays_above_its_slack() -> None:
+    gradients, model = make_models("several shells")
+    rows, _ = signals_at(gradients, 60)
+    settings = Sharpening(slack=0.15)
+    two = make_two_pass_model(model, settings=settings)
+    fods = two.fit(rows[:, model.volumes]).coefs[0]
+    amplitudes = fods @ two.problem.constraints[:, : fods.shape[1]].T
+    assert np.all(amplitudes >= -1e-6 * amplitudes.max(axis=1, keepdims=True))
+    mean = fods[:, 0] / math.sqrt(4 * math.pi)
+    lowest = (fods @ sh_matrix(get_hemisphere("repulsion724").vertices, 8).T).min(axis=1)
+    assert np.all(lowest >= -0.6 * mean)
+    assert np.median(lowest / mean) < -0.05
+
+
+def test_second_moments_are_those_of_the_sampled_fod() -> None:
+    fods = np.random.default_rng(0).normal(size=(20, 45)) * 0.05
+    fods[:, 0] = 0.3
+    points = get_hemisphere("repulsion724").vertices
+    values = fods @ sh_matrix(points, 8).T
+    sampled = np.einsum("vn,ni,nj->vij", values, points, points) / values.sum(axis=1)[:, None, None]
+    np.testing.assert_allclose(second_moments(fods), sampled, atol=5e-3)
+    np.testing.assert_allclose(np.trace(second_moments(fods), axis1=1, axis2=2), 1.0, atol=1e-12)
+
+
+def test_two_fibres_look_like_a_crossing_and_one_or_none_do_not() -> None:
+    degree = np.concatenate([np.full(2 * l + 1, l) for l in range(0, 9, 2)])
+    smooth = np.exp(-0.02 * degree * (degree + 1))
+    poles = sh_matrix(np.array([[1.0, 0, 0], [0.6, 0.8, 0]]), 8) * smooth
+    ball = np.eye(1, 45) * 0.28
+    assert is_crossing(np.vstack([poles[:1], poles.mean(axis=0), ball, np.zeros((1, 45))])).tolist() == [
+        False, True, False, False,
+    ]  # fmt: skip
+
+
+def test_without_smoothness_the_first_pass_is_the_model_itself() -> None:
+    gradients, model = make_models("several shells")
+    rows, _ = signals_at(gradients, 0, n=10)
+    two = make_two_pass_model(model, settings=Sharpening(smoothness=0.0))
+    assert np.array_equal(two.first.fit(rows[:, model.volumes]).coefs[0], model.fit(rows[:, model.volumes]).coefs[0])
