@@ -50,8 +50,9 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.figures": "Glyphs, peaks, tracts (extra `[viz]`).",
 }
 MODELS = (
-    "status", "patch2self", "mppca", "rician", "residual", "tensor", "noddi", "response", "response_ssst",
-    "response_tournier", "response_dhollander", "csd", "multitissue", "peaks", "mtnormalise",
+    "status", "patch2self", "mppca", "rician", "residual", "tensor", "kurtosis", "kurtosis_measures", "mean_signal",
+    "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
+    "peaks", "mtnormalise",
 )  # fmt: skip
 NUMERICS = ("sh", "sphere", "legendre", "linalg", "nnls", "qp")
 

@@ -12,6 +12,7 @@ import pytest
 
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import fit_csd
+from arcuate.models.kurtosis import fit_kurtosis, kurtosis_design
 from arcuate.models.noddi import fit_noddi
 from arcuate.models.patch2self import fit_patch2self
 from arcuate.models.peaks import find_peaks
@@ -83,6 +84,42 @@ def tensor() -> Subject:
         scaling=("s0",),
         axes=("first",),
         tensors=("tensors",),
+    )
+
+
+def kurtosis() -> Subject:
+    rng = np.random.default_rng(10)
+    gradients = _table(rng, (0, 2), (1000, 30), (2000, 35))
+    evals = np.sort(rng.uniform(0.3e-3, 2e-3, (101, 3)), axis=1)[:, ::-1]
+    turns = np.linalg.qr(rng.normal(size=(101, 3, 3)))[0]
+    full = np.einsum("vij,vj,vkj->vik", turns, evals, turns)
+    elements = rng.uniform(0, 1.2, (101, 1)) * np.array([1.0] * 3 + [0] * 6 + [1 / 3] * 3 + [0] * 3)
+    elements += rng.normal(scale=0.05, size=(101, 15))
+    six = full[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    coefs = np.column_stack([six, elements * evals.mean(axis=1)[:, None] ** 2, np.full(101, np.log(500))])
+    clean = np.exp(coefs @ kurtosis_design(gradients.bvals, gradients.directions).T)
+
+    def fit(signals: np.ndarray, table: GradientTable) -> Fields:
+        result = fit_kurtosis(signals, table)
+        return {
+            "fa": result.fa, "md": result.md, "mk": result.mk, "ak": result.ak, "rk": result.rk, "kfa": result.kfa,
+            "s0": result.s0, "first": result.evecs[:, 0], "tensors": result.tensors, "elements": result.kurtosis,
+            "status": result.status,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=np.abs(clean + rng.normal(scale=10, size=clean.shape)),
+        fit=fit,
+        clean=clean,
+        truth={"md": evals.mean(axis=1), "first": turns[:, :, 0], "s0": np.full(101, 500.0), "elements": elements},
+        scaling=("s0",),
+        axes=("first",),
+        tensors=("tensors",),
+        not_rotating=("elements",),
+        rotation_tolerance=1e-7,
+        order_tolerance=1e-7,
+        scale_tolerance=1e-7,
     )
 
 
@@ -164,6 +201,7 @@ def single_shell_csd() -> Subject:
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "tensor": cache(tensor),
+    "kurtosis": cache(kurtosis),
     "patch2self": cache(patch2self),
     "single-shell csd": cache(single_shell_csd),
     "noddi": cache(lambda: _noddi(refine=False)),

@@ -220,7 +220,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
     InputError
         No choice of shells has 6 distinct directions and two different b-values.
     """
-    shells = _shells(gradients)
+    shells = shells_or_levels(gradients)
     b0s = np.flatnonzero(gradients.is_b0)
     n_wanted = sum(shell.b <= b_max + SHELL_GAP for shell in shells)
     n_used = next((n for n in range(n_wanted, len(shells) + 1) if not _what_is_missing(gradients, shells[:n])), None)
@@ -243,7 +243,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
     return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
 
 
-def _shells(gradients: GradientTable) -> tuple[Shell, ...]:
+def shells_or_levels(gradients: GradientTable) -> tuple[Shell, ...]:
     """The shells; where the b-values form none (a tensor needs none), one group per distinct b-value."""
     try:
         return gradients.shells

@@ -46,21 +46,21 @@ def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results)
     n_rows = basis.shape[0]
     logs, weights, predicted, powers = scratch[0], scratch[1], scratch[2], scratch[3]
     scale, status = np.empty(LANES), np.empty(LANES, np.uint8)
-    _load_logs(signals, first, n_rows, settings, logs, powers, scale, status)
+    load_logs(signals, first, n_rows, settings, logs, powers, scale, status)
 
     point = np.zeros(N * LANES)  # coordinates in the basis
     _project(basis, logs, point)
     normal, step = np.empty(N_PAIRS * LANES), np.empty(N * LANES)
     for _ in range(n_reweight):
         _predict(basis, point, predicted)
-        _weigh(logs, predicted, weights, powers)
+        weigh(logs, predicted, weights, powers)
         _normal_equations(products, basis, weights, predicted, normal, step)
         _solve(normal, step, point, status)
     _write(point, to_coefs, scale, status, settings[0], first, signals.shape[0], results)
 
 
 @njit(cache=True, error_model="numpy")
-def _load_logs(signals, first, n_rows, settings, logs, powers, scale, status):
+def load_logs(signals, first, n_rows, settings, logs, powers, scale, status):
     """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
     Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
@@ -129,7 +129,7 @@ def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _weigh(logs, predicted, weights, powers):
+def weigh(logs, predicted, weights, powers):
     """``weights`` = squared fitted signals; ``predicted`` becomes the weighted residual."""
     for i in range(weights.size):
         weights[i] = 2.0 * predicted[i]

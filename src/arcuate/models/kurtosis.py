@@ -1,0 +1,273 @@
+"""Diffusion kurtosis: the tensor and the kurtosis tensor of each voxel by (weighted) linear least squares."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.models.kurtosis_kernels import CHUNK, PAIRS, WIDTH, N, Results, Tables, fit_chunk
+from arcuate.models.kurtosis_measures import (
+    kurtosis_fractional_anisotropy,
+    kurtosis_measures,
+    mean_kurtosis_tensor,
+    monomials,
+)
+from arcuate.models.status import Status
+from arcuate.models.tensor import NEGLIGIBLE, TensorFit, shells_or_levels, tensor_design
+from arcuate.numerics.compiled import run_in_chunks
+from arcuate.numerics.eigen import LANES, eigh_3x3
+from arcuate.numerics.sphere import count_directions
+
+B_MAX = 3000.0  # s/mm²; above it the cumulant expansion of tissue's signal no longer converges
+MIN_KURTOSIS, MAX_KURTOSIS = -3 / 7, 10.0  # of maps: water in spherical pores, and far above any tissue
+N_DIRECTIONS = 15  # a kurtosis tensor has as many elements
+_LEAST_SUPPORT = 5e-3  # smallest singular value of the design, columns of unit length, that still determines it
+
+
+@dataclass(frozen=True)
+class KurtosisFit(TensorFit):
+    """Diffusion and kurtosis tensors of ``n_vox`` voxels; zero where nothing could be fitted (see ``status``).
+
+    ``fa md ad rd`` are those of the diffusion tensor, free of the bias that kurtosis gives a tensor fitted alone.
+    """
+
+    kurtosis: np.ndarray  # (n_vox, 15) float64: elements of W, order of models.kurtosis_measures.ELEMENTS
+
+    @cached_property
+    def _measures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return kurtosis_measures(self.evals, self.evecs, self.kurtosis)
+
+    @property
+    def mk(self) -> np.ndarray:
+        """(n_vox,) mean kurtosis: over all directions, see :func:`.kurtosis_measures.kurtosis_measures`."""
+        return self._measures[0]
+
+    @property
+    def ak(self) -> np.ndarray:
+        """(n_vox,) axial kurtosis: along the first eigenvector."""
+        return self._measures[1]
+
+    @property
+    def rk(self) -> np.ndarray:
+        """(n_vox,) radial kurtosis: mean over directions across the first eigenvector."""
+        return self._measures[2]
+
+    @property
+    def mkt(self) -> np.ndarray:
+        """(n_vox,) mean of the kurtosis tensor W."""
+        return mean_kurtosis_tensor(self.kurtosis)
+
+    @cached_property
+    def kfa(self) -> np.ndarray:
+        """(n_vox,) anisotropy of the kurtosis tensor, 0 to 1."""
+        return kurtosis_fractional_anisotropy(self.kurtosis)
+
+
+@dataclass(frozen=True)
+class KurtosisModel:
+    """Least-squares fit of a tensor and its kurtosis to log signals, prepared once for a list of volumes.
+
+    Parameters
+    ----------
+    design : (n_meas, 22) float
+        Rows that give log S from the coefficients, see :func:`kurtosis_design`.
+    n_reweight : int
+        Rounds of reweighting after the ordinary least-squares fit: 0 is OLS, 1 is WLS, more is IWLS.
+    min_diffusivity, min_signal
+        See :class:`arcuate.models.tensor.TensorModel`.
+
+    Notes
+    -----
+    Minimises Σᵢ wᵢ (log sᵢ - log s0 + bᵢ D(gᵢ) - bᵢ² MD² W(gᵢ) / 6)², D(g) = gᵀ D g, W(g) = Σ W_ijkl g_i g_j g_k g_l,
+    with wᵢ = 1, then wᵢ = ŝᵢ², the signal fitted in the round before. Linear in D, in MD² W and in log s0; W follows by
+    division by the square of the mean of the eigenvalues.
+
+    References
+    ----------
+    Jensen et al. 2005, Magn. Reson. Med. 53:1432. Veraart et al. 2013, NeuroImage 81:335 (weights).
+    """
+
+    design: np.ndarray
+    n_reweight: int = 1
+    min_diffusivity: float = -np.inf
+    min_signal: float = 0.0
+    _tables: Tables = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.n_reweight < 0:
+            raise InputError(f"n_reweight is {self.n_reweight}; expected 0 (OLS), 1 (WLS) or more (IWLS).")
+        lengths = _lengths(self.design)
+        u, s, vt = np.linalg.svd(self.design / lengths, full_matrices=False)
+        rank = int(np.sum(s > 1e-12 * s[0]))
+        n_meas = len(self.design)
+        basis = np.zeros((-(-n_meas // 4) * 4, WIDTH))  # rows and columns in fours, as the kernel takes them
+        basis[:n_meas, :rank] = u[:, :rank]
+        to_coefs = np.zeros((N, N))
+        to_coefs[:, :rank] = vt[:rank].T / s[:rank] / lengths[:, None]
+        products = np.ascontiguousarray(basis[:, PAIRS[0]] * basis[:, PAIRS[1]])
+        floors = np.array([self.min_diffusivity, self.min_signal])
+        object.__setattr__(self, "_tables", Tables(basis, products, to_coefs, np.arange(N) < rank, floors))
+
+    def fit(self, signals: np.ndarray) -> KurtosisFit:
+        """Tensor and kurtosis of each row.
+
+        Parameters
+        ----------
+        signals : (n_vox, n_meas) float32 or float64
+            The volumes of the design, in its order.
+        """
+        signals = np.asarray(signals)
+        if signals.dtype not in (np.float32, np.float64):
+            signals = signals.astype(np.float64)
+        signals = np.ascontiguousarray(signals)
+        n_vox, tables, n_reweight = len(signals), self._tables, self.n_reweight
+        results = Results(np.zeros((n_vox, N)), np.zeros(n_vox, dtype=np.uint8))
+        n_groups = -(-n_vox // LANES)
+        run_in_chunks(lambda a, b: fit_chunk(signals, a, b, tables, n_reweight, results), n_groups, CHUNK)
+        return _kurtosis_of(results, self.min_diffusivity)
+
+
+def _kurtosis_of(results: Results, min_diffusivity: float) -> KurtosisFit:
+    """Eigenvalues above their floor, and W, of coefficients D, MD² W, S0."""
+    coefs, status = results
+    tensors = coefs[:, :6].copy()
+    evals, evecs = eigh_3x3(tensors)
+    is_nothing = (status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)
+    is_low = (evals[:, 2] < min_diffusivity) & ~is_nothing
+    evals[is_low] = np.maximum(evals[is_low], min_diffusivity)
+    raised = np.einsum("vki,vk,vkj->vij", evecs[is_low], evals[is_low], evecs[is_low])
+    tensors[is_low] = raised[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    evecs[is_nothing] = 0
+    square = evals.mean(axis=1, keepdims=True) ** 2
+    kurtosis = np.divide(coefs[:, 6:21], square, out=np.zeros((len(coefs), 15)), where=square > 0)
+    return KurtosisFit(tensors, coefs[:, 21].copy(), evals, evecs, status, kurtosis)
+
+
+def fit_kurtosis(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    b_max: float = B_MAX,
+    n_reweight: int = 1,
+    nonnegative: bool = True,
+) -> KurtosisFit:
+    """Tensor and kurtosis tensor of each voxel by weighted linear least squares.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float
+        One row per voxel, all volumes of the table, any unit.
+    gradients : GradientTable
+    b_max, n_reweight, nonnegative
+        See :func:`prepare_kurtosis`.
+
+    Raises
+    ------
+    InputError
+        The volumes do not determine a kurtosis tensor, or their number is not that of the gradient table.
+    """
+    signals = np.asarray(signals)
+    if signals.ndim != 2 or signals.shape[1] != len(gradients):
+        raise InputError(
+            f"found signals of shape {signals.shape} for {len(gradients)} b-values; expected one row per voxel "
+            f"with {len(gradients)} columns. Check that the image and the b-values belong to the same scan."
+        )
+    volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+    return model.fit(signals if len(volumes) == len(gradients) else signals[:, volumes])
+
+
+def prepare_kurtosis(
+    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
+) -> tuple[np.ndarray, KurtosisModel]:
+    """The volumes a kurtosis tensor is fitted to, and the model prepared for them.
+
+    Parameters
+    ----------
+    gradients : GradientTable
+    b_max : float, s/mm²
+        Shells up to ``b_max`` + 100 are used.
+    n_reweight : int
+        0 is OLS, 1 is WLS, more is IWLS.
+    nonnegative : bool
+        Raise eigenvalues of the diffusion tensor to 1e-6 / b, b the highest used.
+
+    Returns
+    -------
+    volumes : (n,) int
+    model : KurtosisModel
+        Fits rows of those volumes.
+    """
+    volumes = select_kurtosis_volumes(gradients, b_max=b_max)
+    bvals = gradients.bvals[volumes]
+    floor = NEGLIGIBLE / bvals.max() if nonnegative else -np.inf
+    design = kurtosis_design(bvals, gradients.directions[volumes])
+    return volumes, KurtosisModel(design, n_reweight=n_reweight, min_diffusivity=floor)
+
+
+def kurtosis_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n, 22): rows that give log S from D (6, as the tensor's), MD² W (15) and log S0; b in s/mm²."""
+    bvals = np.asarray(bvals, dtype=np.float64)
+    tensor = tensor_design(bvals, directions)
+    return np.column_stack([tensor[:, :6], (bvals**2 / 6)[:, None] * monomials(directions), tensor[:, 6]])
+
+
+def _lengths(design: np.ndarray) -> np.ndarray:
+    """(22,) norms of the columns, which span 1 (log S0) to 1e6 (b²): divided by them before a decomposition."""
+    lengths = np.linalg.norm(design, axis=0)
+    return np.where(lengths > 0, lengths, 1.0)
+
+
+def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndarray:
+    """Volumes (n,) for kurtosis, as acquired: b = 0 and the shells up to ``b_max`` + 100.
+
+    Warns
+    -----
+    InputWarning
+        There is no b = 0 volume and S0 is extrapolated from the shells.
+
+    Raises
+    ------
+    InputError
+        Those volumes have fewer than two shells or 15 distinct directions, or do not determine the 22 unknowns.
+    """
+    shells = shells_or_levels(gradients)
+    used = [shell for shell in shells if shell.b <= b_max + SHELL_GAP]
+    b0s = np.flatnonzero(gradients.is_b0)
+    found = ", ".join(f"{shell.b:.0f}" for shell in shells[:8]) + (" ..." if len(shells) > 8 else "") or "none"
+    n_needed = 2 if len(b0s) else 3
+    if len(used) < n_needed:
+        raise NotApplicable(
+            f"kurtosis is the curvature of the log signal over b: it needs {'b=0 and two' if len(b0s) else 'three'} "
+            f"shells{'' if len(b0s) else ' where there is no b=0'} with b <= {b_max:g} s/mm²; found "
+            f"{len(used)} (shells of the scan: {found}). "
+            + ("Raise b_max (--b-max) to take the others." if len(shells) >= n_needed else "Fit the tensor alone.")
+        )
+    volumes = np.sort(np.concatenate([b0s, *[shell.indices for shell in used]]))
+    weighted = np.concatenate([shell.indices for shell in used])
+    n_distinct = count_directions(gradients.directions[weighted])
+    if n_distinct < N_DIRECTIONS:
+        raise NotApplicable(
+            f"a kurtosis tensor needs {N_DIRECTIONS} distinct directions; the {len(weighted)} volumes with b from "
+            f"{used[0].b:.0f} to {used[-1].b:.0f} s/mm² have {n_distinct}. Fit the tensor alone, or check the "
+            "b-vector file."
+        )
+    design = kurtosis_design(gradients.bvals[volumes], gradients.directions[volumes])
+    support = np.linalg.svd(design / _lengths(design), compute_uv=False)
+    if len(support) < N or support[-1] < _LEAST_SUPPORT:
+        raise NotApplicable(
+            f"diffusion and kurtosis tensors have {N} unknowns; the {len(volumes)} volumes up to b = {used[-1].b:.0f} "
+            f"s/mm² determine {int(np.sum(support >= _LEAST_SUPPORT))} of them (too few volumes, shells too close, or "
+            "directions on a cone or in a plane). Fit the tensor alone, or check the b-vector file."
+        )
+    if len(b0s) == 0:
+        warnings.warn(
+            "the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.",
+            InputWarning,
+            stacklevel=3,
+        )
+    return volumes
