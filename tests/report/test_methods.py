@@ -56,6 +56,15 @@ def test_single_shell_models_are_not_called_multi_tissue() -> None:
     assert references == [REFERENCES["tournier"], REFERENCES["csd"]]
 
 
+def test_three_tissues_on_one_shell_cite_their_paper_and_peaks_say_their_least_amplitude() -> None:
+    model = "single-shell three-tissue constrained spherical deconvolution"
+    rule = {"NPeaks": 3, "RelativePeakThreshold": 0.2, "MinSeparationAngle": 15.0, "MinAmplitude": 0.1}
+    text, references = methods_paragraph(_run(fod={"Response": THREE, "Model": model}, peaks=rule))
+    assert "single-shell three-tissue constrained" in text
+    assert REFERENCES["three_tissue"] in references
+    assert "above 0.2 of the largest and 0.1 of the unit of the distribution, at least 15.0 degrees apart" in text
+
+
 def test_normalised_intensities_are_said_with_both_papers_and_only_where_it_was_done() -> None:
     done = methods_paragraph(_run(fod={"Response": THREE, "IntensityNormalisation": {"Order": 3}}))
     assert "order 3" in done[0]

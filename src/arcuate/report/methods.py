@@ -33,6 +33,8 @@ REFERENCES = {
     "diffusion MRI: non-negativity constrained super-resolved spherical deconvolution. NeuroImage 2007;35:1459-1472.",
     "msmtcsd": "Jeurissen B, Tournier JD, Dhollander T, Connelly A, Sijbers J. Multi-tissue constrained spherical "
     "deconvolution for improved analysis of multi-shell diffusion MRI data. NeuroImage 2014;103:411-426.",
+    "three_tissue": "Dhollander T, Connelly A. A novel iterative approach to reap the benefits of multi-tissue CSD "
+    "from just single-shell (+b=0) diffusion MRI data. Proceedings of the ISMRM 2016;24:3010.",
     "tournier": "Tournier JD, Calamante F, Connelly A. Determination of the appropriate b value and number of "
     "gradient directions for high-angular-resolution diffusion-weighted imaging. NMR in Biomedicine "
     "2013;26:1775-1786.",
@@ -152,6 +154,8 @@ def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
     response = facts["Response"]
     is_multi = len(response["tissues"]) > 1 or sum(b is None or b > 0 for b in response["bvals"]) > 1
     kind, keys = ("multi-tissue", ("msmtcsd", "csd")) if is_multi else ("single-shell", ("csd",))
+    if "three-tissue" in facts.get("Model", ""):
+        kind, keys = "single-shell three-tissue", ("three_tissue", "msmtcsd")
     text.say(f"Fibre orientation distributions were computed by {kind} constrained spherical deconvolution", *keys)
     if "IntensityNormalisation" in facts:
         order = facts["IntensityNormalisation"]["Order"]
@@ -164,9 +168,10 @@ def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
 
 
 def _say_peaks(text: _Writer, facts: dict[str, Any]) -> None:
+    least = f" and {facts['MinAmplitude']} of the unit of the distribution" if facts.get("MinAmplitude") else ""
     text.say(
         f"Up to {facts['NPeaks']} peaks per voxel were kept, above {facts['RelativePeakThreshold']} of the "
-        f"largest and at least {facts['MinSeparationAngle']} degrees apart"
+        f"largest{least}, at least {facts['MinSeparationAngle']} degrees apart"
     )
 
 
