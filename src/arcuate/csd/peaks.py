@@ -72,7 +72,8 @@ def compute_csd_peaks(
     directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
     values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
 
-    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`find_fod_peaks` for the rest.
+    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`find_fod_peaks` for n_peaks,
+    relative_peak_threshold, min_separation_angle (degrees) and min_amplitude, by default those of the response.
     """
     fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
     return find_fod_peaks(
