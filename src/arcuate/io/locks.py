@@ -44,3 +44,16 @@ def exclusive(path: Path) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def wait_for(path: Path) -> int | None:
+    """Wait until nobody else holds ``path`` alone, and hold it; None where there are no such locks.
+
+    A program that is started with the descriptor holds the lock as well, until both have closed it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

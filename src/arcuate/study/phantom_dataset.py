@@ -52,8 +52,8 @@ class PhantomDataset:
     n_parts: int = 1
     faults: tuple[str, ...] = ()
     is_inherited: bool = False
-    shape: tuple[int, int, int] = (24, 24, 16)
-    voxel_size: float = 8.0
+    shape: tuple[int, int, int] = (32, 32, 20)
+    voxel_size: float = 6.0
     bvals: tuple[float, ...] = (1000.0, 2500.0)
     n_directions: int = 20
     n_b0: int = 3

@@ -1,0 +1,227 @@
+"""``arcuate cohort``: every scan of a BIDS data set, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from arcuate.commands.cohort_lines import CohortLines
+from arcuate.commands.options import PATH, OutFolder
+from arcuate.commands.run import run as run_command
+from arcuate.errors import InputError
+from arcuate.study.plan import Settings
+
+if TYPE_CHECKING:
+    from arcuate.study.bids_index import SessionScan
+    from arcuate.study.cohort_task import Task
+
+SOME_FAILED = 3  # exit status where scans failed, and everything else is done
+# options of `arcuate run` that hold for every scan of a cohort
+PASSED_ON = (
+    "steps", "denoise", "mask_method", "algorithm", "with_report", "b0_threshold", "b_unit", "shells", "scale_parts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Processors and memory for all scans together.
+
+    Parameters
+    ----------
+    n_cpus : that may be used; None for all that this process has
+    threads : of each scan; None shares the processors among the scans
+    n_workers : scans at once; None for as many as processors allow
+    memory_mb : for all scans together; None for no limit
+    """
+
+    n_cpus: int | None
+    threads: int | None
+    n_workers: int | None
+    memory_mb: float | None
+
+    def share(self, n_tasks: int, *, is_local: bool) -> tuple[int, int, float | None]:
+        """Scans at once, threads of each, and memory of each.
+
+        Raises
+        ------
+        InputError
+            More threads for one scan than there are processors.
+        """
+        from arcuate.numerics.threads import available_threads
+
+        cpus = self.n_cpus or available_threads()
+        if not is_local:
+            n = self.n_workers or 1
+            return n, self.threads or self.n_cpus or 1, None if self.memory_mb is None else self.memory_mb
+        if self.threads and self.threads > cpus:
+            raise InputError(f"found --nthreads {self.threads} and {cpus} processors; expected no more than those.")
+        n = self.n_workers or (cpus // self.threads if self.threads else cpus)
+        n = max(1, min(n, n_tasks))
+        return n, self.threads or max(1, cpus // n), None if self.memory_mb is None else self.memory_mb / n
+
+
+def _with_options_of_run(command: click.Command) -> click.Command:
+    """Give a command those options of ``arcuate run`` that hold for every scan: a default is written once."""
+    command.params += [p for p in run_command.params if p.name in PASSED_ON]
+    return command
+
+
+@_with_options_of_run
+@click.command()
+@click.argument("bids_dir", type=PATH)
+@click.argument("out", type=OutFolder())
+@click.argument("level", type=click.Choice(["participant"]))
+@click.option(
+    "--participant-label", multiple=True, metavar="LABEL", help="Subjects, with or without sub-. Default: all."
+)
+@click.option("--session-label", multiple=True, metavar="LABEL", help="Sessions, with or without ses-. Default: all.")
+@click.option("--bids-filter-file", type=PATH, help='JSON: {"dwi": {"acquisition": "b3000", "space": "T1w"}}.')
+@click.option("--skip-bids-validation", is_flag=True, help="Take a folder without dataset_description.json.")
+@click.option("--n-cpus", "--n_cpus", type=click.IntRange(1), help="Processors for all subjects. Default: all.")
+@click.option(
+    "--nthreads", "--omp-nthreads", type=click.IntRange(1), help="Of each subject. Default: processors shared out."
+)
+@click.option("--workers", type=click.IntRange(1), help="Subjects at once; jobs of SLURM. Default: one per processor.")
+@click.option(
+    "--mem-mb", "--mem_mb", type=click.IntRange(1), help="Memory for all subjects at once; of each job of SLURM."
+)
+@click.option("-w", "--work-dir", type=OutFolder(), help="Caches, states and locks. Default: OUT/.arcuate-cohort.")
+@click.option(
+    "--scheduler",
+    default="local",
+    show_default=True,
+    metavar="local|ADDRESS|slurm",
+    help="Workers on this machine, those of a Dask scheduler (tcp://HOST:8786), or jobs of SLURM.",
+)
+@click.option(
+    "--slurm", multiple=True, metavar="NAME=VALUE", help="Option of dask_jobqueue.SLURMCluster: queue=long, account=a."
+)
+@click.option("--stop-on-first-crash", is_flag=True, help="Begin no further subject once one has failed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be run, and end.")
+def cohort(bids_dir: Path, out: Path, level: str, **given: Any) -> None:
+    """Every diffusion scan of BIDS_DIR (raw, or derivatives of QSIPrep or arcuate) as `arcuate run` does it, to OUT.
+
+    The images of one session are parts of one scan. A subject that fails is a row in OUT/participants_status.tsv, and
+    the others go on. Started again, the same command does what is missing. Exits with 0 when all are complete, 3 when
+    some failed.
+    """
+    from arcuate.study.bids_index import Wanted, index_dataset, read_filters
+    from arcuate.study.cohort import CohortOptions, describe_dataset, plan_tasks, split_finished
+
+    if out.resolve() == bids_dir.resolve():
+        raise InputError(
+            f"{out} is the data set itself; expected another folder, such as {out / 'derivatives/arcuate'}."
+        )
+    Settings(given["steps"] or (), given["denoise"], given["mask_method"], given["algorithm"])  # refuses what is wrong
+    slurm = _parse_slurm(given["slurm"], given["scheduler"])
+    filters = read_filters(given["bids_filter_file"]) if given["bids_filter_file"] else {}
+    wanted = Wanted(_split(given["participant_label"]), _split(given["session_label"]), filters)
+    scans = index_dataset(bids_dir, wanted, is_checked=not given["skip_bids_validation"])
+    work = (given["work_dir"] or out / ".arcuate-cohort").absolute()
+    resources = Resources(given["n_cpus"], given["nthreads"], given["workers"], given["mem_mb"])
+    n_workers, threads, memory = resources.share(len(scans), is_local=given["scheduler"] == "local")
+    absolute = [_absolute(scan) for scan in scans]
+    options = CohortOptions(out.absolute(), work, tuple(_arguments(given)), (), threads, memory)
+    tasks = plan_tasks(absolute, options)
+    left, done = split_finished(tasks, options.out)
+    lines = CohortLines(Console(stderr=True), work)
+    if given["dry_run"]:
+        _say_what_would_run(scans, tasks, left, lines)
+        return
+    from arcuate.study.cluster import Placement
+
+    describe_dataset(options.out, bids_dir)
+    placement = Placement(given["scheduler"], n_workers, threads, memory, work, slurm)
+    code = _run(tasks, left, done, options, placement, lines, stops=given["stop_on_first_crash"])
+    click.echo(str(out))
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _run(
+    tasks: Sequence[Task],
+    left: Sequence[Task],
+    done: Any,
+    options: Any,
+    placement: Any,
+    lines: CohortLines,
+    *,
+    stops: bool,
+) -> int:
+    """Run what is left; the exit status."""
+    from arcuate.study.cluster import open_cluster
+    from arcuate.study.cohort import CohortRun, clear_running, write_status
+
+    run = CohortRun(tasks, options.out, lines, stops_on_failure=stops)
+    run.note(done)
+    if left:
+        ours = {task.name for task in left}
+        clear_running(options.work, ours.__contains__)
+        with open_cluster(placement) as cluster:
+            lines.say(
+                f"{len(left)} scans, {cluster.n_at_once} at once, {placement.threads} threads each"
+                + (f"; dashboard: {cluster.dashboard}" if cluster.dashboard else "")
+            )
+            lines.begin(len(tasks), len(done))
+            try:
+                run.run([task.name for task in left], cluster)
+            finally:
+                lines.stop()
+    table = write_status(options.out, run.outcomes.values())
+    counts = run.counts
+    words = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+    lines.say(f"{len(tasks)} scans: {words}" + (f" ({len(done)} of them before)" if done else "") + f"; see {table}")
+    return 0 if counts["complete"] == len(tasks) else SOME_FAILED
+
+
+def _say_what_would_run(
+    scans: Sequence[SessionScan], tasks: Sequence[Task], left: Sequence[Task], lines: CohortLines
+) -> None:
+    missing = {task.name for task in left}
+    for scan, task in zip(scans, tasks, strict=True):
+        parts = "" if len(scan.images) == 1 else f" ({len(scan.images)} parts)"
+        state = scan.problem or ("to be run" if task.name in missing else "complete")
+        click.echo(f"{task.name}{parts}: {state}")
+    lines.say(f"{len(tasks)} scans, {len(left)} to be run; nothing was done (--dry-run)")
+
+
+def _arguments(given: dict[str, Any]) -> list[str]:
+    """Options of ``arcuate run`` that differ from its defaults, as they are typed."""
+    words: list[str] = []
+    for option in run_command.params:
+        value = given.get(option.name or "")
+        if option.name not in PASSED_ON or not isinstance(option, click.Option) or value in (None, "", ()):
+            continue
+        if isinstance(value, bool):
+            if value != bool(option.secondary_opts):  # a flag alone is off by default, one of a pair on
+                words.append(option.opts[0] if value else option.secondary_opts[0])
+        elif value != option.default:
+            words += [option.opts[0], ",".join(value) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+def _split(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels given one by one or in one word: ``01 02``, ``01,02``."""
+    return tuple(label for word in labels for label in word.replace(",", " ").split())
+
+
+def _absolute(scan: SessionScan) -> SessionScan:
+    mask = None if scan.mask is None else scan.mask.absolute()
+    return replace(scan, images=tuple(image.absolute() for image in scan.images), mask=mask)
+
+
+def _parse_slurm(words: Sequence[str], scheduler: str) -> dict[str, str]:
+    if words and scheduler != "slurm":
+        raise InputError(f"found --slurm {words[0]} with --scheduler {scheduler}; expected --scheduler slurm.")
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"found --slurm {word}; expected NAME=VALUE, such as queue=long.")
+        options[name] = value
+    return options

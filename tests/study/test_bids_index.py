@@ -1,0 +1,115 @@
+"""Scans of a data set: sessions, parts, versions, filters; no file is opened."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from arcuate.errors import InputError
+from arcuate.study.bids_index import Wanted, index_dataset, read_filters
+
+
+def _make(folder: Path, *files: str, kind: str = "raw") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": kind}
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_images_of_a_session_are_parts_of_one_scan(tmp_path: Path) -> None:
+    bids = _make(
+        tmp_path,
+        "sub-b/ses-2/dwi/sub-b_ses-2_dir-AP_run-2_dwi.nii.gz",
+        "sub-b/ses-2/dwi/sub-b_ses-2_dir-AP_run-1_dwi.nii.gz",
+        "sub-b/ses-2/dwi/sub-b_ses-2_dir-AP_run-1_sbref.nii.gz",
+        "sub-b/ses-2/dwi/sub-b_ses-2_dir-AP_run-1_part-phase_dwi.nii.gz",
+        "sub-b/ses-2/anat/sub-b_ses-2_T1w.nii.gz",
+        "sub-b/ses-1/anat/sub-b_ses-1_T1w.nii.gz",
+        "sub-a/dwi/sub-a_dwi.nii",
+        "derivatives/sub-c/dwi/sub-c_dwi.nii.gz",
+    )
+    a, b = index_dataset(bids)
+    assert (a.subject, a.session, a.prefix, a.name) == ("a", "", "sub-a", "sub-a")
+    assert (b.prefix, b.name) == ("sub-b_ses-2_dir-AP", "sub-b ses-2")
+    assert [image.name[-17:] for image in b.images] == ["_run-1_dwi.nii.gz", "_run-2_dwi.nii.gz"]
+
+
+def test_versions_of_one_scan_are_no_parts_and_a_filter_chooses(tmp_path: Path) -> None:
+    files = [f"sub-1/dwi/sub-1_space-{s}_desc-preproc_dwi.nii.gz" for s in ("ACPC", "T1w")]
+    mask = "sub-1/dwi/sub-1_space-T1w_desc-brain_mask.nii.gz"
+    bids = _make(tmp_path / "qsiprep", *files, mask, kind="derivative")
+    (scan,) = index_dataset(bids)
+    assert "versions of one scan (space-ACPC, space-T1w)" in scan.problem
+    (tmp_path / "f.json").write_text('{"dwi": {"space": "T1w"}, "t1w": {}}')
+    (scan,) = index_dataset(bids, Wanted(filters=read_filters(tmp_path / "f.json")))
+    assert not scan.problem
+    assert scan.mask == bids / mask
+
+
+def test_a_mask_in_a_raw_data_set_is_left_alone(tmp_path: Path) -> None:
+    bids = _make(tmp_path, "sub-1/dwi/sub-1_dwi.nii.gz", "sub-1/dwi/sub-1_desc-brain_mask.nii.gz")
+    assert index_dataset(bids)[0].mask is None
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [('"b3000"', ["1"]), ("null", ["2"]), ('["b3000", null]', ["1", "2"]), ('"*"', ["1"])]
+)
+def test_filters_take_labels_lists_null_and_any(tmp_path: Path, value: str, found: list[str]) -> None:
+    bids = _make(tmp_path / "b", "sub-1/dwi/sub-1_acq-b3000_dwi.nii.gz", "sub-2/dwi/sub-2_dwi.nii.gz")
+    (tmp_path / "f.json").write_text(f'{{"dwi": {{"acquisition": {value}}}}}')
+    scans = index_dataset(bids, Wanted(filters=read_filters(tmp_path / "f.json")))
+    assert [scan.subject for scan in scans] == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Wanted(("sub-9",)), r"has no sub-9; it holds 1 subjects, sub-1"),
+        (Wanted(sessions=("7",)), r"found no diffusion scan .* that is wanted"),
+        (Wanted(filters={"acq": ("x",)}), r"Check the folder, the labels and the filter file"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(tmp_path: Path, wanted: Wanted, words: str) -> None:
+    bids = _make(tmp_path, "sub-1/dwi/sub-1_dwi.nii.gz")
+    with pytest.raises(InputError, match=words):
+        index_dataset(bids, wanted)
+
+
+def test_a_folder_that_is_no_data_set_is_refused_and_taken_when_told_so(tmp_path: Path) -> None:
+    (tmp_path / "sub-1" / "dwi").mkdir(parents=True)
+    (tmp_path / "sub-1" / "dwi" / "sub-1_dwi.nii.gz").touch()
+    with pytest.raises(InputError, match=r"no dataset_description\.json .* --skip-bids-validation"):
+        index_dataset(tmp_path)
+    assert len(index_dataset(tmp_path, is_checked=False)) == 1
+    with pytest.raises(InputError, match="is no folder"):
+        index_dataset(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"dwi": 3}', '{"dwi": {"acq": {}}}', "{"])
+def test_a_filter_file_that_says_nothing_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "f.json").write_text(content)
+    with pytest.raises(InputError, match=r"f\.json"):
+        read_filters(tmp_path / "f.json")
+
+
+@pytest.mark.long
+def test_ten_thousand_subjects_are_found_and_planned_in_a_minute_at_a_constant_rate(tmp_path: Path) -> None:
+    from arcuate.study.cohort import CohortOptions, plan_tasks, split_finished
+
+    seconds = {}
+    for n in (1000, 10_000):
+        names = [f"sub-{i:05d}/dwi/sub-{i:05d}_dwi.{e}" for i in range(n) for e in ("nii.gz", "bval", "bvec", "json")]
+        bids = _make(tmp_path / str(n), *names)
+        start = time.process_time()
+        tasks = plan_tasks(index_dataset(bids), CohortOptions(tmp_path / "out", tmp_path / "work"))
+        left, done = split_finished(tasks, tmp_path / "out")
+        seconds[n] = time.process_time() - start
+        assert (len(left), len(done)) == (n, 0)
+    assert seconds[10_000] < 30
+    assert seconds[10_000] / 10 < 2 * seconds[1000]
