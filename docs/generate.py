@@ -24,7 +24,8 @@ GALLERY = ("single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step",
 
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
     "denoise": ("denoise.md",), "denoise_choice": ("denoise_choice*",),
-    "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "noddi": ("noddi*",),
+    "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "kurtosis": ("kurtosis*",),
+    "noddi": ("noddi*",),
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
     "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),
     "hdbet": ("hdbet*", "mask*"), "fod_accuracy": ("fod*",),
@@ -38,6 +39,7 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.denoise": "Denoising.",
     "arcuate.masks": "Brain masks.",
     "arcuate.dti": "The diffusion tensor.",
+    "arcuate.kurtosis": "Kurtosis, and the tensor freed of its bias.",
     "arcuate.noddi": "NODDI.",
     "arcuate.csd": "Responses, fibre orientation distributions, peaks.",
     "arcuate.csd.responses": "Responses from masks, and by the algorithms that need the image.",

@@ -15,6 +15,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource
+from arcuate.kurtosis import Dki
 from arcuate.masks import extract_brain
 from arcuate.noddi import Noddi
 
@@ -47,6 +48,7 @@ def parts(tmp_path: Path) -> list[Path]:
         (Dwi.denoise, run_denoising),
         (Dwi.extract_brain, extract_brain),
         (Dwi.estimate_dti, Dti.estimate_dti),
+        (Dwi.estimate_dki, Dki.estimate_dki),
         (Dwi.estimate_noddi, Noddi.estimate_noddi),
     ],
 )

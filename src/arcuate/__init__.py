@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from arcuate.errors import InputError, InputWarning, MissingExtraError
     from arcuate.gradients import GradientTable
     from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+    from arcuate.kurtosis import Dki
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
     from arcuate.phantom import make_phantom, three_shell_gradients
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cache",
+    "Dki",
     "Dti",
     "Dwi",
     "FslBvalResource",
@@ -69,6 +71,7 @@ _HOMES = {
     "arcuate.gradients": ("GradientTable",),
     "arcuate.io": ("FslBvalResource", "FslBvecResource", "NiftiVolumeResource"),
     "arcuate.phantom": ("make_phantom", "three_shell_gradients"),
+    "arcuate.kurtosis": ("Dki",),
     "arcuate.models.response": ("Response",),
     "arcuate.noddi": ("Noddi",),
     "arcuate.volumes.resource": ("InMemoryVolumeResource", "VolumeResource"),

@@ -31,6 +31,7 @@ COMMANDS = {
     "denoise": "arcuate.commands.denoise:denoise",
     "mask": "arcuate.commands.mask:mask",
     "dti": "arcuate.commands.dti:dti",
+    "dki": "arcuate.commands.dki:dki",
     "noddi": "arcuate.commands.noddi:noddi",
     "response": "arcuate.commands.response:response",
     "fod": "arcuate.commands.fod:fod",

@@ -27,6 +27,7 @@ from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
+    from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
     from arcuate.volumes.scale_steps import ScanPart
 
@@ -371,6 +372,20 @@ class Dwi:
 
         inside = self._volume_like(mask)
         return Dti.estimate_dti(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+
+    def estimate_dki(
+        self,
+        mask: VolumeLike | None = None,
+        *,
+        b_max: float = 3000.0,
+        n_reweight: int = 1,
+        nonnegative: bool = True,
+    ) -> Dki:
+        """Kurtosis maps; see :meth:`arcuate.kurtosis.Dki.estimate_dki`."""
+        from arcuate.kurtosis import Dki
+
+        inside = self._volume_like(mask)
+        return Dki.estimate_dki(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
 
     def estimate_noddi(
         self,

@@ -55,6 +55,7 @@ OVERWRITING = {
     "denoise noise": "denoise {scan} --out {new}.nii.gz --noise {scan}",
     "denoise noise and scan": "denoise {scan} --out {new}.nii.gz --noise {new}.nii.gz",
     "peaks": "peaks {fod} --out {fod}",
+    "dki": "dki {scan} --mask {fa} --out {folder}",
     "dti": "dti {scan} --mask {fa} --out {folder}",
     "noddi": "noddi {scan} --directions {direction} --out {folder}",
     "fod": "fod {scan} --response {wm} --out {folder}",

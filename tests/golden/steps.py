@@ -185,6 +185,12 @@ def _dti(context: Context) -> Any:
     return Dti.estimate_dti(context.scan, context.mask)
 
 
+def _dki(context: Context) -> Any:
+    from arcuate.kurtosis import Dki
+
+    return Dki.estimate_dki(context.scan, context.mask)
+
+
 def _brain(context: Context) -> Any:
     from arcuate.masks import brain_mask
 
@@ -313,6 +319,7 @@ STEPS: dict[str, Run] = {
     "Dti.estimate_dti": _dti,
     "run_denoising": _denoising,
     "shell_residuals": _residuals,
+    "Dki.estimate_dki": _dki,
     "Noddi.estimate_noddi": _noddi,
     "estimate_response_function": _response,
     "estimate_fods": _fods,

@@ -102,7 +102,7 @@ def test_every_choice_of_steps_and_algorithm_has_a_plan_or_one_sentence(shells) 
     ("shells", "left_out"),
     [
         ("three directions", {"dti": "6 distinct directions", "noddi": "two shells", "response": "15 distinct"}),
-        ("one shell", {"noddi": "two shells"}),
+        ("one shell", {"noddi": "two shells", "kurtosis": "two shells"}),
         ("no b=0", {"noddi": "b=0"}),
         ("b=0 alone", {"dti": "tensor needs volumes", "response": "no weighted volume"}),
     ],

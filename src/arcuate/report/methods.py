@@ -25,6 +25,11 @@ REFERENCES = {
     "1994;66:259-267.",
     "wls": "Veraart J, Sijbers J, Sunaert S, Leemans A, Jeurissen B. Weighted linear least squares estimation of "
     "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 2013;81:335-346.",
+    "kurtosis": "Jensen JH, Helpern JA, Ramani A, Lu H, Kaczynski K. Diffusional kurtosis imaging: the quantification "
+    "of non-gaussian water diffusion by means of magnetic resonance imaging. Magnetic Resonance in Medicine "
+    "2005;53:1432-1440.",
+    "kurtosis_measures": "Tabesh A, Jensen JH, Ardekani BA, Helpern JA. Estimation of tensors and tensor-derived "
+    "measures in diffusional kurtosis imaging. Magnetic Resonance in Medicine 2011;65:823-836.",
     "noddi": "Zhang H, Schneider T, Wheeler-Kingshott CA, Alexander DC. NODDI: practical in vivo neurite orientation "
     "dispersion and density imaging of the human brain. NeuroImage 2012;61:1000-1016.",
     "amico": "Daducci A, Canales-Rodríguez EJ, Zhang H, et al. Accelerated microstructure imaging via convex "
@@ -133,6 +138,19 @@ def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
     )
 
 
+def _say_kurtosis(text: _Writer, facts: dict[str, Any]) -> None:
+    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}[facts["FitMethod"]]
+    used = ", ".join(f"{b:g}" for b in facts.get("BValuesUsed", []))
+    low, high = facts["KurtosisLimits"]
+    text.say(
+        f"Diffusion and kurtosis tensors were fitted together by {method} linear least squares to the volumes with b = "
+        f"{used} s/mm²; mean, axial and radial kurtosis were computed exactly and limited to {low:g} to {high:g}",
+        "kurtosis",
+        "kurtosis_measures",
+        *(() if method == "ordinary" else ("wls",)),
+    )
+
+
 def _say_noddi(text: _Writer, facts: dict[str, Any]) -> None:
     how = "by maximum likelihood under Rician noise" if facts["Refined"] else "in its convex form"
     text.say(
@@ -185,6 +203,7 @@ _SENTENCES = {
     "denoise": _say_denoising,
     "mask": _say_mask,
     "dti": _say_tensor,
+    "kurtosis": _say_kurtosis,
     "noddi": _say_noddi,
     "response": _say_response,
     "fod": _say_fods,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arcuate.report.subject import MapFile
 
@@ -46,6 +46,12 @@ STYLES = {
     ("kurtosis", "mk"): MapStyle("Mean kurtosis", limits=(0, 2), group="Kurtosis"),
     ("kurtosis", "ak"): MapStyle("Axial kurtosis", limits=(0, 2), group="Kurtosis"),
     ("kurtosis", "rk"): MapStyle("Radial kurtosis", limits=(0, 2), group="Kurtosis"),
+    ("kurtosis", "kfa"): MapStyle("Kurtosis anisotropy", limits=(0, 1), group="Kurtosis"),
+    ("kurtosis", "msk"): MapStyle("Kurtosis of the mean signal", limits=(0, 2), group="Kurtosis"),
+    ("kurtosis", "fa"): MapStyle("FA without kurtosis bias", limits=(0, 1), group="Kurtosis"),
+    ("kurtosis", "md"): replace(_diffusivity("MD without kurtosis bias", 1.5), group="Kurtosis"),
+    ("kurtosis", "ad"): replace(_diffusivity("AD without kurtosis bias", 2.2), group="Kurtosis"),
+    ("kurtosis", "rd"): replace(_diffusivity("RD without kurtosis bias", 1.5), group="Kurtosis"),
 }
 _BY_PARAM = {
     "afd": MapStyle("Fibre density", group="Fibre orientations"),

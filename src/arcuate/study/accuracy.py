@@ -40,6 +40,12 @@ def errors_against_truth(run: SubjectResult, phantom: Phantom) -> list[Error]:
         found += _denoising(run, phantom, white)
     if run.dti is not None:
         found += _tensor(run, phantom, white)
+    if run.kurtosis is not None:
+        fa, md = (volume.get_array() for volume in run.kurtosis.get_fa_md())
+        found += [
+            Error("kurtosis", "FA, white matter", mean_error(fa, phantom.fa, white), ""),
+            Error("kurtosis", "MD, white matter", mean_error(md, phantom.md, white) * 1e3, "µm²/ms"),
+        ]
     if run.noddi is not None:
         found += _noddi(run.noddi, phantom, {"white": white, "grey": grey})
     if run.peaks is not None:

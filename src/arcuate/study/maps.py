@@ -14,11 +14,13 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 if TYPE_CHECKING:
     from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
+    from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
     from arcuate.volumes.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
 TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
+KURTOSIS_MAPS = ("mk", "ak", "rk", "kfa", "msk", "fa", "md", "ad", "rd", "diffusivity", "kurtosis")
 NODDI_MAPS = ("icvf", "odi", "isovf", "direction", "rmse", "s0", "dot")
 
 
@@ -49,6 +51,22 @@ def tensor_maps(dti: Dti) -> list[Map]:
         "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
     }
     return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
+
+
+def kurtosis_maps(dki: Dki) -> list[Map]:
+    """mk ak rk kfa msk fa md ad rd diffusivity kurtosis; msk only where the shells allow it."""
+    elements = "xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz"
+    own: dict[str, dict[str, Any]] = {
+        "mk": {"Units": "1", "Description": "mean kurtosis over all directions"},
+        "ak": {"Units": "1", "Description": "axial kurtosis: along the first eigenvector"},
+        "rk": {"Units": "1", "Description": "radial kurtosis: across the first eigenvector"},
+        "kfa": {"Units": "1", "Description": "anisotropy of the kurtosis tensor"},
+        "msk": {"Units": "1", "Description": "kurtosis of the signal averaged over directions"},
+        "fa": {"Units": "1"},
+        "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
+        "kurtosis": {"Units": "1", "Order": elements, "ReferenceFrame": SCANNER_FRAME},
+    }
+    return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dki.get_maps().items()]
 
 
 def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:

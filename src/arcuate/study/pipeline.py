@@ -14,7 +14,7 @@ from arcuate.cache import cacheable
 from arcuate.errors import InputWarning, NotApplicable
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, write_json
-from arcuate.study.maps import fod_maps, noddi_maps, peak_maps, tensor_maps
+from arcuate.study.maps import fod_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
+    from arcuate.kurtosis import Dki
     from arcuate.masks import BrainMask
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
@@ -47,6 +48,7 @@ class SubjectResult:
     denoised: Dwi | None = None  # on disk
     mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
     dti: Dti | None = None
+    kurtosis: Dki | None = None
     noddi: Noddi | None = None
     response: Response | None = None
     fods: Fods | None = None
@@ -62,7 +64,7 @@ class SubjectResult:
 
     def without_maps(self) -> SubjectResult:
         """The same run with its maps on disk alone, where the report reads them."""
-        return replace(self, dti=None, noddi=None, fods=None, peaks=None, tracts=None)
+        return replace(self, dti=None, kurtosis=None, noddi=None, fods=None, peaks=None, tracts=None)
 
 
 class _Run:
@@ -167,6 +169,7 @@ def run_subject(
     brain = run.do("mask", _mask, signal, given)
     inside = brain.volume if brain else None
     dti = run.do("dti", _dti, signal, inside)
+    kurtosis = run.do("kurtosis", _kurtosis, signal, inside)
     noddi = run.do("noddi", _noddi, signal, inside)
     response = run.do("response", _response, signal, inside)
     fods = run.do("fod", _fod, signal, inside, response)
@@ -183,6 +186,7 @@ def run_subject(
         denoised=on_disk,
         mask=inside,
         dti=dti,
+        kurtosis=kurtosis,
         noddi=noddi,
         response=response,
         fods=fods,
@@ -274,6 +278,13 @@ def _dti(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dti:
     to.outputs.maps("tensor", tensor_maps(dti), dti.parameters, step="dti", made_from=to.made_from)
     to.end(dti.parameters, voxels_in_words(dti.parameters["VoxelsByStatus"]))
     return dti
+
+
+def _kurtosis(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dki:
+    dki = signal.estimate_dki(inside)
+    to.outputs.maps("kurtosis", kurtosis_maps(dki), dki.parameters, step="kurtosis", made_from=to.made_from)
+    to.end(dki.parameters, voxels_in_words(dki.parameters["VoxelsByStatus"]))
+    return dki
 
 
 def _noddi(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Noddi:

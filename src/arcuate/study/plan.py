@@ -253,6 +253,14 @@ def _plan_dti(case: _Case) -> str:
     return ""
 
 
+def _plan_kurtosis(case: _Case) -> str:
+    from arcuate.models.kurtosis import select_kurtosis_volumes
+
+    with _silently():
+        select_kurtosis_volumes(case.scan.gradients)
+    return ""
+
+
 def _plan_noddi(case: _Case) -> str:
     from arcuate.models.noddi import check_noddi_gradients
 
@@ -289,6 +297,7 @@ STAGES: dict[str, Stage] = {
     "denoise": Stage((), _plan_denoise),
     "mask": Stage((), _plan_mask),
     "dti": Stage(("mask",), _plan_dti),
+    "kurtosis": Stage(("mask",), _plan_kurtosis),
     "noddi": Stage(("mask",), _plan_noddi),
     "response": Stage(("mask",), _plan_response),
     "fod": Stage(("mask", "response"), _as_it_comes),

@@ -1,0 +1,241 @@
+"""The kurtosis step: a scan of two shells or more in; kurtosis, and a tensor freed of its bias, out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arcuate.cache import cacheable, storable
+from arcuate.dti import METHODS, Dti
+from arcuate.errors import MissingExtraError
+from arcuate.io import NiftiVolumeResource
+from arcuate.io.names import beside_image, image_suffix
+from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, prepare_kurtosis
+from arcuate.models.mean_signal import prepare_mean_signal
+from arcuate.models.status import count_status
+from arcuate.volumes.display import figures
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.scan import Scan
+from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Dki:
+    """Kurtosis of a scan.
+
+    Parameters
+    ----------
+    volume : (x, y, z, 4) float32
+        MK, AK, RK, each within -3/7 and 10, and KFA; 0 where nothing was fitted.
+    tensors : (x, y, z, 6) float32, mm²/s
+        Diffusion tensor, xx xy xz yy yz zz in the scanner frame, without the bias that kurtosis gives a plain tensor.
+    elements : (x, y, z, 15) float32
+        Kurtosis tensor W in the scanner frame: xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz
+        xyzz.
+    mean_signal : (x, y, z, 2) float32
+        Diffusivity (mm²/s) and kurtosis (-3/7 to 10) of the signal averaged over directions; None where too few shells
+        have six directions, and for maps read from a file.
+    s0 : (x, y, z) float32, unit of the signal
+        Fitted signal without diffusion weighting; None for maps read from a file.
+    status : (x, y, z) uint8
+        What became of each voxel, see :class:`arcuate.models.status.Status`; None for maps read from a file.
+    parameters
+        How the maps were fitted, and how many voxels ended how; empty for maps read from a file.
+
+    Examples
+    --------
+    >>> dki = dwi.estimate_dki(mask=mask)
+    >>> dki.mk.get_array()
+    >>> fa, md = dki.get_fa_md()
+    >>> dki.save("dki.nii.gz")  # and dki_tensors.nii.gz, dki_elements.nii.gz
+    """
+
+    volume: VolumeResource
+    tensors: VolumeResource
+    elements: VolumeResource
+    mean_signal: VolumeResource | None = None
+    s0: VolumeResource | None = None
+    status: VolumeResource | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    @cacheable(
+        version=1,
+        outputs={"volume": "estimate_dki", "tensors": "estimate_dki_tensors", "elements": "estimate_dki_elements"},
+    )
+    def estimate_dki(
+        dwi: Scan,
+        mask: VolumeResource | None = None,
+        *,
+        b_max: float = B_MAX,
+        n_reweight: int = 1,
+        nonnegative: bool = True,
+    ) -> Dki:
+        """Kurtosis of the voxels in the mask by weighted linear least squares.
+
+        Parameters
+        ----------
+        dwi : Scan
+            Two shells or more with 15 distinct directions, and a b = 0 (or three shells).
+        mask : (x, y, z), on the grid of the scan; every voxel without it
+        b_max : float, s/mm²
+            Shells up to ``b_max`` + 100 are used.
+        n_reweight : int
+            0 is ordinary least squares, 1 weighted (WLS), more iteratively reweighted (IWLS).
+        nonnegative : bool
+            Raise eigenvalues of the diffusion tensor to 1e-6 / b (b the highest used).
+
+        Raises
+        ------
+        InputError
+            The scan does not determine kurtosis, or the mask does not fit the scan.
+        """
+        gradients = dwi.gradients
+        volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        mean_model = prepare_mean_signal(gradients, volumes)
+        inside = check_mask(dwi.volume, mask)
+        n_vox = int(inside.sum())
+        maps, means = np.empty((n_vox, 4), np.float32), np.empty((n_vox, 2), np.float32)
+        tensors, elements = np.empty((n_vox, 6), np.float32), np.empty((n_vox, 15), np.float32)
+        s0, status, n_limited = np.empty(n_vox, np.float32), np.empty(n_vox, np.uint8), 0
+        for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
+            fit = model.fit(rows)
+            measures = np.stack([fit.mk, fit.ak, fit.rk], axis=1)
+            limited = np.clip(measures, MIN_KURTOSIS, MAX_KURTOSIS)
+            n_limited += int(np.any(limited != measures, axis=1).sum())
+            maps[place, :3], maps[place, 3] = limited, fit.kfa
+            tensors[place], elements[place], s0[place], status[place] = fit.tensors, fit.kurtosis, fit.s0, fit.status
+            if mean_model is not None:
+                diffusivity, kurtosis = mean_model.fit(rows)
+                means[place] = np.stack([diffusivity, np.clip(kurtosis, MIN_KURTOSIS, MAX_KURTOSIS)], axis=1)
+        used = gradients.subset(volumes)
+        parameters = {
+            "Model": "diffusion kurtosis",
+            "FitMethod": METHODS[min(n_reweight, 2)],
+            "NReweight": n_reweight,
+            "NonNegative": nonnegative,
+            "BMax": b_max,
+            "B0Threshold": gradients.b0_threshold,
+            "BValuesUsed": sorted({float(round(b)) for b in used.bvals}),
+            "VolumesUsed": [int(i) for i in volumes],
+            "KurtosisLimits": [round(MIN_KURTOSIS, 4), MAX_KURTOSIS],
+            "VoxelsLimited": n_limited,
+            "VoxelsByStatus": count_status(status),
+        }
+        like = dwi.volume
+        return Dki(
+            volume=like.with_array(scatter(maps, inside)),
+            tensors=like.with_array(scatter(tensors, inside)),
+            elements=like.with_array(scatter(elements, inside)),
+            mean_signal=like.with_array(scatter(means, inside)) if mean_model is not None else None,
+            s0=like.with_array(scatter(s0, inside)),
+            status=like.with_array(scatter(status, inside, np.uint8)),
+            parameters=parameters,
+        )
+
+    @property
+    def mk(self) -> InMemoryVolumeResource:
+        """Mean kurtosis, (x, y, z) float32: over all directions."""
+        return self._map(0)
+
+    @property
+    def ak(self) -> InMemoryVolumeResource:
+        """Axial kurtosis, (x, y, z) float32: along the first eigenvector of the diffusion tensor."""
+        return self._map(1)
+
+    @property
+    def rk(self) -> InMemoryVolumeResource:
+        """Radial kurtosis, (x, y, z) float32: over the directions across the first eigenvector."""
+        return self._map(2)
+
+    @property
+    def kfa(self) -> InMemoryVolumeResource:
+        """Anisotropy of the kurtosis tensor, (x, y, z) float32, 0 to 1."""
+        return self._map(3)
+
+    @property
+    def msk(self) -> InMemoryVolumeResource | None:
+        """Kurtosis of the mean signal, (x, y, z) float32; None where it could not be fitted."""
+        if self.mean_signal is None:
+            return None
+        return self.volume.with_array(np.ascontiguousarray(self.mean_signal.get_array()[..., 1].T).T)
+
+    @cached_property
+    def dti(self) -> Dti:
+        """The diffusion tensor as a :class:`arcuate.dti.Dti`, with its maps."""
+        return Dti(self.tensors, self.status, self.s0, self.parameters)
+
+    def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """Fractional anisotropy and mean diffusivity (mm²/s) freed of kurtosis, (x, y, z) float32 each."""
+        return self.dti.get_fa_md()
+
+    def get_ad_rd(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
+        """Axial and radial diffusivity freed of kurtosis, (x, y, z) float32 each, mm²/s."""
+        return self.dti.get_ad_rd()
+
+    def get_maps(self) -> dict[str, VolumeResource]:
+        """All maps by their names in files: mk ak rk kfa msk fa md ad rd diffusivity kurtosis."""
+        fa, md = self.get_fa_md()
+        ad, rd = self.get_ad_rd()
+        maps: dict[str, VolumeResource] = {"mk": self.mk, "ak": self.ak, "rk": self.rk, "kfa": self.kfa}
+        if self.msk is not None:
+            maps["msk"] = self.msk
+        return maps | {
+            "fa": fa, "md": md, "ad": ad, "rd": rd, "diffusivity": self.tensors, "kurtosis": self.elements,
+        }  # fmt: skip
+
+    def save(self, path: str | os.PathLike[str]) -> Dki:
+        """Write MK, AK, RK, KFA to ``path`` and both tensors beside it; the same object, backed by those files.
+
+        ``dki.nii.gz`` has its tensors in ``dki_tensors.nii.gz`` and ``dki_elements.nii.gz``.
+        """
+        return Dki(
+            NiftiVolumeResource.save(self.volume, path),
+            NiftiVolumeResource.save(self.tensors, _beside(path, "tensors")),
+            NiftiVolumeResource.save(self.elements, _beside(path, "elements")),
+            self.mean_signal, self.s0, self.status, self.parameters,
+        )  # fmt: skip
+
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> Dki:
+        """What :meth:`save` wrote to ``path``."""
+        return Dki(
+            NiftiVolumeResource(Path(path)),
+            NiftiVolumeResource(_beside(path, "tensors")),
+            NiftiVolumeResource(_beside(path, "elements")),
+        )
+
+    def plot(self, **options: Any) -> Any:
+        """MK, AK and RK as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
+        maps = np.moveaxis(np.asarray(self.volume.get_array()), -1, 0)[:3]
+        panels = [figures().Panel(m, n, "gray", (0.0, 2.0)) for m, n in zip(maps, ("MK", "AK", "RK"), strict=True)]
+        return figures().plot_maps(panels, self.volume.get_affine(), **options)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        try:
+            figure = self.plot()
+        except MissingExtraError:
+            figure = None
+        facts = {"kurtosis": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
+        return figures().html_of(facts, figure, "slices of MK, AK and RK")
+
+    def _map(self, k: int) -> InMemoryVolumeResource:
+        return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)
+
+
+def estimate_dki(dwi: Scan, mask: VolumeResource | None = None, **options: Any) -> Dki:
+    """Kurtosis of a scan in a mask (x, y, z); ``options`` of :meth:`Dki.estimate_dki`, see there."""
+    return Dki.estimate_dki(dwi, mask, **options)
+
+
+def _beside(path: str | os.PathLike[str], name: str) -> Path:
+    """File of one of the tensors that belong to the maps in ``path``."""
+    path = Path(path)
+    return beside_image(path, f"_{name}{image_suffix(path) or '.nii.gz'}")
