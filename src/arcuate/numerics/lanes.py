@@ -4,11 +4,15 @@ Numba's own vectoriser does not keep several chains of eight accumulators in reg
 in LLVM's vector types, do. LLVM lowers the vectors to whatever the processor has (AVX-512, AVX2, SSE2, NEON).
 Arrays are flat, float64 and contiguous; a "line" is the eight numbers of eight voxels, at ``8 * line``.
 Multiplications and additions fuse where the processor can.
+
+A tile holds at most eight registers of accumulators: whole lines where a register holds eight doubles (AVX-512), else
+half as many lines, or halves of lines. Each accumulator sums in the same order however a tile is cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -33,13 +37,24 @@ def _pointer(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
     return context.make_array(array_type)(context, builder, value).data
 
 
-def _load_line(builder: Any, data: Any, number: Any) -> Any:
-    address = builder.bitcast(builder.gep(data, [number]), _LINE.as_pointer())
+def _is_wide(context: Any) -> bool:
+    """Whether a register of the processor that code is made for holds a line; numba's disk cache knows them apart."""
+    return "+avx512f" in context.codegen().magic_tuple()[2].split(",")
+
+
+def _row_groups(context: Any, n_rows: int) -> list[range]:
+    """Rows whose accumulators, a line each, fit the registers together."""
+    size = n_rows if _is_wide(context) else min(n_rows, 4)
+    return [range(first, first + size) for first in range(0, n_rows, size)]
+
+
+def _load_line(builder: Any, data: Any, number: Any, width: int = LANES) -> Any:
+    address = builder.bitcast(builder.gep(data, [number]), ir.VectorType(_DOUBLE, width).as_pointer())
     return builder.load(address, align=8)
 
 
 def _store_line(builder: Any, data: Any, number: Any, line: Any) -> None:
-    builder.store(line, builder.bitcast(builder.gep(data, [number]), _LINE.as_pointer()), align=8)
+    builder.store(line, builder.bitcast(builder.gep(data, [number]), line.type.as_pointer()), align=8)
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -50,8 +65,9 @@ def _splat(builder: Any, scalar: Any) -> Any:
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, fused where that is fast."""
-    kind = ir.FunctionType(_LINE, [_LINE, _LINE, _LINE])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v8f64"), [a, b, c])
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    name = f"llvm.fmuladd.v{a.type.count}f64"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
 def _accumulate(builder: Any, start: list[Any], count: Any, step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
@@ -61,7 +77,7 @@ def _accumulate(builder: Any, start: list[Any], count: Any, step: Callable[[Any,
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(_INT, 0)), loop, after)
     builder.position_at_end(loop)
     k = builder.phi(_INT)
-    held = [builder.phi(_LINE) for _ in start]
+    held = [builder.phi(first.type) for first in start]
     made = step(k, held)
     following = builder.add(k, ir.Constant(_INT, 1))
     end = builder.basic_block
@@ -74,7 +90,7 @@ def _accumulate(builder: Any, start: list[Any], count: Any, step: Callable[[Any,
     builder.position_at_end(after)
     results = []
     for first, later in zip(start, made, strict=True):
-        phi = builder.phi(_LINE)
+        phi = builder.phi(first.type)
         phi.add_incoming(first, before)
         phi.add_incoming(later, end)
         results.append(phi)
@@ -90,41 +106,50 @@ def _triangle(builder: Any, row: Any) -> Any:
     return builder.lshr(builder.mul(row, builder.add(row, ir.Constant(_INT, 1))), ir.Constant(_INT, 1))
 
 
+def _eliminate_part(
+    builder: Any, data: Any, at: Any, group: range, size: tuple[int, int], is_top: bool, is_finished: bool
+) -> None:  # fmt: skip
+    """Some rows of a tile in some of the lanes; ``at`` is its first row and column, ``size`` its columns and lanes."""
+    row, column = at
+    n_columns, width = size
+
+    def load(number: Any) -> Any:
+        return _load_line(builder, data, _times_lanes(builder, number), width)
+
+    columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(n_columns)]
+    pivots = [_triangle(builder, c) for c in columns]
+    rows = [_triangle(builder, builder.add(row, ir.Constant(_INT, r))) for r in group]
+    places = [builder.add(r, c) for r in rows for c in columns]
+
+    def step(k: Any, lines: list[Any]) -> list[Any]:
+        minus = [builder.fneg(load(builder.add(p, k))) for p in pivots]
+        of_rows = [load(builder.add(r, k)) for r in rows]
+        pairs = [(a, m) for a in of_rows for m in minus]
+        return [_multiply_add(builder, a, m, line) for (a, m), line in zip(pairs, lines, strict=True)]
+
+    lines = _accumulate(builder, [load(place) for place in places], column, step)
+    if is_finished:
+        of_pivots = builder.add(pivots[0], column), builder.add(pivots[1], column), builder.add(pivots[1], columns[1])
+        scale, factor, scale_1 = map(load, of_pivots)
+        for t in range(0, len(lines), 2):
+            lines[t] = builder.fmul(lines[t], scale)
+            rest = _multiply_add(builder, lines[t], builder.fneg(factor), lines[t + 1])
+            lines[t + 1] = builder.fmul(rest, scale_1)
+    for t, line in enumerate(lines):
+        if not (is_top and group.start == 0 and t == 1):  # right of the diagonal: the triangle has another entry there
+            _store_line(builder, data, _times_lanes(builder, places[t]), line)
+
+
 def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_finished: bool = False) -> Any:
     @intrinsic
     def eliminate(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             data = _pointer(context, builder, signature.args[0], args[0])
-            row, column = args[1], args[2]
-            columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(n_columns)]
-            pivots = [_triangle(builder, c) for c in columns]
-            rows = [_triangle(builder, builder.add(row, ir.Constant(_INT, r))) for r in range(n_rows)]
-            places = [_times_lanes(builder, builder.add(r, c)) for r in rows for c in columns]
-            start = [_load_line(builder, data, place) for place in places]
-
-            def step(k: Any, lines: list[Any]) -> list[Any]:
-                minus = [
-                    builder.fneg(_load_line(builder, data, _times_lanes(builder, builder.add(p, k)))) for p in pivots
-                ]
-                of_rows = [_load_line(builder, data, _times_lanes(builder, builder.add(r, k))) for r in rows]
-                pairs = [(a, m) for a in of_rows for m in minus]
-                return [_multiply_add(builder, a, m, line) for (a, m), line in zip(pairs, lines, strict=True)]
-
-            lines = _accumulate(builder, start, column, step)
-            if is_finished:
-                at = [
-                    builder.add(pivots[0], column),
-                    builder.add(pivots[1], column),
-                    builder.add(pivots[1], columns[1]),
-                ]
-                scale, factor, scale_1 = (_load_line(builder, data, _times_lanes(builder, place)) for place in at)
-                for t in range(0, len(lines), 2):
-                    lines[t] = builder.fmul(lines[t], scale)
-                    rest = _multiply_add(builder, lines[t], builder.fneg(factor), lines[t + 1])
-                    lines[t + 1] = builder.fmul(rest, scale_1)
-            for t, line in enumerate(lines):
-                if not (is_top and t == 1):  # right of the diagonal: the packed triangle has another entry there
-                    _store_line(builder, data, places[t], line)
+            width = LANES if _is_wide(context) else LANES // 2
+            for group in _row_groups(context, n_rows):
+                for lane in range(0, LANES, width):
+                    part = builder.gep(data, [ir.Constant(_INT, lane)])
+                    _eliminate_part(builder, part, args[1:], group, (n_columns, width), is_top, is_finished)
             return context.get_dummy_value()
 
         return types.none(matrix, types.int64, types.int64), generate
@@ -168,17 +193,19 @@ def multiply_panel(typing_context: Any, panel: Any, start: Any, lines: Any, coun
         panel, lines, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2, 4))
         start, count, place = args[1], args[3], args[5]
 
-        def step(k: Any, sums: list[Any]) -> list[Any]:
+        def step(k: Any, sums: list[Any], group: range) -> list[Any]:
             line = _load_line(builder, lines, _times_lanes(builder, k))
             at = builder.add(start, _times_lanes(builder, k))
             factors = [
-                builder.load(builder.gep(panel, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in range(LANES)
+                builder.load(builder.gep(panel, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in group
             ]
             return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
 
-        zeros = [ir.Constant(_LINE, [0.0] * LANES) for _ in range(LANES)]
-        for r, line in enumerate(_accumulate(builder, zeros, count, step)):
-            _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, r))), line)
+        for group in _row_groups(context, LANES):
+            zeros = [ir.Constant(_LINE, [0.0] * LANES) for _ in group]
+            sums = _accumulate(builder, zeros, count, partial(step, group=group))
+            for r, line in zip(group, sums, strict=True):
+                _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, r))), line)
         return context.get_dummy_value()
 
     return types.none(panel, types.int64, lines, types.int64, out, types.int64), generate
@@ -202,19 +229,20 @@ def add_outer_tile(
             for r in range(LANES)
         ]
 
-        def step(k: Any, sums: list[Any]) -> list[Any]:
+        def step(k: Any, sums: list[Any], group: range) -> list[Any]:
             of_left = builder.mul(builder.load(builder.gep(left, [k])), width)
             of_right = builder.mul(builder.load(builder.gep(right, [k])), width)
             line = _load_line(builder, table, builder.add(of_right, j))
             at = builder.add(of_left, i)
             factors = [
-                builder.load(builder.gep(table, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in range(LANES)
+                builder.load(builder.gep(table, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in group
             ]
             return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
 
-        begin = [_load_line(builder, out, place) for place in places]
-        for place, line in zip(places, _accumulate(builder, begin, count, step), strict=True):
-            _store_line(builder, out, place, line)
+        for group in _row_groups(context, LANES):
+            begin = [_load_line(builder, out, places[r]) for r in group]
+            for r, line in zip(group, _accumulate(builder, begin, count, partial(step, group=group)), strict=True):
+                _store_line(builder, out, places[r], line)
         return context.get_dummy_value()
 
     int64 = types.int64
