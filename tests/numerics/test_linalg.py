@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from arcuate.numerics.lanes import LANES, hinge_slopes, mark_negative, transpose_8
+from arcuate.numerics import lanes
+from arcuate.numerics.lanes import LANES, add_outer_tile, hinge_slopes, mark_negative, multiply_panel, transpose_8
 from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
 
 
@@ -54,6 +55,31 @@ def test_a_matrix_that_is_not_positive_definite_spoils_its_own_lane_only() -> No
     assert np.all(np.isnan(bad.reshape(15, LANES)[:, 3]))
     others = np.arange(LANES) != 3
     np.testing.assert_array_equal(bad.reshape(15, LANES)[:, others], good.reshape(15, LANES)[:, others])
+
+
+def test_tiles_cut_for_narrow_and_for_wide_registers_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    matrices, right = _systems(23)
+    table, lines, changed = rng.normal(size=(30, 16)), rng.normal(size=(11, LANES)), np.arange(0, 30, 3)
+    found = []
+    for is_wide in (True, False):
+        monkeypatch.setattr(lanes, "_is_wide", lambda _, is_wide=is_wide: is_wide)
+        solve = njit(error_model="numpy")(cholesky_solve_lanes.py_func)
+
+        @njit
+        def multiply(table, lines, changed, product, sums):
+            multiply_panel(table, 8, lines, 11, product, 0)
+            add_outer_tile(table, 16, changed, changed, len(changed), sums, 0, 8, 0)
+
+        x, product, sums = np.zeros(LANES * 23), np.zeros(LANES * LANES), np.ones(16 * 16)
+        solve(_lay_out(matrices, right), 23, x)
+        multiply(table.ravel(), lines.ravel(), changed, product, sums)
+        found.append((x, product, sums))
+    for wide, narrow in zip(*found, strict=True):
+        np.testing.assert_array_equal(wide, narrow)
+    np.testing.assert_allclose(product.reshape(8, 8), table.ravel()[8:96].reshape(11, 8).T @ lines)
+    expected = 1 + table[changed, 8:].T @ table[changed, :8]
+    np.testing.assert_allclose(sums.reshape(16, 16)[8:, :8], expected)
 
 
 def test_transposing_turns_rows_into_lines() -> None:
