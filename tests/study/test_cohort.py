@@ -181,3 +181,71 @@ def test_other_options_or_other_inputs_are_done_again(story: Story) -> None:
     image = next((story.bids / "sub-01" / "ses-01").rglob("*_dwi.nii.gz"))
     os.utime(image, ns=(0, time.time_ns()))
     assert plan().splitlines() == ["sub-01_ses-01: to be run", "sub-01_ses-02: complete"]
+
+
+class _Scheduler:
+    """A scheduler and two workers in processes of their own, as an administrator starts them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "scheduler.json"
+        self.file.unlink(missing_ok=True)
+        dask = [sys.executable, "-m", "dask"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        common = ["--scheduler-file", str(self.file), "--dashboard-address", ":0"]
+        self.processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", *common], cwd=folder, **quiet)]  # type: ignore[call-overload]
+        self.address = str(_wait(self._read)["address"])  # type: ignore[index]
+        worker = [*dask, "worker", *common, "--nthreads", "1", "--memory-limit", "0", "--resources", "subject=1"]
+        self.processes += [subprocess.Popen(worker, cwd=folder, **quiet) for _ in range(2)]  # type: ignore[call-overload]
+
+    def _read(self) -> dict[str, str] | None:
+        try:
+            return dict(json.loads(self.file.read_text()))
+        except (OSError, ValueError):
+            return None
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.long
+def test_twelve_subjects_on_a_scheduler_that_dies_and_comes_back(tmp_path: Path) -> None:
+    faults = ("single_shell", "truncated", "broken_gradients")
+    bids, out = _dataset(tmp_path / "bids", 12, faults=faults), tmp_path / "out"
+    states = out / ".arcuate-cohort" / "states"
+    scheduler = _Scheduler(tmp_path)
+    try:
+        command = _command(bids, out, "--scheduler", scheduler.address)
+        first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running = _wait(lambda: [p for p in out.glob(".arcuate-cohort/running/*.json") if p.stat().st_size])
+        os.kill(json.loads(running[0].read_text())["Pid"], signal.SIGKILL)  # type: ignore[index]
+        _wait(lambda: len(list(states.glob("*.json"))) >= 3)
+    finally:
+        scheduler.kill()
+    _, said = first.communicate(timeout=300)
+    assert first.returncode == 2, said
+    assert "the scheduler went away" in said
+    before = {p.name: p.stat().st_mtime_ns for p in states.glob("*.json") if '"complete"' in p.read_text()}
+    scheduler = _Scheduler(tmp_path)
+    try:
+        second = subprocess.run(
+            _command(bids, out, "--scheduler", scheduler.address), capture_output=True, text=True, timeout=900
+        )
+    finally:
+        scheduler.kill()
+    assert second.returncode == 3, second.stderr
+    assert {name: (states / name).stat().st_mtime_ns for name in before} == before
+    by_subject: dict[str, set[str]] = {}
+    for row in _table(out).values():
+        by_subject.setdefault(row["participant_id"], set()).add(row["state"])
+    assert len(by_subject) == 12
+    assert [subject for subject, found in by_subject.items() if found != {"complete"}] == ["sub-11", "sub-12"]
+
+
+def test_an_address_that_nobody_answers_is_one_sentence(tmp_path: Path) -> None:
+    bids = _dataset(tmp_path / "bids", 1)
+    done = subprocess.run(_command(bids, tmp_path / "out", "--scheduler", "nonsense"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no scheduler answers at nonsense" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -75,7 +75,7 @@ def _with_options_of_run(command: click.Command) -> click.Command:
 @click.command()
 @click.argument("bids_dir", type=PATH)
 @click.argument("out", type=OutFolder())
-@click.argument("level", type=click.Choice(["participant"]))
+@click.argument("level", type=click.Choice(["participant", "group"]))
 @click.option(
     "--participant-label", multiple=True, metavar="LABEL", help="Subjects, with or without sub-. Default: all."
 )
@@ -101,6 +101,14 @@ def _with_options_of_run(command: click.Command) -> click.Command:
 @click.option(
     "--slurm", multiple=True, metavar="NAME=VALUE", help="Option of dask_jobqueue.SLURMCluster: queue=long, account=a."
 )
+@click.option(
+    "--response-from",
+    type=PATH,
+    metavar="GROUP",
+    help="Responses of the group (folder OUT, OUT/group, or of wm.json) in place of each subject's own.",
+)
+@click.option("--response", "with_response", is_flag=True, help="group: average the subjects' responses.")
+@click.option("--table", "with_table", is_flag=True, help="group: key numbers of all subjects, and the cohort's page.")
 @click.option("--stop-on-first-crash", is_flag=True, help="Begin no further subject once one has failed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and end.")
 def cohort(bids_dir: Path, out: Path, level: str, **given: Any) -> None:
@@ -110,37 +118,80 @@ def cohort(bids_dir: Path, out: Path, level: str, **given: Any) -> None:
     the others go on. Started again, the same command does what is missing. Exits with 0 when all are complete, 3 when
     some failed.
     """
-    from arcuate.study.bids_index import Wanted, index_dataset, read_filters
-    from arcuate.study.cohort import CohortOptions, describe_dataset, plan_tasks, split_finished
-
     if out.resolve() == bids_dir.resolve():
         raise InputError(
             f"{out} is the data set itself; expected another folder, such as {out / 'derivatives/arcuate'}."
         )
+    if level == "group":
+        _group(out, with_response=given["with_response"], with_table=given["with_table"], dry_run=given["dry_run"])
+        return
+    if given["with_response"] or given["with_table"]:
+        raise InputError(
+            "--response and --table are for the level group; expected `arcuate cohort BIDS_DIR OUT group`."
+        )
+    code = _participants(bids_dir, out, given)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
+    """Plan and run the scans; the exit status."""
+    from arcuate.study.bids_index import Wanted, index_dataset, read_filters
+    from arcuate.study.cluster import Placement
+    from arcuate.study.cohort import CohortOptions, describe_dataset, plan_tasks, split_finished
+    from arcuate.study.group import response_files
+
     Settings(given["steps"] or (), given["denoise"], given["mask_method"], given["algorithm"])  # refuses what is wrong
     slurm = _parse_slurm(given["slurm"], given["scheduler"])
     filters = read_filters(given["bids_filter_file"]) if given["bids_filter_file"] else {}
     wanted = Wanted(_split(given["participant_label"]), _split(given["session_label"]), filters)
+    responses = [path.absolute() for path in response_files(given["response_from"])] if given["response_from"] else []
     scans = index_dataset(bids_dir, wanted, is_checked=not given["skip_bids_validation"])
     work = (given["work_dir"] or out / ".arcuate-cohort").absolute()
     resources = Resources(given["n_cpus"], given["nthreads"], given["workers"], given["mem_mb"])
     n_workers, threads, memory = resources.share(len(scans), is_local=given["scheduler"] == "local")
-    absolute = [_absolute(scan) for scan in scans]
-    options = CohortOptions(out.absolute(), work, tuple(_arguments(given)), (), threads, memory)
-    tasks = plan_tasks(absolute, options)
+    arguments = [*_arguments(given), *(word for path in responses for word in ("--response", str(path)))]
+    options = CohortOptions(out.absolute(), work, tuple(arguments), tuple(responses), threads, memory)
+    tasks = plan_tasks([_absolute(scan) for scan in scans], options)
     left, done = split_finished(tasks, options.out)
     lines = CohortLines(Console(stderr=True), work)
     if given["dry_run"]:
         _say_what_would_run(scans, tasks, left, lines)
-        return
-    from arcuate.study.cluster import Placement
-
+        return 0
     describe_dataset(options.out, bids_dir)
     placement = Placement(given["scheduler"], n_workers, threads, memory, work, slurm)
     code = _run(tasks, left, done, options, placement, lines, stops=given["stop_on_first_crash"])
     click.echo(str(out))
-    if code:
-        raise click.exceptions.Exit(code)
+    return code
+
+
+def _group(out: Path, *, with_response: bool, with_table: bool, dry_run: bool) -> None:
+    """The level of the group: what was asked for, or all of it."""
+    from arcuate.study.group import collect_rows, find_runs, write_group_response, write_group_table
+
+    runs = find_runs(out)
+    wants_all = not with_response and not with_table
+    if dry_run:
+        click.echo(f"{len(runs)} runs in {out}; nothing was done (--dry-run)")
+        return
+    if with_response or wants_all:
+        try:
+            files, names, left_out = write_group_response(out)
+        except InputError as error:
+            if with_response:
+                raise
+            click.echo(f"no mean response: {error}", err=True)
+        else:
+            for sentence in left_out:
+                click.echo(f"left out: {sentence}", err=True)
+            click.echo(f"{files[0].parent}: mean response of {len(names)} scans")
+    if with_table or wants_all:
+        from arcuate.report.cohort import write_cohort_methods, write_cohort_page
+
+        rows = collect_rows(out)
+        click.echo(f"{write_group_table(out, rows)}: {len(rows)} scans")
+        click.echo(f"{write_cohort_methods(out)}")
+        click.echo(f"{write_cohort_page(out, rows)}")
 
 
 def _run(

@@ -29,7 +29,9 @@ class _Shells(click.ParamType):
 
 @click.command()
 @click.argument("folder", metavar="BIDS_DIR", type=OutFolder())
-@click.option("--subjects", type=click.IntRange(1), default=PhantomDataset.n_subjects, show_default=True)
+@click.option(
+    "--subjects", type=click.IntRange(1), default=PhantomDataset.n_subjects, show_default=True, help="How many."
+)
 @click.option(
     "--sessions", type=click.IntRange(1), default=1, show_default=True, help="Of every second subject; others have one."
 )
@@ -45,7 +47,13 @@ class _Shells(click.ParamType):
 @click.option("--single-shell", is_flag=True, help="One subject has the lowest shell alone.")
 @click.option("--inherited", is_flag=True, help="Gradient files once, at the top of the data set.")
 @click.option(
-    "--shape", type=click.IntRange(2), nargs=3, default=PhantomDataset.shape, show_default=True, metavar="X Y Z"
+    "--shape",
+    type=click.IntRange(2),
+    nargs=3,
+    default=PhantomDataset.shape,
+    show_default=True,
+    metavar="X Y Z",
+    help="Voxels along each axis.",
 )
 @click.option("--voxel-size", type=float, default=PhantomDataset.voxel_size, show_default=True, help="mm.")
 @click.option(
@@ -56,7 +64,13 @@ class _Shells(click.ParamType):
     metavar="LIST",
     help="b-values, s/mm², separated by commas.",
 )
-@click.option("--directions", type=click.IntRange(1), default=PhantomDataset.n_directions, show_default=True)
+@click.option(
+    "--directions",
+    type=click.IntRange(1),
+    default=PhantomDataset.n_directions,
+    show_default=True,
+    help="Of each shell.",
+)
 @click.option("--snr", type=float, default=PhantomDataset.snr, show_default=True, help="White matter at b=0 over σ.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws heads, directions and noise.")
 @threads_option

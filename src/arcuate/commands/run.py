@@ -11,6 +11,7 @@ from rich.console import Console
 
 from arcuate import masks
 from arcuate.commands.options import (
+    PATH,
     OutFolder,
     ScanFiles,
     mask_option,
@@ -122,6 +123,13 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     help="Response: see `arcuate response`.",
 )
 @click.option(
+    "--response",
+    "responses",
+    type=PATH,
+    multiple=True,
+    help="Of `arcuate response`, a group or MRtrix3, one file per tissue: wm.txt, gm.txt, csf.txt. Default: estimated.",
+)
+@click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
 @click.option("--cache", "cache_folder", type=OutFolder(), help="Folder of kept results; default: OUT/.arcuate-cache.")
@@ -133,6 +141,7 @@ def run(
     denoise: str,
     mask_method: str,
     algorithm: str,
+    responses: tuple[Path, ...],
     with_report: bool,
     cache_folder: Path | None,
 ) -> None:
@@ -142,21 +151,27 @@ def run(
     goes on where it was.
     """
     from arcuate.cache import Cache
+    from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
     from arcuate.study.outputs import possible_files, refuse_overwriting
 
     settings = Settings(steps or (), denoise, mask_method, algorithm)
+    if responses and algorithm != Settings.response_algorithm:
+        raise InputError(
+            f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."
+        )
     names = Derivatives.of_scan(out, scan.dwi)
-    inputs = scan.inputs | ({"mask": mask} if mask else {})
+    inputs = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
     refuse_overwriting(possible_files(names), inputs)
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    plan = make_plan(dwi, settings, inside)
+    response = read_response(responses) if responses else None
+    plan = make_plan(dwi, settings, inside, response)
     lines = StageLines(Console(stderr=True))
     for sentence in plan.sentences:
         lines.say(sentence)
     with Cache(cache_folder or out / ".arcuate-cache"):
-        result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan)
+        result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan, response=response)
         result = result.without_maps()
         if with_report:
             end_with_report(result)

@@ -165,6 +165,10 @@ def _say_response(text: _Writer, facts: dict[str, Any]) -> None:
     algorithm, tissues = facts["algorithm"], list(facts["tissues"])
     key = (algorithm,) if algorithm in REFERENCES else ()
     what = f"Response functions of {len(tissues)} tissues were" if len(tissues) > 1 else "The response function was"
+    if algorithm in {"mean", "file"}:  # made before the run
+        n = facts.get("made_from", {}).get("n_responses")
+        text.say(f"{what} " + (f"averaged over {n} subjects of the study" if n else "taken from another estimate"))
+        return
     text.say(f"{what} estimated from the data (algorithm: {algorithm})", *key, *_ALSO.get(algorithm, ()))
 
 

@@ -283,7 +283,7 @@ IGNORED = f"""# Names that the standard has not merged (draft BEP016), and what 
 logs/
 group/
 participants_status.*
-cohort.*
+methods.md
 *.html
 *_run.json
 *_timings.json

@@ -136,6 +136,7 @@ def run_subject(
     settings: Settings | None = None,
     listener: Listener | None = None,
     plan: Plan | None = None,
+    response: Response | None = None,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -149,7 +150,8 @@ def run_subject(
     mask : (x, y, z); found from the b = 0 volumes if None
     settings : which steps, and how
     listener : told when a stage begins and ends
-    plan : one that was made of the same scan, mask and settings; made here if None
+    plan : one that was made of the same scan, mask, settings and response; made here if None
+    response : one that was made before, as that of a group; estimated if None
 
     Raises
     ------
@@ -157,7 +159,7 @@ def run_subject(
         The scan cannot be used, an output would overwrite an input, or a step that was asked for by name cannot be
         done with the scan.
     """
-    plan = plan or make_plan(scan, settings or Settings(), mask)
+    plan = plan or make_plan(scan, settings or Settings(), mask, response)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
     outputs = _open_outputs(Outputs(names, inputs, scan.origin), plan)
@@ -171,7 +173,7 @@ def run_subject(
     dti = run.do("dti", _dti, signal, inside)
     kurtosis = run.do("kurtosis", _kurtosis, signal, inside)
     noddi = run.do("noddi", _noddi, signal, inside)
-    response = run.do("response", _response, signal, inside)
+    response = run.do("response", _response, signal, inside, response)
     fods = run.do("fod", _fod, signal, inside, response)
     on_disk = denoised.on_disk if denoised else None
     del signal, denoised  # no later step needs all voxels of the scan
@@ -294,11 +296,14 @@ def _noddi(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Noddi:
     return noddi
 
 
-def _response(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Response:
+def _response(signal: Dwi, inside: VolumeResource | None, given: Response | None, to: _Context) -> Response:
     from arcuate.csd import estimate_response_function
     from arcuate.io.responses import write_response
 
-    response = estimate_response_function(signal, inside, to.plan.how("response"))
+    if given is not None:
+        response = given.on_shells_of(signal.gradients)
+    else:
+        response = estimate_response_function(signal, inside, to.plan.how("response"))
     names = to.outputs.names
     stem = f"{names.prefix}_model-{csd_model(response)}".replace("{", "{{").replace("}", "}}")
     for i, path in enumerate(write_response(response, names.folder, stem + "_label-{tissue}_response")):

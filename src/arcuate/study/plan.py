@@ -30,8 +30,10 @@ from arcuate.study.stages import NOT_ASKED
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.models.response import Response
 
-GIVEN = "given"  # how a mask comes that the user gave
+GIVEN = "given"  # how a mask or a response comes that the user gave
+RESPONSE_TISSUES = ("wm", "gm", "csf")
 DENOISE_METHODS = ("auto", *denoise.METHODS, "none")
 
 
@@ -130,6 +132,7 @@ class _Case(NamedTuple):
     settings: Settings
     has_mask: bool
     remarks: list[str]  # why steps are done as they are, for the log
+    response: Response | None = None
 
 
 class Stage(NamedTuple):
@@ -139,7 +142,7 @@ class Stage(NamedTuple):
     plan: Callable[[_Case], str]
 
 
-def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
+def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Response | None = None) -> Plan:
     """The plan for a scan, from its header and gradients, the options, and what is installed.
 
     Parameters
@@ -147,6 +150,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
     scan : none of its voxels is read
     settings : what is asked for
     mask : the brain mask that was given, if any; see :func:`arcuate.volumes.voxels.check_mask` for what it must be
+    response : the response that was given, if any, as that of a group
 
     Raises
     ------
@@ -156,7 +160,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None) -> Plan:
         What was asked for by name is not installed.
     """
     _ = scan.gradients.levels  # warnings about the b-values are heard here
-    case = _Case(scan, settings, mask is not None, [])
+    case = _Case(scan, settings, mask is not None, [], response)
     wanted = _wanted(settings)
     steps: dict[str, Step] = {}
     left_out: dict[str, str] = {}
@@ -272,9 +276,22 @@ def _plan_noddi(case: _Case) -> str:
 def _plan_response(case: _Case) -> str:
     from arcuate.csd.responses import check_response_gradients
 
+    if case.response is not None:
+        _check_given_response(case.response)
+        return GIVEN
     with _silently():
         check_response_gradients(case.scan.gradients, case.settings.response_algorithm)
     return case.settings.response_algorithm
+
+
+def _check_given_response(response: Response) -> None:
+    """Refuse tissues that the names of the results have no word for."""
+    unknown = [tissue for tissue in response.tissues if tissue not in RESPONSE_TISSUES]
+    if unknown:
+        raise InputError(
+            f"found a response of {', '.join(unknown)}; a run takes those of {', '.join(RESPONSE_TISSUES)}. Name the "
+            "files after their tissues: wm.txt, gm.txt, csf.txt."
+        )
 
 
 def _plan_tracts(case: _Case) -> str:
