@@ -22,6 +22,7 @@ from arcuate.dipy.harmonics import (
     sh_to_sf_matrix,
 )
 from arcuate.dipy.images import load_nifti, load_nifti_data, save_nifti
+from arcuate.dipy.kurtosis import DiffusionKurtosisFit, DiffusionKurtosisModel
 from arcuate.dipy.multishell import (
     MSDeconvFit,
     MultiShellDeconvModel,
@@ -69,6 +70,8 @@ from arcuate.dipy.tensor import (
 __all__ = [
     "AxSymShResponse",
     "ConstrainedSphericalDeconvModel",
+    "DiffusionKurtosisFit",
+    "DiffusionKurtosisModel",
     "GradientTable",
     "HemiSphere",
     "MSDeconvFit",
