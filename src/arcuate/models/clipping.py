@@ -35,7 +35,7 @@ def count_odd_voxels(image: FlatImage, is_b0: np.ndarray, inside: np.ndarray, *,
 
 
 @njit(cache=True, parallel=True)
-def _count_chunks(image, is_b0, inside, clip, counts):  # type: ignore[no-untyped-def]
+def _count_chunks(image, is_b0, inside, clip, counts):
     for chunk in prange(len(counts)):
         first, last = chunk * _CHUNK, min(len(inside), (chunk + 1) * _CHUNK)
         if last > first:
@@ -43,7 +43,7 @@ def _count_chunks(image, is_b0, inside, clip, counts):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _count_chunk(image, is_b0, inside, clip, first, count):  # type: ignore[no-untyped-def]
+def _count_chunk(image, is_b0, inside, clip, first, count):
     """One piece of the image, volume after volume as it is most often stored."""
     values, n_b0 = image.values, is_b0.sum()
     mean_b0 = np.zeros(len(inside))

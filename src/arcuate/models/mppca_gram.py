@@ -9,7 +9,7 @@ from arcuate.numerics.tridiagonal import PANEL, add_eight, aligned, fill
 
 
 @njit(cache=True, error_model="numpy")
-def gather_planes(image, finite, y0, z0, wy, wz):  # type: ignore[no-untyped-def]
+def gather_planes(image, finite, y0, z0, wy, wz):
     """Signals of a line of cross-sections, (x, wy wz) rows of n_meas; voxels that are not finite are 0, and counted."""
     flat, strides, n_meas = image.values, image.strides, image.n_meas
     nx = finite.shape[0]
@@ -37,7 +37,7 @@ def gather_planes(image, finite, y0, z0, wy, wz):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, error_model="numpy")
-def copy_rows(source, first, target, offset, n_rows):  # type: ignore[no-untyped-def]
+def copy_rows(source, first, target, offset, n_rows):
     """Copy rows of one matrix to rows of another, of the same width."""
     for i in range(n_rows):
         for j in range(source.shape[1]):
@@ -45,7 +45,7 @@ def copy_rows(source, first, target, offset, n_rows):  # type: ignore[no-untyped
 
 
 @njit(cache=True, error_model="numpy")
-def _add_plane(planes, first, n_rows, gram, offset, dim):  # type: ignore[no-untyped-def]
+def _add_plane(planes, first, n_rows, gram, offset, dim):
     """Add Σ s sᵀ over some rows to ``gram[offset : offset + dim]``, its lower triangle in whole blocks of 8 columns."""
     weights = np.zeros(PANEL)
     row = first
@@ -67,7 +67,7 @@ def _add_plane(planes, first, n_rows, gram, offset, dim):  # type: ignore[no-unt
 
 
 @njit(cache=True, error_model="numpy")
-def slide_sum(planes, n_cross, s, wx, needed, suffix, prefix, A):  # type: ignore[no-untyped-def]
+def slide_sum(planes, n_cross, s, wx, needed, suffix, prefix, A):
     """A = Gram matrix of the cross-sections s ... s + wx - 1, given those of the patches before.
 
     Patches are taken wx at a time: each is a tail of the first one plus a head of what follows, and both grow by
@@ -93,7 +93,7 @@ def slide_sum(planes, n_cross, s, wx, needed, suffix, prefix, A):  # type: ignor
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_backwards(planes, n_cross, start, length, wanted, dim, suffix):  # type: ignore[no-untyped-def]
+def _sum_backwards(planes, n_cross, start, length, wanted, dim, suffix):
     """Gram matrices of cross-sections start + j ... start + length - 1, one for each j from ``wanted`` on."""
     for j in range(length - 1, wanted - 1, -1):
         if j == length - 1:
@@ -105,7 +105,7 @@ def _sum_backwards(planes, n_cross, start, length, wanted, dim, suffix):  # type
 
 
 @njit(cache=True, error_model="numpy")
-def _add_lower(suffix, offset, prefix, dim, A):  # type: ignore[no-untyped-def]
+def _add_lower(suffix, offset, prefix, dim, A):
     """A = the sum of two Gram matrices, made symmetric from their lower triangles."""
     for i in range(dim):
         first = suffix[offset + i]
@@ -119,7 +119,7 @@ def _add_lower(suffix, offset, prefix, dim, A):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def replace_plane(planes, x, slot, n_cross, window, gram, n_meas):  # type: ignore[no-untyped-def]
+def replace_plane(planes, x, slot, n_cross, window, gram, n_meas):
     """Put a cross-section in its place in the patch, and its inner products with the whole patch in the Gram matrix."""
     n_cols = window.shape[1]
     for k in range(n_cross):

@@ -27,7 +27,7 @@ class PatchResults(NamedTuple):
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def find_finite(image, finite):  # type: ignore[no-untyped-def]
+def find_finite(image, finite):
     """Whether all signals of a voxel are finite, read in the memory order of the image."""
     nx, ny, nz = finite.shape
     flat, n_meas = image.values, image.n_meas
@@ -46,7 +46,7 @@ def find_finite(image, finite):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def denoise_lines(image, finite, inside, extent, is_exp1, results, first, last):  # type: ignore[no-untyped-def]
+def denoise_lines(image, finite, inside, extent, is_exp1, results, first, last):
     """Denoise the voxels inside that are served by the lines of patches from ``first`` up to ``last``.
 
     Each line of patches along x is one job: the same sums in the same order whatever the number of threads.
@@ -64,7 +64,7 @@ def denoise_lines(image, finite, inside, extent, is_exp1, results, first, last):
 
 
 @njit(cache=True, error_model="numpy")
-def _served(start, length, size):  # type: ignore[no-untyped-def]
+def _served(start, length, size):
     """First and past-the-last voxel along an axis whose patch begins at ``start``: patches are moved inside."""
     half = length // 2
     first = 0 if start == 0 else start + half
@@ -73,7 +73,7 @@ def _served(start, length, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _find_needed(inside, finite, extent, y_range, z_range):  # type: ignore[no-untyped-def]
+def _find_needed(inside, finite, extent, y_range, z_range):
     """Which patches of a line serve any voxel."""
     n_starts = inside.shape[0] - extent[0] + 1
     needed = np.zeros(n_starts, dtype=np.bool_)
@@ -90,7 +90,7 @@ def _find_needed(inside, finite, extent, y_range, z_range):  # type: ignore[no-u
 
 
 @njit(cache=True, error_model="numpy")
-def _denoise_line(image, finite, inside, extent, is_exp1, y0, z0, results):  # type: ignore[no-untyped-def]
+def _denoise_line(image, finite, inside, extent, is_exp1, y0, z0, results):
     """Slide a patch along x; wherever it serves voxels, split its spectrum and project them."""
     n_meas = image.n_meas
     wx, n_cross = extent[0], extent[1] * extent[2]
@@ -131,7 +131,7 @@ def _denoise_line(image, finite, inside, extent, is_exp1, y0, z0, results):  # t
 
 
 @njit(cache=True, error_model="numpy")
-def _serve(patch, found, planes, window, work, inside, finite, y_range, z_range, lines, results):  # type: ignore[no-untyped-def]
+def _serve(patch, found, planes, window, work, inside, finite, y_range, z_range, lines, results):
     """Project the voxels that a patch serves; where no noise can be told from signal they stay as they are."""
     s, wx, wz, y0, z0, by_meas = patch
     signal, variance, n_rot = found
@@ -170,7 +170,7 @@ def _serve(patch, found, planes, window, work, inside, finite, y_range, z_range,
 
 
 @njit(cache=True, error_model="numpy")
-def _write_lines(lines, y_range, z_range, strides, denoised):  # type: ignore[no-untyped-def]
+def _write_lines(lines, y_range, z_range, strides, denoised):
     """Put finished lines into the image, volume after volume as it is most often stored."""
     k = 0
     for y in range(y_range[0], y_range[1]):
@@ -183,7 +183,7 @@ def _write_lines(lines, y_range, z_range, strides, denoised):  # type: ignore[no
 
 
 @njit(cache=True, error_model="numpy", fastmath=REORDER)
-def _combine(window, coefs, n_meas, out):  # type: ignore[no-untyped-def]
+def _combine(window, coefs, n_meas, out):
     """Sum of the patch's voxels, weighted."""
     n = coefs.shape[0]
     for m in range(n_meas):

@@ -17,7 +17,7 @@ SMALL = 64  # matrices up to this size are diagonalised in full: cheaper than to
 
 
 @njit(cache=True, error_model="numpy")
-def split_spectrum(work, r, q, is_exp1):  # type: ignore[no-untyped-def]
+def split_spectrum(work, r, q, is_exp1):
     """Number of signal components, variance of the noise, and the rotations that project on the signal.
 
     The number is -2 where the patch is zero, -1 where no component qualifies as noise (no noise at all).
@@ -67,7 +67,7 @@ def split_spectrum(work, r, q, is_exp1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _next_eigenvalues(d, e, rank, r, largest):  # type: ignore[no-untyped-def]
+def _next_eigenvalues(d, e, rank, r, largest):
     """Write the next eigenvalues, from place ``rank`` down; how many are known now, and the smallest of all r."""
     places = np.empty(LANES, dtype=np.int64)
     values = np.empty(LANES)
@@ -83,7 +83,7 @@ def _next_eigenvalues(d, e, rank, r, largest):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _sort_down(values, result):  # type: ignore[no-untyped-def]
+def _sort_down(values, result):
     """``values`` in falling order, by insertion: there are few."""
     for i in range(values.shape[0]):
         v = values[i]

@@ -77,7 +77,7 @@ def _correlation(a: np.ndarray, b: np.ndarray, least_spread: float = 0.0) -> flo
 
 
 @njit(cache=True, parallel=True)
-def _add_volume(before, after, inside, mean_residual, square, signal, products):  # type: ignore[no-untyped-def]
+def _add_volume(before, after, inside, mean_residual, square, signal, products):
     """Add one volume to the maps; per slice, products of residuals with their neighbours and with themselves."""
     nx, ny, nz = inside.shape
     for z in prange(nz):

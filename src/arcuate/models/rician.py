@@ -52,7 +52,7 @@ def _squares_by_mean() -> np.ndarray:
 
 
 @njit(cache=True, parallel=True)
-def _invert(image, sigma, table):  # type: ignore[no-untyped-def]
+def _invert(image, sigma, table):
     flat = image.values
     step = (_CEILING - FLOOR) / (len(table) - 1)
     n_blocks = (len(sigma) + 4095) // 4096
