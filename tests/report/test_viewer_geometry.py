@@ -126,6 +126,7 @@ def test_sides_in_both_conventions_and_their_letters(
     opened.wait()
     opened.run("arcuateViewer.maps.setSlice('axial', 12)")
     opened.run("arcuateViewer.maps.niivue.setCrosshairWidth(0)")
+    opened.tab.select_option("#maps-colors", "viridis")
     opened.tab.uncheck("#glyphs-plane")
     for name, sign in (("neurological", 1), ("radiological", -1)):
         opened.tab.check(f"#viewer-{name}")
