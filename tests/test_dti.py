@@ -265,7 +265,7 @@ def test_command_passes_its_options_on(tmp_path):
         ("mask of another shape", "mask of shape (5, 5, 4)"),
         ("empty mask", "mask is empty"),
         ("cut gzip", "cut short"),
-        ("output is a file", "cannot write"),
+        ("output is a file", "is a file; expected a folder"),
     ],
 )
 def test_what_cannot_be_used_ends_with_one_sentence_and_code_2(tmp_path, capsys, spoil, message):

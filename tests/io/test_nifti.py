@@ -295,8 +295,10 @@ def test_any_memory_layout_gives_the_same_file(suffix: str, layout: str, array: 
 def test_images_of_any_dimension_come_back(shape: tuple[int, ...], order: str, tmp_path: Path) -> None:
     values = np.asarray(np.random.default_rng(3).normal(size=shape), dtype=np.float32, order=order)  # type: ignore[call-overload]
     saved = NiftiVolumeResource.save(in_memory(values), tmp_path / "x.nii.gz")
-    assert saved.shape == shape
-    np.testing.assert_array_equal(saved.get_array(), values)
+    # of five axes and more those of length 1 are left out when it is read
+    seen = shape if len(shape) < 5 else (*shape[:3], *(n for n in shape[3:] if n > 1))
+    assert saved.shape == seen
+    np.testing.assert_array_equal(saved.get_array(), values.reshape(seen))
     np.testing.assert_array_equal(nib.load(tmp_path / "x.nii.gz").get_fdata(dtype=np.float32), values)
 
 
@@ -543,12 +545,13 @@ def test_an_image_larger_than_its_file_asks_for_no_memory(name: str, array: np.n
         NiftiVolumeResource(tmp_path / name).get_array()
 
 
-def test_what_is_no_single_nifti_file_is_told_apart(array: np.ndarray, tmp_path: Path) -> None:
-    nib.save(nib.Nifti1Pair(array, AFFINE), tmp_path / "pair.hdr")
+def test_what_is_no_nifti_file_is_told_apart(array: np.ndarray, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(array, AFFINE), tmp_path / "half.hdr")
+    (tmp_path / "half.img").unlink()
     cases = {
         tmp_path / "absent.nii.gz": "does not exist",
         tmp_path: "is a folder",
-        tmp_path / "pair.hdr": "second file",
+        tmp_path / "half.hdr": r"half\.img",
     }
     for path, message in cases.items():
         with pytest.raises(InputError, match=message):

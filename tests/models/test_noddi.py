@@ -319,7 +319,7 @@ def test_one_shell_is_refused_with_the_reason():
 
 def test_no_b0_is_refused_with_the_remedy():
     table = make_table((1000.0, 30), (2000.0, 30), n_b0=0)
-    with pytest.raises(InputError, match=r"b=0.*lowest 1000.*b0_threshold"):
+    with pytest.raises(InputError, match=r"b=0.*lowest b-value is 1000.*b0_threshold"):
         fit_noddi(np.ones((1, len(table))), table)
 
 

@@ -68,7 +68,7 @@ def read_header(path: Path) -> Header:
 
 def _refusal(path: Path, why: str) -> InputError:
     return InputError(
-        f"{path} cannot be read as NIfTI: {why}. Expected a .nii or .nii.gz file, or a pair of .hdr and .img; "
+        f"{path} cannot be read as NIfTI: {why}. Expected one .nii or .nii.gz file, or a pair of .hdr and .img; "
         "mrconvert makes one of most formats."
     )
 

@@ -43,6 +43,8 @@ def find_parts(array: np.ndarray, gradients: GradientTable, sizes: Sequence[int]
     b0 = np.flatnonzero(gradients.is_b0)
     n = len(gradients)
     scales = _scales_of(array, b0) if len(b0) > 1 else np.ones(len(b0))
+    has_signal = np.isfinite(scales)  # an empty volume is another fault, and says nothing of the scale
+    b0, scales = b0[has_signal], scales[has_signal]
     if len(sizes) > 1:
         return _parts(np.cumsum([0, *sizes]), b0, scales)
     if len(b0) < 2:
@@ -60,15 +62,20 @@ def find_parts(array: np.ndarray, gradients: GradientTable, sizes: Sequence[int]
 
 
 def _scales_of(array: np.ndarray, b0: np.ndarray) -> np.ndarray:
-    """(n_b0,) scale of each b = 0 volume relative to their mean."""
+    """(n_b0,) scale of each b = 0 volume relative to their mean; NaN for an empty one."""
     mean = np.zeros(array.shape[:3])
     for i in b0:
         mean += np.nan_to_num(array[..., i], posinf=0.0, neginf=0.0) / len(b0)
     bright = mean > otsu_threshold(mean) if mean.max() > mean.min() else np.zeros(mean.shape, bool)
     if not bright.any():
         return np.ones(len(b0))
-    ratios = [np.nanmedian(array[..., i][bright] / mean[bright]) for i in b0]
-    return np.array([ratio if np.isfinite(ratio) and ratio > 1e-6 else 1e-6 for ratio in ratios])
+    scales = np.full(len(b0), np.nan)
+    for k, i in enumerate(b0):
+        ratios = array[..., i][bright] / mean[bright]
+        ratios = ratios[np.isfinite(ratios)]
+        if len(ratios) and np.median(ratios) > 1e-6:
+            scales[k] = np.median(ratios)
+    return scales
 
 
 def _parts(edges: Any, b0: np.ndarray, scales: np.ndarray) -> tuple[ScanPart, ...]:
