@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -162,15 +163,35 @@ def open_cluster(placement: Placement) -> Iterator[Cluster]:
             target = stack.enter_context(_slurm(placement))
         else:
             target = placement.scheduler
+            _check_address(target)
         try:
             client = stack.enter_context(Client(target, timeout=WAIT, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
-            raise InputError(
-                f"no scheduler answers at {placement.scheduler} ({' '.join(str(error).split())}); start one with "
-                "`dask scheduler`, and give the address that it prints: --scheduler tcp://HOST:8786."
-            ) from error
+            raise _no_answer(placement.scheduler, error) from error
         at_once = _wait_for_workers(client, placement)
         yield Cluster(client, at_once, client.dashboard_link or "")
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nobody listens: a client of Dask that found nobody takes a minute to end."""
+    kind, _, place = address.rpartition("://")
+    if kind not in {"", "tcp", "tls"}:
+        return
+    host, colon, port = place.rpartition(":")
+    try:
+        if not colon or not port.isdigit():
+            raise ValueError("an address has the form HOST:PORT")
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=WAIT):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> InputError:
+    return InputError(
+        f"no scheduler answers at {address} ({' '.join(str(error).split())}); start one with `dask scheduler`, and give "
+        "the address that it prints: --scheduler tcp://HOST:8786."
+    )
 
 
 def _wait_for_workers(client: Any, placement: Placement) -> int:
