@@ -189,8 +189,8 @@ def _check_address(address: str) -> None:
 
 def _no_answer(address: str, error: Exception) -> InputError:
     return InputError(
-        f"no scheduler answers at {address} ({' '.join(str(error).split())}); start one with `dask scheduler`, and give "
-        "the address that it prints: --scheduler tcp://HOST:8786."
+        f"no scheduler answers at {address} ({' '.join(str(error).split())}); start one with `dask scheduler`, and "
+        "give the address that it prints: --scheduler tcp://HOST:8786."
     )
 
 
