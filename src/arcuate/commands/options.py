@@ -174,15 +174,19 @@ def mask_option(function: F) -> F:
 
 
 class OutFolder(click.ParamType):
-    """A folder to write to; made where it is absent."""
+    """A folder to write to; made where it is absent. A run goes on without a cache that cannot be written."""
 
     name = "folder"
+
+    def __init__(self, *, must_be_writable: bool = True) -> None:
+        self.must_be_writable = must_be_writable
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(value)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for the results. Give another {_name_of(param)}.")
-        _check_parents(path, param)
+        if self.must_be_writable:
+            _check_parents(path, param)
         return path
 
 

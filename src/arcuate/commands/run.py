@@ -132,7 +132,12 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
 @click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
-@click.option("--cache", "cache_folder", type=OutFolder(), help="Folder of kept results; default: OUT/.arcuate-cache.")
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=OutFolder(must_be_writable=False),
+    help="Folder of kept results; default: OUT/.arcuate-cache.",
+)
 def run(
     scan: ScanFiles,
     mask: Path | None,

@@ -7,6 +7,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning
 
 CHUNK = 1 << 20
 ATTEMPTS = 4  # a connection that breaks off is taken up again this often
@@ -76,7 +77,8 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
     Raises
     ------
     InputError
-        The address cannot be reached, or what arrived is not the file that was published.
+        The address cannot be reached and nothing is there, or what arrived is not the file that was published. A file
+        with another checksum that cannot be fetched again is taken with a warning.
     """
     folder = Path(folder)
     path = folder / file.name
@@ -94,6 +96,14 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
     except Timeout as error:
         raise InputError(f"another process has been fetching {path} for an hour; stop it, or wait for it.") from error
     except urllib.error.URLError as error:
+        if path.is_file() and path.stat().st_size:
+            warnings.warn(
+                f"{path} is not the file that was published (its checksum differs), and {file.url} cannot be reached; "
+                "taken as it is.",
+                InputWarning,
+                stacklevel=2,
+            )
+            return path
         raise InputError(
             f"could not fetch {file.url}: {getattr(error, 'reason', error)}. Without internet here, fetch it on "
             f"another machine and copy it to {path}."

@@ -7,9 +7,9 @@ slice of 2,000 glyphs takes about a second, half of what PyVista took without a 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from arcuate.figures.meshes import Mesh
+from arcuate.numerics.compiled import njit
 
 _ASIDE = np.array([-0.41, 0.62, 0.67])  # where the second light stands, seen from the eye
 _FINER = 2  # pixels drawn per pixel kept, along each side

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
+from numba import njit  # from here, the place of compiled kernels is settled first
 
 from arcuate.numerics.threads import n_threads
+
+__all__ = ["inner", "kernel", "njit", "run_in_chunks"]
 
 
 def kernel(**options: Any) -> Any:

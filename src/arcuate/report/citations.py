@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from arcuate._version import __version__
 
@@ -39,7 +40,14 @@ def bibtex_of(references: list[str]) -> str:
         "  title = {arcuate: diffusion MRI, from the scan to maps of microstructure and fibre orientation},\n"
         f"  version = {{{__version__}}}\n}}"
     )
-    return "\n\n".join([software, *map(_entry, references)])
+    seen: Counter[str] = Counter()
+    entries = [software]
+    for reference in references:
+        key, entry = _entry(reference)
+        seen[key] += 1
+        letter = "abcdefgh"[seen[key] - 1] if seen[key] > 1 else ""
+        entries.append(entry.replace(f"{{{key},", f"{{{key}{letter},", 1))
+    return "\n\n".join(entries)
 
 
 def with_doi(reference: str) -> str:
@@ -53,7 +61,8 @@ def _doi_of(reference: str) -> str | None:
     return DOIS.get(f"{reference.split()[0]} {year[1]}") if year else None
 
 
-def _entry(reference: str) -> str:
+def _entry(reference: str) -> tuple[str, str]:
+    """Key (first author and year) and text of one entry."""
     authors, title, source = _parts(reference)
     found = _JOURNAL.match(source) or _MEETING.match(source)
     facts = found.groupdict() if found else {"journal": source}
@@ -69,7 +78,7 @@ def _entry(reference: str) -> str:
     }
     key = re.sub(r"\W", "", authors.split()[0]) + str(facts.get("year", ""))
     lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
-    return f"@{'article' if is_article else 'inproceedings'}{{{key},\n" + ",\n".join(lines) + "\n}"
+    return key, f"@{'article' if is_article else 'inproceedings'}{{{key},\n" + ",\n".join(lines) + "\n}"
 
 
 def _parts(reference: str) -> tuple[str, str, str]:

@@ -51,7 +51,10 @@ class VolumeResource(ABC):
         return array.copy() if copy else array
 
     def to_nibabel(self) -> Any:
-        """The image as a nibabel ``Nifti1Image``, with the header that :meth:`NiftiVolumeResource.save` would write."""
+        """The image as a nibabel ``Nifti1Image``.
+
+        Its header is that which :meth:`arcuate.io.NiftiVolumeResource.save` would write.
+        """
         import nibabel as nib
 
         array = np.asarray(self.get_array())
