@@ -35,7 +35,6 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.dwi": "A scan, and the steps that start from it.",
     "arcuate.io": "Files. The only code that knows file formats.",
     "arcuate.volumes.scale_steps": "Steps in intensity scale between the parts of a scan.",
-    "arcuate.io.sidecars": "What the JSON files beside an image say.",
     "arcuate.volumes.resource": "Volumes and vectors in memory, and what all of them can do.",
     "arcuate.gradients": "b-values, directions in the scanner frame, shells.",
     "arcuate.denoise": "Denoising.",
@@ -56,7 +55,7 @@ IMAGES = {  # face A: module -> what the page says of it
 MODELS = (
     "status", "patch2self", "mppca", "rician", "residual", "tensor", "kurtosis", "kurtosis_measures", "mean_signal",
     "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
-    "peaks", "peak_rule", "fixels", "mtnormalise", "response_voxels",
+    "peaks", "peak_rule", "mtnormalise",
 )  # fmt: skip
 NUMERICS = ("sh", "sphere", "legendre", "linalg", "nnls", "qp")
 

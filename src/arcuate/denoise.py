@@ -67,7 +67,7 @@ def choose_denoising(
     Parameters
     ----------
     gradients : of the scan
-    sidecars : what the JSON files beside the scan's images say, see :func:`arcuate.io.sidecars.sidecars_of`
+    sidecars : what the JSON files beside the scan's images say, see ``arcuate.io.sidecars.sidecars_of``
     asked : the option ``--denoise``: "auto", "patch2self", "mppca" or "none". What is asked for by name is done.
     is_step_named : whether the user named the step denoise: then "auto" takes Patch2Self rather than nothing
 

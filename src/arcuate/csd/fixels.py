@@ -68,7 +68,7 @@ def segment_fods(
     fods : (x, y, z, n_coef), MRtrix3's basis, such as :func:`compute_csd_fods` returns
     mask : (x, y, z), where to look; every voxel without it
     min_amplitude, min_integral, max_fixels
-        See :func:`arcuate.models.fixels.segment_lobes`; the defaults are those of MRtrix3's ``fod2fixel``.
+        See ``arcuate.models.fixels.segment_lobes``; the defaults are those of MRtrix3's ``fod2fixel``.
     """
     inside = check_mask(fods, mask)
     blocks = [

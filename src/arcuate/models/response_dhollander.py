@@ -63,7 +63,7 @@ def estimate_tissues(
     ----------
     signals : (n_vox, n_meas) float, all volumes, of an eroded brain mask
     tissues : ``("wm", "gm", "csf")`` or ``("wm", "csf")``
-    lmax : degree of white matter, see :func:`~arcuate.models.response_voxels.fibre_response`
+    lmax : degree of white matter, see ``arcuate.models.response_voxels.fibre_response``
 
     Raises
     ------
