@@ -8,11 +8,9 @@ import pytest
 from arcuate.cache import Cache
 from arcuate.denoise import (
     choose_denoising,
-    denoise_dwi,
     denoised_before,
     residual_doubts,
     residual_facts,
-    residual_slices,
     run_denoising,
     shell_residuals,
 )
@@ -178,17 +176,6 @@ def test_the_residual_of_a_blur_has_structure_and_that_of_noise_has_none():
         assert true[b].rms == pytest.approx(15.0, rel=0.05)
     assert false[0.0].neighbours > 0.5
     assert abs(false[0.0].anatomy) > 0.2
-
-
-def test_slices_for_a_picture_are_one_per_shell():
-    noisy, _ = make_scan()
-    after = denoise_dwi(noisy)
-    slices = residual_slices(noisy, after)
-    assert [s.b for s in slices] == [0.0, 1000.0, 2500.0]
-    for s in slices:
-        np.testing.assert_array_equal(s.original, noisy.volume.get_array()[:, :, 4, s.volume])
-        np.testing.assert_array_equal(s.difference, s.original - after.volume.get_array()[:, :, 4, s.volume])
-    assert residual_slices(noisy, after, axis=0, index=3)[0].original.shape == (14, 8)
 
 
 def test_the_result_is_kept_and_comes_back_from_the_cache(tmp_path):

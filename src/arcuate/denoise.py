@@ -151,19 +151,6 @@ def _scheme_in_words(gradients: GradientTable) -> str:
     return " and ".join([first.format(" directions"), *(words.format("") for words in more)])
 
 
-@dataclass(frozen=True)
-class ResidualSlice:
-    """One slice of one volume before and after denoising, for a picture."""
-
-    b: float  # s/mm², of the shell
-    volume: int  # which volume of the scan
-    axis: int
-    index: int  # which slice along ``axis``
-    original: np.ndarray  # (n, m) float32
-    denoised: np.ndarray
-    difference: np.ndarray  # original - denoised
-
-
 def denoise_dwi(dwi: S, **options: Any) -> S:
     """Denoised scan; the options are those of :func:`run_denoising`, which also returns the noise map.
 
@@ -262,25 +249,6 @@ def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = Non
     if mask is None:
         inside = _head_of(denoised)
     return {b: residual_structure(original, denoised, volumes, inside) for b, volumes in _shells(before).items()}
-
-
-def residual_slices(before: Scan, after: Scan, *, axis: int = 2, index: int | None = None) -> list[ResidualSlice]:
-    """One slice per shell before, after, and their difference, from the middle volume of each shell.
-
-    Parameters
-    ----------
-    axis : axis of the image that the slice is perpendicular to
-    index : slice along ``axis``; the middle one if None
-    """
-    original, denoised = before.volume.get_array(), after.volume.get_array()
-    at = original.shape[axis] // 2 if index is None else index
-    slices = []
-    for b, volumes in _shells(before).items():
-        volume = int(volumes[len(volumes) // 2])
-        first = np.take(original[..., volume], at, axis=axis).astype(np.float32)
-        second = np.take(denoised[..., volume], at, axis=axis).astype(np.float32)
-        slices.append(ResidualSlice(b, volume, axis, at, first, second, first - second))
-    return slices
 
 
 def residual_facts(structures: dict[float, ResidualStructure]) -> list[dict[str, float]]:

@@ -1,4 +1,12 @@
-"""Errors that tell the user what was found, what was expected and what to do."""
+"""Errors and warnings that tell the user what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class InputError(ValueError):
@@ -28,3 +36,11 @@ class MissingExtraError(ImportError):
 
 class InputWarning(UserWarning):
     """The input was repaired, or is usable but doubtful; the message says what was done about it."""
+
+
+def warn(text: str, category: type[Warning] = InputWarning) -> None:
+    """Give a warning that points to the line outside of arcuate which led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

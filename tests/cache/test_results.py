@@ -247,11 +247,11 @@ def test_a_large_kept_volume_is_read_only_when_it_is_asked_for(folder, tmp_path,
         assert fingerprint(found) == fingerprint(InMemoryVolumeResource(array))
     saved = NiftiVolumeResource.save(InMemoryVolumeResource(array), tmp_path / "x.nii.gz").path
     copied = NiftiVolumeResource.save(found, tmp_path / "y.nii.gz")
-    assert copied.path.read_bytes() == saved.read_bytes() == found.stored_file.read_bytes()
+    assert copied.path.read_bytes() == saved.read_bytes() == found.encoded_file().read_bytes()
     again = pickle.loads(pickle.dumps(found))
     assert_same_volume(again, found)
     assert found.get_array() is found.get_array()
-    assert found.stored_file is None
+    assert found.encoded_file() is None
     found.get_array()[0] = 1
     assert fingerprint(found) != fingerprint(InMemoryVolumeResource(array))
 

@@ -12,12 +12,10 @@ import pytest
 
 from arcuate.csd.responses import erode, estimate_dhollander, estimate_tournier, response_from_masks
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.response import Response
 from arcuate.models.response_dhollander import best_threshold, choose_tissue_voxels
-from arcuate.models.response_voxels import fibre_response, fibre_zonal, isotropic_response, mean_response
-from arcuate.models.response_zonal import tensor_zonal
+from arcuate.models.response_voxels import fibre_response, fibre_zonal, isotropic_response
+from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
 from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from arcuate.volumes.voxels import masked_blocks
@@ -94,8 +92,7 @@ def test_a_response_rises_from_the_fibre_outwards_however_noisy_the_signals() ->
     rng = np.random.default_rng(0)
     cosines = rng.uniform(-1, 1, size=(3, 40))
     zonal = fibre_zonal(rng.normal(size=cosines.shape) + 1, cosines, 8)
-    response = Response(("wm",), np.array([1000.0]), (zonal[None],))
-    profile = response.on_cosines(np.cos(np.linspace(0, math.pi / 2, 90)))[0]
+    profile = zonal @ zonal_harmonics(np.cos(np.linspace(0, math.pi / 2, 90)), 8)
     assert profile[0] >= -1e-9
     assert np.all(np.diff(profile) >= -1e-8)
 
@@ -173,30 +170,6 @@ def test_the_best_threshold_parts_two_groups() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 1, 500), rng.normal(10, 1, 300)])
     assert 3 < best_threshold(values) < 7
-
-
-def test_the_mean_of_a_group_is_that_of_responsemean(mrtrix: Path, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    responses = []
-    for i in range(3):
-        zonal = [
-            tensor_zonal(np.array([1.7e-3, 3e-4, 3e-4]) * rng.uniform(0.9, 1.1), 500.0 * 2**i, b, 8)
-            for b in (0, 1000, 2000)
-        ]
-        responses.append(Response(("wm",), np.array([0.0, 1000, 2000]), (np.stack(zonal),)))
-        (tmp_path / f"{i}.txt").write_text(responses[-1].to_mrtrix())
-    subprocess.run(
-        [str(mrtrix / "responsemean"), "0.txt", "1.txt", "2.txt", "mean.txt", "-quiet"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
-    assert np.allclose(mean_response(responses).coefs[0], np.loadtxt(tmp_path / "mean.txt"), rtol=1e-6)
-
-
-def test_responses_of_other_shells_are_not_averaged() -> None:
-    one = Response(("wm",), np.array([0.0, 1000]), (np.ones((2, 5)),))
-    other = Response(("wm",), np.array([0.0, 3000]), (np.ones((2, 5)),))
-    with pytest.raises(InputError, match="expected the same tissues, shells and degrees"):
-        mean_response([one, other])
 
 
 def test_few_directions_do_not_bias_the_response() -> None:

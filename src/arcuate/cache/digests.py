@@ -5,8 +5,10 @@ its dtype and shape and of the digests of the leaves, so equal bytes of another 
 layout does not matter. With the processor's SHA instructions this runs at 1 to 2 GB/s and core.
 
 A large array that is asked for again is not hashed again if nothing changed: the CRC-32 of every MiB of its memory
-(20 GB/s) is compared with the ones taken before. A change of up to 32 neighbouring bits cannot escape a CRC, any other
-does with a chance of 2⁻³² per MiB it touches; nothing is assumed about who holds the array or may write to it.
+(8 GB/s, where SHA-256 runs at 1.4) is compared with the ones taken before. A change of up to 32 neighbouring bits
+cannot escape a CRC, any other does with a chance of 2⁻³² per MiB it touches; nothing is assumed about who holds the
+array or may write to it. A run hashes its scan twice in each of six steps, so this is most of what its fingerprints
+would cost (LOG.md).
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
@@ -29,8 +31,7 @@ _CRC_PIECE = 1 << 20
 _REMEMBER_FROM = 16 << 20  # smaller arrays are hashed each time
 _N_REMEMBERED = 32
 
-_Layout = tuple[int, tuple[int, ...], tuple[int, ...], str]
-_remembered: OrderedDict[_Layout, tuple[list[int], str]] = OrderedDict()
+_remembered: dict[tuple[Any, ...], tuple[list[int], str]] = {}  # place and layout of an array -> its checksums, digest
 _lock = threading.Lock()
 
 
@@ -38,24 +39,20 @@ def array_digest(array: np.ndarray) -> str:
     """Hex digest of dtype, shape and values; arrays of Python objects have none (TypeError)."""
     if array.dtype.hasobject:
         raise TypeError(f"an array of Python objects ({array.dtype}) has no digest")
-    layout = (array.ctypes.data, array.shape, array.strides, array.dtype.str)
     if array.nbytes < _REMEMBER_FROM or not (array.flags.c_contiguous or array.flags.f_contiguous):
         return _hash_array(array)
+    layout = (array.ctypes.data, array.shape, array.strides, array.dtype.str)
     checks = _checksums(array)
     with _lock:
         known = _remembered.get(layout)
     if known is not None and known[0] == checks:
         return known[1]
     digest = _hash_array(array)
-    _remember(layout, checks, digest)
+    with _lock:
+        _remembered[layout] = (checks, digest)
+        if len(_remembered) > _N_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
     return digest
-
-
-def note_digest(array: np.ndarray, digest: str) -> None:
-    """Remember the digest of an array that was just decoded from a file whose digest is known."""
-    if array.nbytes >= _REMEMBER_FROM and (array.flags.c_contiguous or array.flags.f_contiguous):
-        layout = (array.ctypes.data, array.shape, array.strides, array.dtype.str)
-        _remember(layout, _checksums(array), digest)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
@@ -64,9 +61,9 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         return _tree(b"bytes", iter(lambda: file.read(LEAF), b""), os.fstat(file.fileno()).st_size)
 
 
-def bytes_digest(data: bytes) -> str:
-    """Hex digest of bytes in memory, the same as that of a file that holds them."""
-    return _tree(b"bytes", (data[i : i + LEAF] for i in range(0, len(data), LEAF)), len(data))
+def _checksums(array: np.ndarray) -> list[int]:
+    memory = array.reshape(-1, order="F" if array.flags.f_contiguous else "C").view(np.uint8)
+    return [isal_zlib.crc32(memory[i : i + _CRC_PIECE]) for i in range(0, memory.size, _CRC_PIECE)]
 
 
 def _hash_array(array: np.ndarray) -> str:
@@ -133,16 +130,3 @@ def _leaves(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         carried = piece[whole:]
     if carried.size:
         yield carried
-
-
-def _checksums(array: np.ndarray) -> list[int]:
-    memory = array.reshape(-1, order="F" if array.flags.f_contiguous else "C").view(np.uint8)
-    return [isal_zlib.crc32(memory[i : i + _CRC_PIECE]) for i in range(0, memory.size, _CRC_PIECE)]
-
-
-def _remember(layout: _Layout, checks: list[int], digest: str) -> None:
-    with _lock:
-        _remembered[layout] = (checks, digest)
-        _remembered.move_to_end(layout)
-        while len(_remembered) > _N_REMEMBERED:
-            _remembered.popitem(last=False)

@@ -6,7 +6,6 @@ import dataclasses
 import enum
 import hashlib
 import inspect
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from arcuate._version import __version__
-from arcuate.cache import files
 from arcuate.cache.digests import array_digest, file_digest
 from arcuate.cache.files import FileChangedError, FileMemory, Signature
 from arcuate.errors import InputError
@@ -23,6 +21,7 @@ from arcuate.io import geometry
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
 _DEPTH = 50
+_PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, bytearray, range, slice)
 
 
 class UnknownValueError(TypeError):
@@ -51,8 +50,8 @@ class Fingerprinter:
 
     def __init__(self, memory: FileMemory | None = None) -> None:
         self._memory = memory or FileMemory()
-        self._decoded: dict[int, tuple[VolumeResource, InMemoryVolumeResource]] = {}
-        self._recalled: dict[int, tuple[VolumeResource, Signature]] = {}
+        self._decoded: dict[int, tuple[VolumeResource, InMemoryVolumeResource]] = {}  # by id, kept alive with it
+        self._recognised: dict[int, Signature] = {}  # volumes whose file was not read again
 
     def fingerprint(self, value: Any, name: str = "value") -> Fingerprint:
         """Fingerprint of ``value``, called ``name`` in messages.
@@ -119,58 +118,52 @@ class Fingerprinter:
         raise UnknownValueError(f"{name} is a {_class_name(value)}, whose content cannot be told")
 
     def _volume(self, volume: VolumeResource, name: str) -> Fingerprint:
-        known = getattr(volume, "known_fingerprint", None)  # of a cached volume that was not read yet
-        digests: dict[str, Any] | None = known() if callable(known) else None
+        digests = volume.known_digests()  # of a kept volume that was not read yet
         if digests is None and isinstance(volume, InMemoryVolumeResource):
             digests = _digests_of(volume, name)
         if digests is None:
             digests = self._volume_on_disk(volume, name)
         return _combine("volume", {key: Fingerprint(digests[key]) for key in ("array", "affine", "header")})
 
-    def _volume_on_disk(self, volume: VolumeResource, name: str) -> dict[str, Any]:
+    def _volume_on_disk(self, volume: VolumeResource, name: str) -> dict[str, str]:
+        def read(_: Path) -> dict[str, str]:
+            decoded = volume.load()
+            self._decoded[id(volume)] = (volume, decoded)
+            return _digests_of(decoded, name)
+
         path = getattr(volume, "path", None)
-        signature = None
-        kind = f"{_class_name(volume)} {__version__}"
-        if isinstance(path, Path) and path.name.lower().endswith((".nii", ".nii.gz")):
-            signature = _signature(path, name)
-            facts = self._memory.recall(signature, kind)
-            if facts is not None and {"array", "affine", "header"} <= facts.keys():
-                self._recalled[id(volume)] = (volume, signature)
-                return facts
-        read_at = files.now()
-        decoded = volume.load()
-        digests = _digests_of(decoded, name)
-        if signature is not None and isinstance(path, Path):
-            if _signature(path, name) != signature:
-                raise UnknownValueError(f"{name}: {path} changed while it was read")
-            self._memory.note(signature, kind, digests, read_at)
-        self._decoded[id(volume)] = (volume, decoded)
+        if not isinstance(path, Path) or not path.name.lower().endswith((".nii", ".nii.gz")):
+            return read(Path())
+        digests, signature = self._facts(path, f"{_class_name(volume)} {__version__}", read, name)
+        self._recognised[id(volume)] = signature
         return digests
 
     def _load(self, volume: VolumeResource) -> VolumeResource:
-        if id(volume) in self._decoded:
-            return self._decoded[id(volume)][1]
-        if id(volume) not in self._recalled:
-            return volume
-        _, signature = self._recalled[id(volume)]
-        decoded = volume.load()
-        path: Path = volume.path  # type: ignore[attr-defined]
-        if _signature(path, "the file").text != signature.text:
-            raise UnknownValueError(f"{path} changed while it was read")
-        self._decoded[id(volume)] = (volume, decoded)
-        return decoded
+        if id(volume) not in self._decoded and id(volume) in self._recognised:
+            decoded, path = volume.load(), volume.path  # type: ignore[attr-defined]
+            if Signature.of(path) != self._recognised[id(volume)]:
+                raise UnknownValueError(f"{path} changed while it was read")
+            self._decoded[id(volume)] = (volume, decoded)
+        return self._decoded[id(volume)][1] if id(volume) in self._decoded else volume
 
     def _path(self, path: Path, name: str) -> Fingerprint:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
             raise UnknownValueError(f"{name} is the path {path}, which {what}; only the content of a file can be told")
+        facts, _ = self._facts(path, "bytes", lambda p: {"digest": file_digest(p)}, name)
+        return _combine("file", {"content": Fingerprint(facts["digest"])})
+
+    def _facts(
+        self, path: Path, kind: str, read: Callable[[Path], dict[str, str]], name: str
+    ) -> tuple[dict[str, str], Signature]:
         try:
-            facts = self._memory.facts(path, "bytes", lambda p: {"digest": file_digest(p)})
+            return self._memory.facts(path, kind, read)
         except FileChangedError as error:
             raise UnknownValueError(f"{name}: {error}") from error
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist. Check the path.") from error
         except OSError as error:
             raise UnknownValueError(f"{name}: {path} cannot be read ({error.strerror})") from error
-        return _combine("file", {"content": Fingerprint(facts["digest"])})
 
 
 def fingerprint(value: Any) -> str:
@@ -216,24 +209,14 @@ def _checked(array: Any, name: str) -> np.ndarray:
 
 def _plain(value: Any) -> str | None:
     """One text per number, string or other plain value and its type; None for everything else."""
-    if value is None or value is Ellipsis or isinstance(value, bool | np.bool_):
-        return f"constant {value}"
+    if isinstance(value, np.bool_ | np.int64 | np.float64 | np.str_):
+        value = value.item()  # the same to a step as Python's own
     if isinstance(value, enum.Enum):
         return f"enum {_class_name(value)} {value.name}"
-    if type(value) is int or isinstance(value, np.integer):
-        return f"int {int(value)}" if isinstance(value, int | np.int64) else f"{value.dtype.str} {int(value)}"
-    if isinstance(value, float):  # np.float64 too
-        return f"float {struct.pack('<d', value).hex()}"
+    if type(value) in _PLAIN:
+        return f"{type(value).__name__} {value!r}"
     if isinstance(value, np.generic) and not value.dtype.hasobject:
         return f"{value.dtype.str} {value.tobytes().hex()}"
-    if type(value) is complex:
-        return f"complex {struct.pack('<dd', value.real, value.imag).hex()}"
-    if isinstance(value, str) and type(value) in (str, np.str_):
-        return f"str {value}"
-    if type(value) in (bytes, bytearray):
-        return f"{type(value).__name__} {bytes(value).hex()}"
-    if type(value) in (range, slice):
-        return repr(value)
     if isinstance(value, np.dtype) and not value.hasobject:
         return f"dtype {value.descr if value.fields else value.str}"
     if isinstance(value, type) and value.__module__ in ("builtins", "numpy"):
@@ -253,15 +236,6 @@ def _combine(kind: str, parts: dict[str, Fingerprint] | None = None) -> Fingerpr
     for name, part in (parts or {}).items():
         digest.update(f"{len(name)} {name} {part.digest}\0".encode("utf-8", "surrogatepass"))
     return Fingerprint(digest.hexdigest(), dict(parts or {}))
-
-
-def _signature(path: Path, name: str) -> Signature:
-    try:
-        return Signature.of(path)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise InputError(f"{path} does not exist. Check the path.") from error
-        raise UnknownValueError(f"{name}: {path} cannot be read ({error.strerror})") from error
 
 
 def _is_plain_dataclass(value: Any) -> bool:

@@ -104,7 +104,7 @@ class ResultWriter:
         if (self.folder / image).exists():
             self.volumes[part] = image
         carried = self._carried_from(metadata)
-        node = {"volume": stored.to_json(), "affine": self._array(affine, _join(part, "affine"))}
+        node = {"volume": dataclasses.asdict(stored), "affine": self._array(affine, _join(part, "affine"))}
         return node | ({"metadata_of": carried} if carried else {"metadata": self.write(dict(metadata), part)})
 
     def _carried_from(self, metadata: Mapping[str, Any]) -> str | None:
@@ -124,12 +124,8 @@ class ResultWriter:
 
     def _stem(self, part: str) -> str:
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in part)[:60] or "result"
-        taken = {path.name.split(".")[0] for path in self.folder.iterdir()}
-        number = 2
-        unique = stem
-        while unique in taken:
-            unique, number = f"{stem}-{number}", number + 1
-        return unique
+        is_taken = any(self.folder.glob(f"{stem}.*"))
+        return f"{stem}.{len(list(self.folder.iterdir()))}" if is_taken else stem
 
 
 @dataclass
@@ -154,7 +150,7 @@ class ResultReader:
     def _read_volume(self, node: Any) -> Any:
         affine = self.read(node["affine"])
         metadata = dict(self.metadata[node["metadata_of"]]) if "metadata_of" in node else self.read(node["metadata"])
-        return read_volume(StoredVolume.from_json(node["volume"]), self.files, affine, metadata)
+        return read_volume(StoredVolume(**node["volume"]), self.files, affine, metadata)
 
     def _read_array(self, node: Any) -> np.ndarray:
         flat = np.frombuffer(base64.b64decode(node["bytes"]), dtype=np.dtype(node["array"]))

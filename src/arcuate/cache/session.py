@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import threading
 import time
 import warnings
@@ -15,23 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from arcuate._version import __version__
+from arcuate.cache.call import Call
 from arcuate.cache.files import FileChangedError, FileMemory
-from arcuate.cache.fingerprints import Fingerprint, Fingerprinter, UnknownValueError, is_scalar
-from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError, metadata_digest
-from arcuate.cache.step import (
-    Runner,
-    Step,
-    activate,
-    active_cache,
-    deactivate,
-    known_names,
-    step_of,
-)
+from arcuate.cache.fingerprints import UnknownValueError
+from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError
+from arcuate.cache.step import Runner, Step, activate, active_cache, deactivate, known_names, step_of
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
-from arcuate.errors import InputError, InputWarning
-from arcuate.volumes.resource import VolumeResource
+from arcuate.errors import InputError, InputWarning, warn
 
 
 class CacheWarning(InputWarning):
@@ -46,8 +38,6 @@ class StepCall:
     key: str | None  # None where an argument has no fingerprint
     was_cached: bool
     seconds: float  # that computing took, then or now
-    scalars: dict[str, Any]
-    hashes: dict[str, str]
     within: str | None = None  # the step that called it
 
 
@@ -56,37 +46,10 @@ class _Running:
     """A step that is being computed."""
 
     step: Step
-    undeclared: list[str] = field(default_factory=list)  # steps that it called and does not declare
+    undeclared: dict[str, None] = field(default_factory=dict)  # steps that it called and does not declare, in order
 
 
 _RUNNING: ContextVar[_Running | None] = ContextVar("arcuate_running_step", default=None)
-
-
-@dataclass
-class _Key:
-    """One call's identity."""
-
-    step: Step
-    text: str
-    scalars: dict[str, Any]
-    hashes: dict[str, str]
-    prints: dict[str, Fingerprint]
-    fingerprinter: Fingerprinter
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the volumes that came in
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        return self.step.identity, self.step.name, self.text
-
-    def sidecar(self) -> dict[str, Any]:
-        return {
-            "step": self.step.label,
-            "step_version": self.step.version,
-            "arcuate_version": __version__,
-            "key": self.text,
-            "scalars": self.scalars,
-            "hashes": self.hashes,
-        }
 
 
 class Cache:
@@ -177,97 +140,72 @@ class Cache:
             return step.function(*args, **kwargs)  # says itself what is wrong with its arguments
         around = _RUNNING.get()
         if around is not None and step not in around.step.calls:
-            around.undeclared.append(step.label)
+            around.undeclared[step.label] = None
         try:
-            key = self._key_of(step, step.deciding(bound))
+            call = Call.of(step, bound, self._memory)
         except UnknownValueError as error:
-            _warn(f"{step.label} was computed and not kept: {error}.")
-            return self._compute_only(step, args, kwargs)
+            return self._compute_unknown(step, bound, error)
         is_forced = self.force is True or (self.force is not False and any(map(step.answers_to, self.force)))
-        cause = "forced" if is_forced else "no entry"
-        if not is_forced:
-            found, cause = self._look_up(key)
-            if found is not None:
-                return _said_again(found)
-        with self._store.lock(key.text) as is_locked:
-            if not is_forced and is_locked:
-                found, later = self._look_up(key)
-                if found is not None:
-                    return _said_again(found)
-                cause = cause if later == "no entry" else later
-            return self._compute(key, bound, cause)
+        with self._store.lock(call.key):
+            found, cause = (None, "forced") if is_forced else self._look_up(call)
+            if found is None:
+                return self._compute(call, cause)
+        result, told = found
+        for text in told:
+            warn(text)
+        return result
 
-    def _key_of(self, step: Step, arguments: Mapping[str, Any]) -> _Key:
-        fingerprinter = Fingerprinter(self._memory)
-        prints = {name: fingerprinter.fingerprint(value, name) for name, value in arguments.items()}
-        digest = hashlib.sha256(f"{step.identity}\0".encode())
-        for identity, version in sorted(step.versions.items()):
-            digest.update(f"{identity}\0{version}\0".encode())
-        for name in sorted(prints):
-            digest.update(f"{name}\0{prints[name].digest}\0".encode())
-        scalars = {name: _as_json(value) for name, value in arguments.items() if is_scalar(value)}
-        hashes = {name: prints[name].digest for name in arguments if name not in scalars}
-        metadata: dict[str, dict[str, Any]] = {}
-        for name, value in arguments.items():
-            if isinstance(value, VolumeResource):
-                metadata[name] = value.get_metadata()
-            elif isinstance(volume := getattr(value, "volume", None), VolumeResource):
-                metadata[f"{name}.volume"] = volume.get_metadata()
-        return _Key(step, digest.hexdigest(), scalars, hashes, prints, fingerprinter, metadata)
-
-    def _look_up(self, key: _Key) -> tuple[tuple[Any, list[str]] | None, str]:
+    def _look_up(self, call: Call) -> tuple[tuple[Any, list[str]] | None, str]:
         """The kept result and the warnings that belong to it; or None and why there is none."""
         try:
-            entry = self._store.find(*key.place)
+            entry = self._store.find(*call.place)
             if entry is None:
                 return None, "no entry"
             files = EntryFiles(entry.folder, entry.record["files"])
-            result = ResultReader(files, key.metadata).read(entry.record["result"])
+            result = ResultReader(files, call.metadata()).read(entry.record["result"])
         except CorruptEntryError as error:
-            _warn(f"the kept result of {key.step.label} is damaged ({error}); it is computed again.")
+            warn(f"the kept result of {call.step.label} is damaged ({error}); it is computed again.", CacheWarning)
             return None, f"the entry was damaged: {error}"
         except FileNotFoundError:  # gc took it away just now
             return None, "no entry"
         except Exception as error:  # a class that changed, a file that went away: whatever it is, computing helps
-            _warn(f"the kept result of {key.step.label} cannot be used ({error}); it is computed again.")
+            warn(f"the kept result of {call.step.label} cannot be used ({error}); it is computed again.", CacheWarning)
             return None, f"the entry could not be used: {error}"
-        self._note(key, was_cached=True, seconds=float(entry.record["seconds"]))
+        self._note(call.step, call.key, float(entry.record["seconds"]), was_cached=True)
         with contextlib.suppress(OSError):
-            self._show(entry, key)
-        return (result, entry.record.get("warnings", [])), ""
+            self._show(entry, call)
+        return (result, entry.record["warnings"]), ""
 
-    def _compute(self, key: _Key, bound: Any, cause: str) -> Any:
-        step = key.step
+    def _compute(self, call: Call, cause: str) -> Any:
+        step = call.step
         try:
-            loaded = {name: key.fingerprinter.loaded(value) for name, value in bound.arguments.items()}
+            call.load()
         except UnknownValueError as error:
-            _warn(f"{step.label} was computed and not kept: {error}.")
-            return self._compute_only(step, bound.args, bound.kwargs)
-        bound.arguments.update(loaded)
+            return self._compute_unknown(step, call.bound, error)
         start = time.perf_counter()
         running = _Running(step)
         token = _RUNNING.set(running)
         try:
-            with _heard() as said:
-                result = step.function(*bound.args, **bound.kwargs)
+            with _recorded_warnings() as told:
+                result = step.function(*call.bound.args, **call.bound.kwargs)
         finally:
             _RUNNING.reset(token)
         seconds = time.perf_counter() - start
-        self._note(key, was_cached=False, seconds=seconds)
+        self._note(step, call.key, seconds)
+        if running.undeclared:
+            self._latest[step.identity] = None
+            self._say(f"it calls {', '.join(running.undeclared)}; name them: @cacheable(calls=(...))", step)
+            return result
         try:
-            if running.undeclared:
-                self._latest[step.identity] = None
-                names = ", ".join(dict.fromkeys(running.undeclared))
-                _warn(f"the result of {step.label} was not kept: it calls {names}; name them: @cacheable(calls=(...)).")
-                return result
-            changed = self._changed(key, step.deciding(bound))
+            changed = call.changed_argument(self._memory)
             if changed:
-                _warn(f"{step.label} was not kept: {changed} changed while it was computed.")
+                warn(f"{step.label} was not kept: {changed} changed while it was computed.", CacheWarning)
                 return result
-            self._show(self._keep(key, result, seconds, {"cause": cause, "warnings": said}), key)
+            facts = {"cause": cause, "warnings": told, "seconds": round(seconds, 3)}
+            self._show(self._keep(call, result, facts), call)
         except (UnknownResultError, UnknownValueError) as error:
             self._latest[step.identity] = None
-            _warn(f"the result of {step.label} was not kept: {error}.")
+            self._say(str(error), step)
         except OSError as error:
             self._warn_once(
                 f"the result of {step.label} was not kept: {error.strerror or error} ({self.folder}). Make room or "
@@ -275,63 +213,41 @@ class Cache:
             )
         return result
 
-    def _keep(self, key: _Key, result: Any, seconds: float, facts: Mapping[str, Any]) -> Entry:
-        step = key.step
-        digests = {name: digest for name, value in key.metadata.items() if (digest := metadata_digest(value))}
-        with self._store.staging(key.text) as folder:
-            writer = ResultWriter(folder, digests)
+    def _keep(self, call: Call, result: Any, facts: dict[str, Any]) -> Entry:
+        with self._store.staging(call.key) as folder:
+            writer = ResultWriter(folder, call.metadata_digests())
             node = writer.write(result)
-            record = {
-                "step": step.identity,
-                "label": step.label,
-                "name": step.name,
-                "step_version": step.version,
-                "versions": step.versions,
-                "arcuate_version": __version__,
-                "key": key.text,
-                "computed": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "seconds": round(seconds, 3),
-                **facts,
-                "scalars": key.scalars,
-                "hashes": key.hashes,
-                "arguments": {name: value.to_json() for name, value in key.prints.items()},
-                "flat": _flat_names(step, writer.volumes),
-                "result": node,
-            }
-            return self._store.publish(folder, record)
+            computed = datetime.now(UTC).isoformat(timespec="microseconds")
+            flat = _flat_names(call.step, writer.volumes)
+            return self._store.publish(
+                folder, call.record() | facts | {"computed": computed, "flat": flat, "result": node}
+            )
 
-    def _show(self, entry: Entry, key: _Key) -> None:
+    def _show(self, entry: Entry, call: Call) -> None:
         if _RUNNING.get() is None:  # flat files are for what the user called, not for what a step called in turn
-            self._store.show(entry, key.sidecar())
+            self._store.show(entry, call.sidecar())
 
-    def _changed(self, key: _Key, arguments: Mapping[str, Any]) -> str | None:
-        """Name of an argument in memory that is not what it was before the step ran."""
-        again = Fingerprinter(self._memory)
-        for name, value in arguments.items():
-            if again.fingerprint(value, name).digest != key.prints[name].digest:
-                return name
-        return None
-
-    def _compute_only(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _compute_unknown(self, step: Step, bound: inspect.BoundArguments, error: UnknownValueError) -> Any:
+        """The result of a call that has no key."""
+        warn(f"{step.label} was computed and not kept: {error}.", CacheWarning)
         start = time.perf_counter()
-        result = step.function(*args, **kwargs)
-        self._latest[step.identity] = None
-        self.calls.append(StepCall(step.label, None, False, time.perf_counter() - start, {}, {}, _within()))
+        result = step.function(*bound.args, **bound.kwargs)
+        self._note(step, None, time.perf_counter() - start)
         return result
 
-    def _note(self, key: _Key, *, was_cached: bool, seconds: float) -> None:
-        self._latest[key.step.identity] = key.text
-        self.calls.append(StepCall(key.step.label, key.text, was_cached, seconds, key.scalars, key.hashes, _within()))
+    def _note(self, step: Step, key: str | None, seconds: float, *, was_cached: bool = False) -> None:
+        around = _RUNNING.get()
+        self._latest[step.identity] = key
+        within = None if around is None else around.step.label
+        self.calls.append(StepCall(step.label, key, was_cached, seconds, within))
+
+    def _say(self, why: str, step: Step) -> None:
+        warn(f"the result of {step.label} was not kept: {why}.", CacheWarning)
 
     def _warn_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            _warn(text)
-
-
-def _within() -> str | None:
-    running = _RUNNING.get()
-    return None if running is None else running.step.label
+            warn(text, CacheWarning)
 
 
 def _flat_names(step: Step, volumes: Mapping[str, str]) -> dict[str, str]:
@@ -354,45 +270,25 @@ def _flat_names(step: Step, volumes: Mapping[str, str]) -> dict[str, str]:
     return {f"{name}.nii.gz": volumes[part] for part, name in names.items()}
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    if hasattr(value, "name") and hasattr(value, "value"):  # an enum
-        return value.name
-    return value.item() if hasattr(value, "item") else value
-
-
 @contextlib.contextmanager
-def _heard() -> Iterator[list[str]]:
-    """The warnings about the input that the block gives; they are given on as they are.
+def _recorded_warnings() -> Iterator[list[str]]:
+    """Record the texts of the InputWarnings that the block gives; all of its warnings are given on as they are.
 
-    Only the main thread listens: Python's way to listen is not made for several threads.
+    Only in the main thread: Python's way to record warnings is not made for several threads.
     """
-    said: list[str] = []
+    texts: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield said
+        yield texts
         return
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
-            yield said
+            yield texts
     finally:
         for one in caught:
             if issubclass(one.category, InputWarning) and not issubclass(one.category, CacheWarning):
-                said.append(str(one.message))
+                texts.append(str(one.message))
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
-
-
-def _said_again(found: tuple[Any, list[str]]) -> Any:
-    """A kept result, after the warnings that were given when it was computed."""
-    result, said = found
-    for text in said:
-        warnings.warn(text, InputWarning, stacklevel=4)
-    return result
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, CacheWarning, stacklevel=5)
 
 
 def file_sha256(path: Path) -> str:
@@ -407,7 +303,7 @@ def file_sha256(path: Path) -> str:
     if not isinstance(cache, Cache):
         return _sha256_of_file(path)
     try:
-        facts = cache._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})
+        facts, _ = cache._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})
     except FileChangedError as error:
         raise InputError(f"{error}. Start again when nothing writes to it.") from error
     return str(facts["sha256"])

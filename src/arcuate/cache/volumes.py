@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from arcuate.cache.digests import note_digest
+from arcuate.cache.fingerprints import frame_digests
 from arcuate.errors import InputError
 from arcuate.io import NiftiVolumeResource, locks
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -26,29 +26,16 @@ class StoredVolume:
 
     file: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: Sequence[int]
     order: str  # of the array in memory, "C" or "F": sums over it may depend on that
     digests: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "file": self.file, "dtype": self.dtype, "shape": list(self.shape),
-            "order": self.order, "digests": self.digests,
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, node: Mapping[str, Any]) -> StoredVolume:
-        return cls(node["file"], node["dtype"], tuple(node["shape"]), node["order"], dict(node["digests"]))
 
     def read(self, folder: Path) -> np.ndarray:
         """The array, as it was: dtype, layout and bits."""
         path = folder / self.file
         array = np.load(path) if self.file.endswith(".npy") else NiftiVolumeResource(path).get_array()
-        array = array.reshape(self.shape, order="F") if array.shape != self.shape else array
-        array = array.astype(np.dtype(self.dtype), copy=False)
-        array = np.asfortranarray(array) if self.order == "F" else np.ascontiguousarray(array).reshape(self.shape)
-        note_digest(array, self.digests["array"])
-        return array
+        array = array.reshape(self.shape, order="F").astype(np.dtype(self.dtype), copy=False)
+        return np.asfortranarray(array) if self.order == "F" else np.ascontiguousarray(array).reshape(self.shape)
 
 
 def write_volume(volume: InMemoryVolumeResource, folder: Path, stem: str, digests: dict[str, str]) -> StoredVolume:
@@ -135,21 +122,14 @@ class StoredVolumeResource(VolumeResource):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._stored.shape
+        return tuple(self._stored.shape)
 
-    @property
-    def stored_file(self) -> Path | None:
-        """The ``.nii.gz`` of the entry, which holds the bytes that saving the volume would give.
+    def encoded_file(self) -> Path | None:
+        """The ``.nii.gz`` of the entry; None once the voxels are in memory, where somebody may have changed them."""
+        is_whole = self._path.name.endswith(".nii.gz") and self._path.exists()
+        return self._path if is_whole and self.known_digests() == self._stored.digests else None
 
-        None where there is none, and once the voxels are in memory, where somebody may have changed them.
-        """
-        is_whole = not self._is_decoded and self._path.name.endswith(".nii.gz") and self._path.exists()
-        return self._path if is_whole and self.known_fingerprint() == self._stored.digests else None
-
-    def known_fingerprint(self) -> dict[str, str] | None:
-        """Digests of voxels and frame, as long as nobody could have changed the voxels."""
-        from arcuate.cache.fingerprints import frame_digests
-
+    def known_digests(self) -> dict[str, str] | None:
         if self._is_decoded:
             return None
         return {"array": self._stored.digests["array"], **frame_digests(self.shape, self._affine, self._metadata)}

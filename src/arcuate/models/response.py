@@ -144,11 +144,6 @@ class Response:
             )
         return self.coefs[0][self.weighted[0]]
 
-    def on_cosines(self, cosines: np.ndarray, tissue: str | None = None) -> np.ndarray:
-        """Signal at angles to the fibre with the given cosines; (n_shell, n), for profiles and checks."""
-        table = self.coefs[0] if tissue is None else self.get_tissue(tissue)
-        return table @ zonal_harmonics(cosines, 2 * (table.shape[1] - 1))
-
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON; :meth:`from_dict` reads them back exactly."""
         known = {"lmax": self.lmax, "n_voxels": self.n_voxels, "ratio": self.ratio}

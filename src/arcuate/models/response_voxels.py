@@ -1,15 +1,14 @@
-"""Response of a tissue from chosen voxels, and the mean response of a group."""
+"""Response of a tissue from chosen voxels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import nnls
 
 from arcuate.errors import InputError
-from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.gradients import GradientTable
 from arcuate.models.response import Response
 from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fit_tensor
@@ -127,38 +126,6 @@ def _made_of(signals: np.ndarray, gradients: GradientTable, tissue: str, table: 
 def main_directions(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
     """(n_vox, 3) first eigenvectors of the tensors of all volumes."""
     return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max())).evecs[:, 0]
-
-
-def mean_response(responses: list[Response]) -> Response:
-    """Mean response of a group: each is scaled to the group's mean level first (MRtrix3's ``responsemean``).
-
-    Notes
-    -----
-    The scale of a response is the geometric mean over shells of the group's mean coefficient over its own, degree 0,
-    tissue by tissue.
-    """
-    if not responses:
-        raise InputError("found no responses; expected at least one to average.")
-    first = responses[0]
-    for other in responses[1:]:
-        alike = other.tissues == first.tissues and other.lmax_of_tissues == first.lmax_of_tissues
-        alike &= other.b0_threshold == first.b0_threshold
-        if not alike or len(other.bvals) != len(first.bvals) or np.any(np.abs(other.bvals - first.bvals) > SHELL_GAP):
-            raise InputError(
-                f"found responses of {', '.join(first.tissues)} on {first.bvals.tolist()} and of "
-                f"{', '.join(other.tissues)} on {other.bvals.tolist()}, degrees {first.lmax_of_tissues} and "
-                f"{other.lmax_of_tissues}; expected the same tissues, shells and degrees in all."
-            )
-    coefs = []
-    for tissue in first.tissues:
-        tables = np.stack([r.get_tissue(tissue) for r in responses])
-        level = tables[:, :, 0]
-        if not np.all(level > 0):
-            raise InputError(f"a response of {tissue} is negative or zero on a shell; it cannot be averaged.")
-        scale = np.exp(np.mean(np.log(level.mean(axis=0) / level), axis=1))
-        coefs.append((tables * scale[:, None, None]).mean(axis=0))
-    facts = {"n_responses": len(responses), "responses": [r.to_dict() for r in responses]}
-    return replace(first, coefs=tuple(coefs), algorithm="mean", made_from=facts, n_voxels=None, ratio=None)
 
 
 def _degree_of(n_directions: int) -> int:

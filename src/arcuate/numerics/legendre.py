@@ -77,16 +77,6 @@ def watson_moments(kappa: np.ndarray, lmax: int) -> np.ndarray:
     return integral_ratios(kappa, lmax)
 
 
-def watson_sh(kappa: np.ndarray, lmax: int) -> np.ndarray:
-    """Harmonic coefficients (l, m = 0) of Watson's density about z, which integrates to 1; (..., lmax / 2 + 1).
-
-    Notes
-    -----
-    The density is exp(κ t²) / ∫ exp(κ t²) dΩ; its coefficient of degree l is sqrt((2l+1)/4π) E[P_l].
-    """
-    return watson_moments(kappa, lmax) * np.sqrt((2 * even_degrees(lmax) + 1) / (4 * np.pi))
-
-
 def gaussian_zonal(a: np.ndarray, lmax: int) -> np.ndarray:
     """Legendre coefficients of exp(-a t²): exp(-a t²) = Σ_l c[l] P_l(t); (..., lmax / 2 + 1) float64.
 
@@ -100,12 +90,6 @@ def gaussian_zonal(a: np.ndarray, lmax: int) -> np.ndarray:
     growing = 2 * np.exp(np.minimum(safe * safe, 700.0)) * dawsn(safe) / safe
     total = np.where(root > 1e-6, np.where(a >= 0, decaying, growing), 2 - 2 * a / 3)
     return integral_ratios(-a, lmax) * (even_degrees(lmax) + 0.5) * total[..., None]
-
-
-def zonal_to_sh(zonal: np.ndarray) -> np.ndarray:
-    """Harmonic coefficients (l, m = 0) about z of a Legendre series, (..., lmax / 2 + 1) both."""
-    lmax = 2 * (np.shape(zonal)[-1] - 1)
-    return np.asarray(zonal) * np.sqrt(4 * np.pi / (2 * even_degrees(lmax) + 1))
 
 
 def zonal_degree(a: float, tolerance: float, highest: int = 40) -> int:

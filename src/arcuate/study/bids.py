@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ import numpy as np
 from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.errors import InputError
-from arcuate.io import NiftiVolumeResource, atomic_path, beside_image, image_stem, write_text_atomically
+from arcuate.io import NiftiVolumeResource, beside_image, image_stem, write_text_atomically
 from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
-_PIECE = 1 << 20  # bytes
 _ENTITY = re.compile(r"^[a-zA-Z0-9]+-[a-zA-Z0-9+]+$")
 SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"
-SH_BASIS = "real, even, orthonormal, coefficient l(l+1)/2+m (MRtrix3; DIPY tournier07, legacy=False)"
 
 
 @dataclass(frozen=True)
@@ -110,27 +107,9 @@ def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> Volu
     What is there already with the same bytes is left as it is, so that a run that only confirms its results does not
     touch them.
     """
-    stored: Path | None = getattr(volume, "stored_file", None)
-    if stored is not None and path.name.endswith(".nii.gz"):
-        if not (path.is_file() and _same_bytes(stored, path)):
-            with atomic_path(path) as temporary:
-                shutil.copyfile(stored, temporary)
-        saved = NiftiVolumeResource(path)
-    else:
-        saved = NiftiVolumeResource.save(volume, path)
+    saved = NiftiVolumeResource.save(volume, path)
     write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]})
     return saved
-
-
-def _same_bytes(first: Path, second: Path) -> bool:
-    """Whether two files hold the same; pieces of 1 MiB take half the time of filecmp's 8 KiB."""
-    if first.stat().st_size != second.stat().st_size:
-        return False
-    with first.open("rb", buffering=0) as one, second.open("rb", buffering=0) as other:
-        while piece := one.read(_PIECE):
-            if piece != other.read(_PIECE):
-                return False
-    return True
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,14 @@ class VolumeResource(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, known without reading the voxels."""
+
+    def encoded_file(self) -> Path | None:
+        """A ``.nii.gz`` that holds the very bytes that saving the volume would write, None where there is none."""
+        return None
+
+    def known_digests(self) -> dict[str, str] | None:
+        """SHA-256 of voxels, affine and header entries where they are known without reading the voxels, else None."""
+        return None
 
     def with_array(self, array: np.ndarray) -> InMemoryVolumeResource:
         """Another array on the same grid, with the header entries of this volume."""
