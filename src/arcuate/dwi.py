@@ -21,15 +21,16 @@ from arcuate.volumes.resource import (
     VectorResource,
     VolumeResource,
 )
+from arcuate.volumes.scale_steps import ScanPart, find_parts, with_one_scale
 from arcuate.volumes.scan import compute_mean_b0
 from arcuate.volumes.selection import levels_of, note_selection, parse_numbers, parse_volumes, volumes_of_shells
-from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
+from arcuate.volumes.series import chain, check_same_grid, pick
+from arcuate.volumes.voxels import every_nth_voxel
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
-    from arcuate.volumes.scale_steps import ScanPart
 
 
 @storable
@@ -107,16 +108,10 @@ class Dwi:
             No gradient files were given and none belong to the image; parts that do not lie on one grid; see also
             :meth:`select`.
         """
-        from arcuate.io import find_gradients
+        from arcuate.io import find_gradients_of_parts
 
-        images = _listed(dwi)
-        files = {name: _listed(paths) for name, paths in (("bval", bval), ("bvec", bvec), ("grad", grad))}
-        for name, paths in files.items():
-            if paths and len(paths) != len(images):
-                raise InputError(f"found {len(paths)} {name} files for {len(images)} images; expected one for each.")
         parts = []
-        for i, image in enumerate(images):
-            volume, bvals, bvecs = find_gradients(image, **{name: p[i] if p else None for name, p in files.items()})
+        for volume, bvals, bvecs in find_gradients_of_parts(dwi, bval=bval, bvec=bvec, grad=grad):
             if b_unit != "s/mm2":
                 bvals = InMemoryBvalResource(in_s_per_mm2(bvals.get(), b_unit))
             parts.append(cls(volume, bvals, bvecs, b0_threshold))
@@ -150,9 +145,8 @@ class Dwi:
     def load(self) -> Dwi:
         """The same scan in memory, checked for consistency."""
         repaired = self._repaired()
-        return replace(
-            repaired, volume=self.volume.load(), bval=repaired.bval.load(), bvec=repaired.bvec.load()
-        )._with_table(self.gradients)
+        bval, bvec = repaired.bval.load(), repaired.bvec.load()
+        return replace(repaired, volume=self.volume.load(), bval=bval, bvec=bvec)._with_table(self.gradients)
 
     def select(
         self, *, exclude: str | Sequence[int] = (), shells: str | Sequence[float] = (), b_max: float | None = None
@@ -195,8 +189,6 @@ class Dwi:
 
         See :func:`arcuate.volumes.scale_steps.find_parts`.
         """
-        from arcuate.volumes.scale_steps import find_parts
-
         return find_parts(self.volume.get_array(), self.gradients, self.origin.get("Parts", ()))
 
     def scale_parts(self) -> Dwi:
@@ -207,21 +199,9 @@ class Dwi:
         InputError
             A part has no b = 0 volume, or it cannot be told which volumes belong to a part.
         """
-        from arcuate.volumes.scale_steps import factors_of
-
-        loaded = replace(self, volume=self.volume.load())._with_table(self.gradients)
-        parts = loaded.find_parts()
-        factors = factors_of(parts, self.gradients, are_known="Parts" in self.origin)
-        if len(parts) == 1:
-            return loaded
-        array = np.asarray(loaded.volume.get_array())
-        array = np.multiply(array, factors.astype(np.result_type(array.dtype, np.float32)), order="K")
-        origin = {
-            **self.origin,
-            "Parts": [part.stop - part.start for part in parts],
-            "PartScales": [round(part.scale, 6) for part in parts],
-        }
-        return replace(loaded, volume=loaded.volume.with_array(array), origin=origin)._with_table(self.gradients)
+        volume = self.volume.load()
+        array, origin = with_one_scale(volume.get_array(), self.gradients, self.origin)
+        return replace(self, volume=volume.with_array(array), origin=origin)._with_table(self.gradients)
 
     def _take(self, index: np.ndarray) -> Dwi:
         """The volumes ``index``; b-values and b-vectors as the files have them, in memory."""
@@ -230,12 +210,8 @@ class Dwi:
         if len(bvals) != n:
             _ = self.gradients  # says what does not fit
         bvecs = bvecs_as_rows(self.bvec.get(), n, bvals > self.b0_threshold)
-        return replace(
-            self,
-            volume=pick(self.volume, index),
-            bval=InMemoryBvalResource(bvals[index]),
-            bvec=InMemoryBvecResource(bvecs[index]),
-        )
+        bval, bvec = InMemoryBvalResource(bvals[index]), InMemoryBvecResource(bvecs[index])
+        return replace(self, volume=pick(self.volume, index), bval=bval, bvec=bvec)
 
     def _repaired(self, *, always: bool = False) -> Dwi:
         """The scan whose b-values and b-vectors are those of its table where the files' lengths carry b."""
@@ -290,7 +266,6 @@ class Dwi:
         check_same_grid([scan.volume for scan in scans])
         if any(scan.b0_threshold != first.b0_threshold for scan in scans):
             raise InputError("the scans have different b=0 thresholds; give all the same.")
-        affine = first.volume.get_affine()
         starts = np.cumsum([0, *(scan.volume.shape[3] for scan in scans)])
         left_out = parse_volumes(exclude, int(starts[-1]))
         parts = [
@@ -298,16 +273,13 @@ class Dwi:
             for scan, start in zip(scans, starts[:-1].tolist(), strict=True)
         ]
         tables = [part.gradients for part in parts]
-        pieces: list[Piece] = []
-        for part in parts:
-            pieces += part.volume.pieces if isinstance(part.volume, SeriesVolume) else [Piece.whole(part.volume)]
         origin: dict[str, Any] = {"Parts": [len(table) for table in tables]} if len(parts) > 1 else {}
         if len(left_out):
             origin = note_selection(origin, int(starts[-1]), np.setdiff1d(np.arange(starts[-1]), left_out))
         return Dwi(
-            SeriesVolume(tuple(pieces)),
+            chain([part.volume for part in parts]),
             InMemoryBvalResource(np.concatenate([table.bvals for table in tables])),
-            InMemoryBvecResource(np.concatenate([table.to_fsl(affine)[1] for table in tables])),
+            InMemoryBvecResource(np.concatenate([table.to_fsl(first.volume.get_affine())[1] for table in tables])),
             first.b0_threshold,
             origin,
         )
@@ -421,17 +393,5 @@ def subsample_dwi(dwi: Dwi, factor: int) -> Dwi:
 
     Meant for quick looks: voxels are picked, not averaged, so the noise per voxel stays the same.
     """
-    if int(factor) != factor or factor < 1:
-        raise InputError(f"found the subsampling factor {factor}; expected a whole number, 1 or above.")
-    step = int(factor)
-    array = np.asarray(dwi.volume.get_array())[::step, ::step, ::step].copy(order="K")
-    affine = dwi.volume.get_affine().copy()
-    affine[:3, :3] *= step
-    volume = InMemoryVolumeResource(array, affine, dwi.volume.get_metadata())
+    volume = every_nth_voxel(dwi.volume, factor)
     return replace(dwi, volume=volume, bval=dwi.bval.load(), bvec=dwi.bvec.load())
-
-
-def _listed(paths: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
-    if paths is None:
-        return []
-    return [paths] if isinstance(paths, str | Path) else list(paths)

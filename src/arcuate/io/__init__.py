@@ -1,7 +1,7 @@
 """Scans in and out: the only code of arcuate that knows file formats."""
 
 from arcuate.io.atomic import atomic_path, write_text_atomically
-from arcuate.io.find_gradients import find_gradients
+from arcuate.io.find_gradients import find_gradients, find_gradients_of_parts
 from arcuate.io.find_scans import find_images
 from arcuate.io.gradient_files import (
     FslBvalResource,
@@ -24,6 +24,7 @@ __all__ = [
     "beside_image",
     "common_name",
     "find_gradients",
+    "find_gradients_of_parts",
     "find_images",
     "image_stem",
     "read_mrtrix_table",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arcuate.errors import InputError, InputWarning
@@ -12,6 +12,8 @@ from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBv
 from arcuate.io.names import bids_entities, image_stem
 from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.volumes.resource import VectorResource
+
+Paths = str | Path | Sequence[str | Path]
 
 _ROTATED = ".eddy_rotated_bvecs"
 _ENDINGS = {
@@ -70,6 +72,33 @@ def find_gradients(
         f"found no {missing} for {path}; looked in {path.parent} for {', '.join(names)}{above}. "
         f"Give the file with --{kind}, or an MRtrix3 table with --grad."
     )
+
+
+def find_gradients_of_parts(
+    images: Paths, **files: Paths | None
+) -> list[tuple[NiftiVolumeResource, VectorResource, VectorResource]]:
+    """What :func:`find_gradients` gives, for one image or each of several.
+
+    Parameters
+    ----------
+    images : one path, or several
+    files : ``bval``, ``bvec`` and ``grad``; none, or one for each image
+
+    Raises
+    ------
+    InputError
+        Another number of files than of images; see also :func:`find_gradients`.
+    """
+    paths = _listed(images)
+    given = {name: _listed(value) for name, value in files.items() if value}
+    for name, one_each in given.items():
+        if len(one_each) != len(paths):
+            raise InputError(f"found {len(one_each)} {name} files for {len(paths)} images; expected one for each.")
+    return [find_gradients(path, **{name: given[name][i] for name in given}) for i, path in enumerate(paths)]
+
+
+def _listed(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
 
 
 def _own(path: Path, kind: str) -> Path | None:

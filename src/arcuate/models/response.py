@@ -12,7 +12,7 @@ import numpy as np
 
 from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import B0_THRESHOLD, SHELL_GAP, GradientTable
-from arcuate.models.response_text import parse_mrtrix
+from arcuate.models.response_text import as_list, as_number, as_plain, parse_mrtrix
 from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
 
 ALIKE = 0.5  # of the highest anisotropy: a second tissue above it could be the white matter as well
@@ -82,7 +82,7 @@ class Response:
         for array in (bvals, *coefs):
             array.setflags(write=False)
         for name, kind in (("lmax", int), ("n_voxels", int), ("ratio", float), ("b0_threshold", float)):
-            object.__setattr__(self, name, _number(getattr(self, name), name, kind))
+            object.__setattr__(self, name, as_number(getattr(self, name), name, kind))
         object.__setattr__(self, "bvals", bvals)
         order = self._white_matter_first(tissues, coefs)
         object.__setattr__(self, "tissues", tuple(tissues[i] for i in order))
@@ -153,7 +153,7 @@ class Response:
             "tissues": {t: table.tolist() for t, table in zip(self.tissues, self.coefs, strict=True)},
             **{name: value for name, value in known.items() if value is not None},
             "b0_threshold": self.b0_threshold,
-            "made_from": _plain(self.made_from),
+            "made_from": as_plain(self.made_from),
             "basis": "zonal harmonics Y_l0 (orthonormal), l = 0 2 4 ..., fibre along +z: MRtrix3's response form",
         }
 
@@ -236,13 +236,13 @@ class Response:
             thresholds[tissue] = B0_THRESHOLD if threshold is None else threshold
         if len(set(thresholds.values())) > 1:
             raise InputError(
-                f"the responses were made with different thresholds of b=0 ({_named(thresholds)} s/mm²); expected one. "
-                "Estimate them on the same scan with the same --b0-threshold."
+                f"the responses were made with different thresholds of b=0 ({as_list(thresholds)} s/mm²); expected "
+                "one. Estimate them on the same scan with the same --b0-threshold."
             )
         n_rows = {tissue: len(table) for tissue, table in zip(texts, coefs, strict=True)}
         if len(set(n_rows.values())) > 1:
             raise InputError(
-                f"the responses have different numbers of rows ({_named(n_rows)}); expected a row per shell in each. "
+                f"the responses have different numbers of rows ({as_list(n_rows)}); expected a row per shell in each. "
                 "Give responses made from the same scan."
             )
         if shells is None:
@@ -389,32 +389,6 @@ def _anisotropy(table: np.ndarray) -> float:
         return 0.0
     mean = np.abs(table[:, 0])
     return float(np.max(np.divide(np.abs(table[:, 1:]).max(axis=1), mean, out=np.zeros(len(mean)), where=mean > 0)))
-
-
-def _number(value: Any, name: str, kind: type) -> Any:
-    """A field as int or float; None stays None."""
-    if value is None and name != "b0_threshold":
-        return None
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or kind(value) != value:
-        what = "a whole number" if kind is int else "a number"
-        raise InputError(f"the response has {name} = {value!r}; expected {what}. Estimate it again.")
-    return kind(value)
-
-
-def _named(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}: {value:g}" for name, value in values.items())
-
-
-def _plain(value: Any) -> Any:
-    """Numbers, strings, lists and dicts only, so that JSON takes it."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
 
 
 def _as_list(shells: tuple[float, ...]) -> str:

@@ -1,6 +1,9 @@
-"""MRtrix3's text form of a response."""
+"""A response as text: MRtrix3's form, and what JSON takes."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 
@@ -32,3 +35,30 @@ def parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray,
             f"the response of {tissue} names {len(shells)} shells but has {len(rows)} rows; expected one row each."
         )
     return shells, np.array(rows), threshold
+
+
+def as_number(value: Any, name: str, kind: type) -> Any:
+    """A field as int or float; None stays None."""
+    if value is None and name != "b0_threshold":
+        return None
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or kind(value) != value:
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"the response has {name} = {value!r}; expected {what}. Estimate it again.")
+    return kind(value)
+
+
+def as_list(values: dict[str, Any]) -> str:
+    """``name: value, name: value`` for a message."""
+    return ", ".join(f"{name}: {value:g}" for name, value in values.items())
+
+
+def as_plain(value: Any) -> Any:
+    """Numbers, strings, lists and dicts only, so that JSON takes it."""
+    if isinstance(value, dict):
+        return {str(k): as_plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [as_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

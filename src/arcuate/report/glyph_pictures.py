@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
 
 from arcuate.figures.views import Canonical, View
 from arcuate.report.arrays import Arrays
+from arcuate.report.section import png_bytes
 
 _WIDTH = 44  # voxels across: more are too small to be seen as shapes
 _SIZE = (900, 900)
@@ -32,7 +32,12 @@ def fod_pictures(arrays: Arrays) -> Iterator[tuple[bytes, str, str, str]]:
         below = None if background is None else background[box]
         image = render_fods(part, view=View(plane), background=below, size=_SIZE)
         alt = f"FOD glyphs of the middle {plane} slice, coloured by direction."
-        yield _png(image), alt, f"FODs on FA, {plane}: red left-right, green front-back, blue up-down.", f"fods_{plane}"
+        yield (
+            png_bytes(image),
+            alt,
+            f"FODs on FA, {plane}: red left-right, green front-back, blue up-down.",
+            f"fods_{plane}",
+        )
     peaks = subject.get_map(subject.csd_model, "peaks") if subject.csd_model else None
     if peaks is not None:
         flat = arrays.of(peaks)
@@ -43,7 +48,7 @@ def fod_pictures(arrays: Arrays) -> Iterator[tuple[bytes, str, str, str]]:
         lengths = np.linalg.norm(vectors, axis=-1)
         image = render_peaks(vectors, lengths, affine=affine, background=below, size=_SIZE, norm=True)
         alt = "Peaks of the FODs in the middle axial slice, on the anatomy."
-        yield _png(image), alt, "Peaks on the anatomy, axial, the longest of each voxel alike.", "peaks_axial"
+        yield png_bytes(image), alt, "Peaks on the anatomy, axial, the longest of each voxel alike.", "peaks_axial"
 
 
 def middle_box(filled: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slice, ...]:
@@ -63,11 +68,3 @@ def middle_box(filled: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slic
         middle, half = (inside[0] + inside[-1] + 1) // 2, min(inside[-1] + 1 - inside[0], _WIDTH) // 2 + 1
         box[other] = slice(max(middle - half, 0), min(middle + half, len(line)))
     return tuple(box)
-
-
-def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=5)
-    return buffer.getvalue()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from arcuate.figures.panels import Panel, robust_limits
 from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_pictures import fod_pictures
 from arcuate.report.layers import color_fa
+from arcuate.report.section import Picture, Section, Table, png_bytes
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of, tissue_name
 from arcuate.report.subject import MapFile, SubjectFiles
 
@@ -25,76 +23,6 @@ NDI_BOUND = 0.985  # at and above it NDI lies at the upper bound of the fit
 _TRACT_COLORS = np.array(  # Okabe and Ito's
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of the page: a PNG, two of them to slide between, or a chart as SVG.
-
-    Parameters
-    ----------
-    alt : what stands for it where it cannot be seen
-    caption : what is said below it
-    name : of the file when it is saved
-    png : the picture, or the one before
-    after : the one to slide to
-    svg : a chart
-    sides : what the two pictures are called
-    is_wide : whether it takes the page's width
-    """
-
-    alt: str
-    caption: str = ""
-    name: str = "picture"
-    png: bytes = b""
-    after: bytes = b""
-    svg: str = ""
-    sides: tuple[str, str] = ("before", "after")
-    is_wide: bool = False
-
-    @property
-    def source(self) -> str:
-        """The PNG as a data: address."""
-        return _address(self.png)
-
-    @property
-    def source_after(self) -> str:
-        return _address(self.after)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the PNG, pixels: its header says them."""
-        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers beside the pictures."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass
-class Section:
-    """A part of the page: what it is about, pictures, numbers, and what is missing from it."""
-
-    anchor: str
-    title: str
-    text: str = ""
-    pictures: list[Picture] = field(default_factory=list)
-    charts: list[Picture] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.pictures or self.charts or self.tables or self.missing)
 
 
 def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Section]:
@@ -393,12 +321,3 @@ def _tract_surfaces(arrays: Arrays, masks: dict[str, np.ndarray]) -> Iterator[Pi
         yield Picture(
             f"{len(masks)} tracts in the head, {plane} view.", caption, f"tracts_3d_{plane}", png_bytes(image)
         )
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """(height, width, 3) uint8 as PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=5)
-    return buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,25 @@ def scale_doubts(parts: Sequence[ScanPart]) -> list[str]:
             "FODs are wrong; --scale-parts (in Python .scale_parts()) brings them to one scale"
         )
     return doubts
+
+
+def with_one_scale(
+    array: np.ndarray, gradients: GradientTable, origin: Mapping[str, Any]
+) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """A scan (x, y, z, n_meas), its parts brought to the scale of the first, and its origin with what was done.
+
+    Raises
+    ------
+    InputError
+        See :func:`factors_of`.
+    """
+    parts = find_parts(array, gradients, origin.get("Parts", ()))
+    factors = factors_of(parts, gradients, are_known="Parts" in origin)
+    if len(parts) == 1:
+        return array, origin
+    scaled = np.multiply(array, factors.astype(np.result_type(array.dtype, np.float32)), order="K")
+    sizes, scales = [part.stop - part.start for part in parts], [round(part.scale, 6) for part in parts]
+    return scaled, {**origin, "Parts": sizes, "PartScales": scales}
 
 
 def factors_of(parts: Sequence[ScanPart], gradients: GradientTable, *, are_known: bool) -> np.ndarray:

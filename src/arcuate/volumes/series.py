@@ -109,6 +109,14 @@ def pick(volume: VolumeResource, index: np.ndarray) -> SeriesVolume:
     return SeriesVolume((Piece(volume, index),))
 
 
+def chain(volumes: list[VolumeResource]) -> SeriesVolume:
+    """Images one after the other along the last axis; series among them are taken apart."""
+    pieces: list[Piece] = []
+    for volume in volumes:
+        pieces += volume.pieces if isinstance(volume, SeriesVolume) else [Piece.whole(volume)]
+    return SeriesVolume(tuple(pieces))
+
+
 def check_same_grid(volumes: list[VolumeResource]) -> None:
     """Refuse images that do not lie on one grid, and name the first that does not."""
     first = volumes[0]

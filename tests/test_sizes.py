@@ -1,0 +1,59 @@
+"""Files, functions and kernels can be read at once; what is larger is named here, with the reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "arcuate"
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 60  # the docstring left out
+MOST_PARAMETERS_OF_A_KERNEL = 8
+LARGER = {
+    "numerics/qp_active_set.py": "one algorithm; its steps share the tables of one voxel",
+}
+WIDER = {  # kernels whose arrays wait for a NamedTuple each
+    "models/csd_kernels.py:fit_voxels", "models/csd_kernels.py:_start_lanes", "models/csd_kernels.py:_iterate",
+    "models/mppca_kernels.py:_serve", "models/noddi_refine.py:_predict", "models/peak_kernels.py:find_peaks_of_voxels",
+    "models/peak_kernels.py:_refine_all", "models/peak_kernels.py:find_grid_peaks", "numerics/eigen.py:_rotate",
+    "numerics/eigen.py:_sweep", "numerics/nnls.py:_add_atom", "phantom/anatomy.py:fill_tissue",
+    "phantom/bundles.py:_bundle_weights", "phantom/bundles.py:fill_fibres",
+}  # fmt: skip
+
+
+def _modules() -> dict[str, str]:
+    return {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for name, text in _modules().items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{name}:{node.name}", node
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    n_lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        n_lines -= (function.body[0].end_lineno or 0) - function.body[0].lineno + 1
+    return n_lines
+
+
+def test_files_are_short_or_named():
+    long = {name for name, text in _modules().items() if text.count("\n") > MOST_LINES}
+    assert long == set(LARGER), "split the file, or take a name off the list that is short again"
+
+
+def test_functions_are_short():
+    long = {
+        name: n_lines for name, function in _functions() if (n_lines := _lines(function)) > MOST_LINES_OF_A_FUNCTION
+    }
+    assert not long
+
+
+def test_kernels_take_few_arguments_or_are_named():
+    kernels = {n: f for n, f in _functions() if any("jit" in ast.unparse(d) for d in f.decorator_list)}
+    assert len(kernels) > 100
+    wide = {n for n, f in kernels.items() if len(f.args.args) + len(f.args.kwonlyargs) > MOST_PARAMETERS_OF_A_KERNEL}
+    assert wide <= WIDER, "put arrays that belong together into a NamedTuple"
