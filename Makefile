@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 TUTORIALS := single_subject csd_on_arrays multi_tissue_csd custom_step region_averages
 TUTORIAL_OPTIONS ?=
+OLDEST := .venv-oldest
+OLDEST_TESTS := tests/test_gradients.py tests/test_dwi.py tests/test_dti.py tests/test_laws.py tests/test_cli.py tests/io \
+	tests/volumes tests/cache
 
-.PHONY: demo test test-long lint bench docs tutorials clean
+.PHONY: demo test test-long test-oldest lint bench docs tutorials clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +42,12 @@ test: $(VENV)/.dev lint  ## everything, with reduced counts
 test-long: $(VENV)/.dev  ## fuzzing, kills and races at their full counts
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long or not long"
 
+test-oldest:  ## the oldest versions of the declared ranges: all but the networks, the peers and the report's browser
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt '.[viz,cohort]' hypothesis pytest
+	$(OLDEST)/bin/python -m pytest $(OLDEST_TESTS)
+	$(OLDEST)/bin/arcuate demo --size small --out $(OLDEST)/demo
+
 bench: $(VENV)/.dev  ## side by side with the peers; writes benchmarks/results
 	$(BIN)/python -m benchmarks --write
 
@@ -50,4 +59,4 @@ tutorials: $(VENV)/.dev  ## every tutorial as a script, on the phantom
 		echo "== $$name"; $(BIN)/python tutorials/$$name.py --out tutorial-results/$$name $(TUTORIAL_OPTIONS); done
 
 clean:
-	rm -rf $(VENV) build demo docs/_build docs/generated tutorial-results js/node_modules src/arcuate/report/static
+	rm -rf $(VENV) $(OLDEST) build demo docs/_build docs/generated tutorial-results js/node_modules src/arcuate/report/static

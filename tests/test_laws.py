@@ -13,10 +13,15 @@ import pytest
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import fit_csd
 from arcuate.models.kurtosis import fit_kurtosis, kurtosis_design
+from arcuate.models.mppca import fit_mppca
+from arcuate.models.multitissue import fit_multi_tissue
 from arcuate.models.noddi import fit_noddi
 from arcuate.models.patch2self import fit_patch2self
 from arcuate.models.peaks import find_peaks
-from arcuate.models.response import tensor_response
+from arcuate.models.response import Response, tensor_response
+from arcuate.models.response_dhollander import Choice, estimate_tissues
+from arcuate.models.response_tournier import choose_single_fibres
+from arcuate.models.response_zonal import tensor_zonal
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor
 from arcuate.phantom import add_rician_noise, simulate_rows
@@ -199,11 +204,120 @@ def single_shell_csd() -> Subject:
     )
 
 
+def _tissues_of_head() -> tuple[GradientTable, np.ndarray]:
+    """Signals of white matter with one and two fibres, grey matter, fluid, and mixtures of them, noise included."""
+    rng = np.random.default_rng(12)
+    gradients = _table(rng, (0, 4), (1000, 30), (2500, 45))
+    n = 400
+    axes = _unit(rng.normal(size=(n, 2, 3)))
+    share = np.column_stack([np.full(n, 0.6), np.full(n, 0.4)])
+    share[: n // 2] = [1.0, 0.0]
+    white = simulate_rows(gradients, axes, share, 0.6, 0.05, 0.02, 500.0)
+    grey = 600 * np.exp(-gradients.bvals * 0.8e-3)
+    fluid = 1500 * np.exp(-gradients.bvals * 3e-3)
+    amounts = rng.dirichlet([0.4, 0.4, 0.4], n)
+    amounts[: n // 4] = [1, 0, 0]
+    amounts[n // 4 : n // 2] = np.eye(3)[rng.integers(0, 3, n // 4)]
+    clean = amounts[:, :1] * white + amounts[:, 1:2] * grey + amounts[:, 2:] * fluid
+    return gradients, add_rician_noise(clean, 10.0, rng)
+
+
+def multi_tissue_csd() -> Subject:
+    gradients, signals = _tissues_of_head()
+    bvals = np.array([0.0, 1000.0, 2500.0])
+    white = np.stack([tensor_zonal(np.array([1.7e-3, 0.3e-3, 0.3e-3]), 500.0, b, 8) for b in bvals])
+    isotropic = [s0 * np.exp(-bvals * d)[:, None] * np.sqrt(4 * np.pi) for s0, d in ((600, 0.8e-3), (1500, 3e-3))]
+    response = Response(("wm", "gm", "csf"), bvals, (white, *isotropic))
+
+    def fit(rows: np.ndarray, table: GradientTable) -> Fields:
+        found = fit_multi_tissue(rows, table, response)
+        peaks = find_peaks(found.coefs[0], n_peaks=2)
+        return {
+            "coefs": found.coefs[0], "amounts": np.column_stack([c[:, 0] for c in found.coefs]),
+            "status": found.status, "directions": peaks.directions, "values": peaks.values,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=signals[:101],
+        fit=fit,
+        scaling=("coefs", "amounts", "values"),
+        axes=("directions",),
+        not_rotating=("coefs", "directions", "values"),  # the directions of the constraints stay
+        rotation_tolerance=0.02,
+        order_tolerance=1e-6,
+        scale_tolerance=1e-6,
+    )
+
+
+def dhollander() -> Subject:
+    gradients, signals = _tissues_of_head()
+
+    def fit(rows: np.ndarray, table: GradientTable) -> Fields:
+        response, voxels = estimate_tissues(rows, table, choice=Choice(wm_percent=10, gm_percent=70, csf_percent=70))
+        return {
+            **dict(zip(response.tissues, response.coefs, strict=True)),
+            "voxels of gm": voxels.gm, "voxels of csf": voxels.csf,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=signals,
+        fit=fit,
+        scaling=("wm", "gm", "csf"),
+        rotation_tolerance=0.02,  # white matter is chosen by FODs that are held non-negative on directions that stay
+        is_per_voxel=False,
+    )
+
+
+def tournier() -> Subject:
+    gradients, signals = _tissues_of_head()
+
+    def fit(rows: np.ndarray, table: GradientTable) -> Fields:
+        high = np.flatnonzero(table.bvals > 2000)
+        single = choose_single_fibres(rows[:, high], table.directions[high], lambda good: good, n_voxels=40)
+        return {"response": single.zonal[None]}
+
+    return Subject(
+        gradients=gradients,
+        signals=signals,
+        fit=fit,
+        scaling=("response",),
+        rotation_tolerance=0.05,
+        is_per_voxel=False,
+    )
+
+
+def mppca() -> Subject:
+    rng = np.random.default_rng(14)
+    gradients = _table(rng, (0, 4), (1000, 20))
+    shape = (11, 9, 8)
+    clean = rng.gamma(2, 50, (np.prod(shape), 3)) @ rng.uniform(0.2, 1, (3, 24))
+
+    def fit(rows: np.ndarray, table: GradientTable) -> Fields:
+        found = fit_mppca(rows.reshape(*shape, -1))
+        return {"denoised": found.denoised.reshape(rows.shape), "sigma": found.sigma.ravel()}
+
+    return Subject(
+        gradients=gradients,
+        signals=clean + rng.normal(scale=5, size=clean.shape),
+        fit=fit,
+        scaling=("denoised", "sigma"),
+        order_tolerance=1e-5,
+        scale_tolerance=1e-5,
+        is_per_voxel=False,
+    )
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "tensor": cache(tensor),
     "kurtosis": cache(kurtosis),
     "patch2self": cache(patch2self),
     "single-shell csd": cache(single_shell_csd),
+    "multi-tissue csd": cache(multi_tissue_csd),
+    "dhollander": cache(dhollander),
+    "tournier": cache(tournier),
+    "mppca": cache(mppca),
     "noddi": cache(lambda: _noddi(refine=False)),
     "noddi refined": cache(lambda: _noddi(refine=True)),
 }
