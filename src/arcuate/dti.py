@@ -11,7 +11,7 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import MissingExtraError
-from arcuate.io import NiftiVolumeResource
+from arcuate.io import save_volume
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
@@ -146,7 +146,7 @@ class Dti:
 
     def save(self, path: str | os.PathLike[str]) -> Dti:
         """Write the tensors to ``path``; the same object, backed by that file."""
-        return Dti(NiftiVolumeResource.save(self.volume, path), self.status, self.s0, self.parameters)
+        return Dti(save_volume(self.volume, path), self.status, self.s0, self.parameters)
 
     def plot(self, **options: Any) -> Any:
         """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""

@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.dti import METHODS, Dti
 from arcuate.errors import MissingExtraError
-from arcuate.io import NiftiVolumeResource
+from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, prepare_kurtosis
 from arcuate.models.mean_signal import prepare_mean_signal
@@ -196,9 +196,9 @@ class Dki:
         ``dki.nii.gz`` has its tensors in ``dki_tensors.nii.gz`` and ``dki_elements.nii.gz``.
         """
         return Dki(
-            NiftiVolumeResource.save(self.volume, path),
-            NiftiVolumeResource.save(self.tensors, _beside(path, "tensors")),
-            NiftiVolumeResource.save(self.elements, _beside(path, "elements")),
+            save_volume(self.volume, path),
+            save_volume(self.tensors, _beside(path, "tensors")),
+            save_volume(self.elements, _beside(path, "elements")),
             self.mean_signal, self.s0, self.status, self.parameters,
         )  # fmt: skip
 
@@ -206,9 +206,9 @@ class Dki:
     def open(path: str | os.PathLike[str]) -> Dki:
         """What :meth:`save` wrote to ``path``."""
         return Dki(
-            NiftiVolumeResource(Path(path)),
-            NiftiVolumeResource(_beside(path, "tensors")),
-            NiftiVolumeResource(_beside(path, "elements")),
+            open_volume(Path(path)),
+            open_volume(_beside(path, "tensors")),
+            open_volume(_beside(path, "elements")),
         )
 
     def plot(self, **options: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError, NotApplicable
-from arcuate.io import NiftiVolumeResource
+from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
 from arcuate.models.status import Status, count_status
@@ -191,15 +191,15 @@ class Noddi:
         ``noddi.nii.gz`` has its directions in ``noddi_directions.nii.gz``.
         """
         return Noddi(
-            NiftiVolumeResource.save(self.volume, path),
-            NiftiVolumeResource.save(self.directions, directions_path(path)),
+            save_volume(self.volume, path),
+            save_volume(self.directions, directions_path(path)),
             self.rmse, self.s0, self.dot, self.status, self.parameters,
         )  # fmt: skip
 
     @staticmethod
     def open(path: str | os.PathLike[str]) -> Noddi:
         """What :meth:`save` wrote to ``path``."""
-        return Noddi(NiftiVolumeResource(Path(path)), NiftiVolumeResource(directions_path(path)))
+        return Noddi(open_volume(Path(path)), open_volume(directions_path(path)))
 
     def _map(self, k: int) -> InMemoryVolumeResource:
         return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)

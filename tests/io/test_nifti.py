@@ -371,16 +371,16 @@ class Interrupted(InMemoryVolumeResource):
 def test_an_interrupted_save_leaves_the_old_file_and_no_other(
     error: type[BaseException], array: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import arcuate.io.nifti
+    import arcuate.io.stored_voxels
 
     saved = NiftiVolumeResource.save(in_memory(array), tmp_path / "x.nii.gz")
-    whole = arcuate.io.nifti._file_order
+    whole = arcuate.io.stored_voxels.file_order
 
     def stops(values: np.ndarray, dtype: np.dtype) -> object:
         yield next(iter(whole(values[..., :4], dtype)))
         raise error
 
-    monkeypatch.setattr(arcuate.io.nifti, "_file_order", stops)
+    monkeypatch.setattr(arcuate.io.stored_voxels, "file_order", stops)
     for name in ("x.nii.gz", "new.nii.gz", "new.nii"):
         with pytest.raises(error):
             NiftiVolumeResource.save(in_memory(array * 2), tmp_path / name)

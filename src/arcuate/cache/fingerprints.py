@@ -17,7 +17,7 @@ from arcuate._version import __version__
 from arcuate.cache.digests import array_digest, file_digest
 from arcuate.cache.files import FileChangedError, FileMemory, Signature
 from arcuate.errors import InputError
-from arcuate.io import geometry
+from arcuate.io import geometry, mif
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
 _DEPTH = 50
@@ -132,7 +132,7 @@ class Fingerprinter:
             return _digests_of(decoded, name)
 
         path = getattr(volume, "path", None)
-        if not isinstance(path, Path) or not path.name.lower().endswith((".nii", ".nii.gz")):
+        if not isinstance(path, Path) or not path.name.lower().endswith((".nii", ".nii.gz", ".mif", ".mif.gz")):
             return read(Path())
         digests, signature = self._facts(path, f"{_class_name(volume)} {__version__}", read, name)
         self._recognised[id(volume)] = signature
@@ -184,6 +184,9 @@ def frame_digests(shape: tuple[int, ...], affine: np.ndarray, metadata: Mapping[
         kept = repr(sorted(geometry.header_fields(header).items()))
     except Exception:  # an array or metadata that NIfTI has no place for: taken literally
         kept = repr(sorted((str(key), repr(item)) for key, item in metadata.items()))
+    others = metadata.get(mif.ENTRIES)  # lines of a header of MRtrix3, which go on into images of that format
+    if isinstance(others, Mapping):
+        kept += repr(sorted((str(k), str(v)) for k, v in others.items() if k != "command_history"))
     return {"affine": array_digest(exact), "header": hashlib.sha256(kept.encode()).hexdigest()}
 
 

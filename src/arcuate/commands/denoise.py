@@ -42,7 +42,7 @@ class Extent(click.ParamType):
 @click.command()
 @scan_options
 @mask_option
-@out_image_option("Scan to write, .nii.gz or .nii; .bval, .bvec and .json go beside it.")
+@out_image_option("Scan to write, .nii.gz or .nii, .bval and .bvec beside it; or .mif, which holds them.")
 @click.option("--noise", type=OutImage(), help="Noise map to write (standard deviation, unit of the signal).")
 @click.option(
     "--method",
@@ -92,11 +92,12 @@ def denoise(
     """
     from arcuate.denoise import residual_doubts, residual_facts, shell_residuals
     from arcuate.io import FslBvalResource, FslBvecResource, beside_image
+    from arcuate.io.mif_header import is_mif
     from arcuate.study.bids import write_map
     from arcuate.study.outputs import refuse_overwriting
 
     files = scan.inputs_with(mask=mask)
-    gradient_files = [beside_image(out, suffix) for suffix in (".bval", ".bvec")]
+    gradient_files = [] if is_mif(out) else [beside_image(out, suffix) for suffix in (".bval", ".bvec")]
     check_images([out, *([noise] if noise else [])], files)
     refuse_overwriting(gradient_files, files)
     if noise is not None and noise.resolve() == out.resolve():
@@ -109,9 +110,10 @@ def denoise(
     inputs = scan.facts(mask=mask)
     residual = residual_facts(structures)
     facts = {**result.parameters, "Residual": residual, **inputs}
-    write_map(result.dwi.volume, out, facts)
-    FslBvalResource.save(result.dwi.bval, gradient_files[0])
-    FslBvecResource.save(result.dwi.bvec, gradient_files[1])
+    write_map(result.dwi.volume, out, facts, result.dwi.gradients)
+    if gradient_files:
+        FslBvalResource.save(result.dwi.bval, gradient_files[0])
+        FslBvecResource.save(result.dwi.bvec, gradient_files[1])
     if noise is not None:
         write_map(result.noise, noise, {**result.parameters, "Type": "noise level", **inputs})
     click.echo(

@@ -45,11 +45,11 @@ def fixels(
 
     The folder is read by mrview and by MRtrix3's fixel commands.
     """
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import open_volume
     from arcuate.io.fixels import write_fixels
     from arcuate.study.bids import input_facts, write_json
 
-    image = NiftiVolumeResource(fod)
+    image = open_volume(fod)
     found = segment_fods(
         image,
         read_mask(mask, image),

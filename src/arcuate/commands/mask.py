@@ -12,7 +12,7 @@ from arcuate.masks import METHODS, extract_brain
 
 @click.command()
 @scan_options
-@out_image_option("Mask to write, .nii.gz or .nii.")
+@out_image_option("Mask to write: .nii.gz, .nii, .mif or .mif.gz.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),

@@ -25,7 +25,7 @@ from arcuate.mtnormalise import mtnormalise as normalise
 @threads_option
 def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> None:
     """Divide the tissues of one multi-tissue fit by a smooth field, so that their sum is the same everywhere."""
-    from arcuate.io import NiftiVolumeResource, image_stem
+    from arcuate.io import image_stem, open_volume
     from arcuate.study.bids import input_facts, write_map
 
     names = [image_stem(path) for path in fods]
@@ -38,7 +38,7 @@ def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> No
     )
     volume = read_mask(mask)
     assert volume is not None
-    tissues = {name: NiftiVolumeResource(path) for name, path in zip(names, fods, strict=True)}
+    tissues = {name: open_volume(path) for name, path in zip(names, fods, strict=True)}
     result = normalise(dict(tissues), volume, order=order)
     facts = {**result.parameters, "Inputs": input_facts(dict(zip(names, fods, strict=True)) | {"mask": mask})}
     for name, image in {**result.volumes, "field": result.field}.items():

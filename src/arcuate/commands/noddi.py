@@ -73,7 +73,7 @@ def noddi(
 
     Needs two shells or more. Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import open_volume
     from arcuate.study.bids import write_map
     from arcuate.study.maps import NODDI_MAPS, noddi_maps
 
@@ -87,7 +87,7 @@ def noddi(
         diso=diso,
         refine=refine,
         ex_vivo=ex_vivo,
-        directions=NiftiVolumeResource(directions) if directions else None,
+        directions=open_volume(directions) if directions else None,
         as_amico=as_amico,
     )
     facts = {**result.parameters, **scan.facts(mask=mask, directions=directions)}

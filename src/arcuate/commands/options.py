@@ -191,7 +191,7 @@ class OutFolder(click.ParamType):
 
 
 class OutImage(click.ParamType):
-    """An image to write, .nii or .nii.gz."""
+    """An image to write: .nii.gz or .nii, or MRtrix3's .mif or .mif.gz."""
 
     name = "image"
 
@@ -199,9 +199,10 @@ class OutImage(click.ParamType):
         path = Path(value)
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected the name of an image, such as {path / 'image.nii.gz'}.")
-        if not path.name.lower().endswith((".nii", ".nii.gz")):
+        if not path.name.lower().endswith((".nii", ".nii.gz", ".mif", ".mif.gz")):
             raise InputError(
-                f"found {_name_of(param)} {path}; expected the name of an image, ending in .nii.gz or .nii."
+                f"found {_name_of(param)} {path}; expected the name of an image, ending in .nii.gz, .nii, .mif or "
+                ".mif.gz."
             )
         _check_parents(path, param)
         return path
@@ -255,10 +256,10 @@ def read_mask(path: Path | None, image: VolumeResource | None = None) -> VolumeR
     """The mask behind ``--mask``, or None; checked against the ``image`` (x, y, z, n) that it belongs to, if given."""
     if path is None:
         return None
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import open_volume
     from arcuate.volumes.voxels import check_mask
 
-    mask = NiftiVolumeResource(path)
+    mask = open_volume(path)
     if image is None:
         return mask
     return image.with_array(check_mask(image, mask).astype(np.uint8))

@@ -56,7 +56,7 @@ def peaks(
     for soft single-shell FODs, and where no response is known, 0.5 of the strongest, 25 degrees apart.
     """
     from arcuate.csd import locate_fod_peaks
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import open_volume
     from arcuate.io.responses import read_response, response_beside
     from arcuate.models.peak_rule import ALL_MAXIMA, peak_rule_of
     from arcuate.study.bids import input_facts, write_map
@@ -64,7 +64,7 @@ def peaks(
 
     files = {"fod": fod} | ({"mask": mask} if mask else {})
     check_images([out], files)
-    image = NiftiVolumeResource(fod)
+    image = open_volume(fod)
     response = read_response(responses) if responses else response_beside(fod)
     base = ALL_MAXIMA if all_maxima else peak_rule_of(response)
     rule = base.changed(relative_peak_threshold, min_separation_angle, min_amplitude)

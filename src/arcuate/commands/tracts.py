@@ -67,7 +67,7 @@ def tracts(
     Needs the extra [tractseg] and the weights: arcuate fetch tractseg-tract-segmentation.
     """
     from arcuate.errors import InputError
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io import open_volume
     from arcuate.study.bids import input_facts, write_map
     from arcuate.study.maps import tract_maps
     from arcuate.tractseg import locate_tracts, mask_orientation_maps, tract_names
@@ -78,9 +78,9 @@ def tracts(
     names = tract_names(output_type)
     stems = [output_type, *(f"{name}_tom" if output_type == "TOM" else name for name in names)]
     check_images([out / f"{stem}.nii.gz" for stem in stems], files)
-    vectors = NiftiVolumeResource(peaks)
+    vectors = open_volume(peaks)
     inside = read_mask(mask, vectors) if len(vectors.shape) == 4 else read_mask(mask)
-    drawn = None if tracts is None else NiftiVolumeResource(tracts)
+    drawn = None if tracts is None else open_volume(tracts)
     if drawn is not None and tuple(drawn.shape) != (*vectors.shape[:3], len(names)):
         raise InputError(
             f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "

@@ -11,12 +11,15 @@ from arcuate.io.gradient_files import (
     read_mrtrix_table,
     write_mrtrix_table,
 )
+from arcuate.io.images import open_volume, save_volume
+from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import beside_image, common_name, image_stem
 from arcuate.io.nifti import NiftiVolumeResource
 
 __all__ = [
     "FslBvalResource",
     "FslBvecResource",
+    "MifVolumeResource",
     "MrtrixBvalResource",
     "MrtrixBvecResource",
     "NiftiVolumeResource",
@@ -27,7 +30,9 @@ __all__ = [
     "find_gradients_of_parts",
     "find_images",
     "image_stem",
+    "open_volume",
     "read_mrtrix_table",
+    "save_volume",
     "write_mrtrix_table",
     "write_text_atomically",
 ]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBvalResource, MrtrixBvecResource
+from arcuate.io.images import open_volume
+from arcuate.io.mif import MifBvalResource, MifBvecResource, MifVolumeResource
 from arcuate.io.names import bids_entities, image_stem
-from arcuate.io.nifti import NiftiVolumeResource
-from arcuate.volumes.resource import VectorResource
+from arcuate.volumes.resource import VectorResource, VolumeResource
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -29,10 +30,11 @@ def find_gradients(
     bval: str | os.PathLike[str] | None = None,
     bvec: str | os.PathLike[str] | None = None,
     grad: str | os.PathLike[str] | None = None,
-) -> tuple[NiftiVolumeResource, VectorResource, VectorResource]:
+) -> tuple[VolumeResource, VectorResource, VectorResource]:
     """Volume, b-values and b-vectors of the image at ``path``: the files given, else those that belong to it.
 
-    The three are what ``Dwi(volume, bval, bvec)`` takes; nothing is read yet.
+    The three are what ``Dwi(volume, bval, bvec)`` takes; nothing is read yet but the header of an image of MRtrix3,
+    whose ``dw_scheme`` holds where no file is given.
 
     Looked for, in this order: ``<stem>.eddy_rotated_bvecs``; ``<stem>.bval`` and ``.bvec`` (``.bvals``, ``.bvecs``,
     ``_bval``, ``_bvec``); ``<stem>.b`` (MRtrix3); files that apply to the image by BIDS' inheritance, whose entities
@@ -45,7 +47,7 @@ def find_gradients(
         Files are missing, and the message names what was looked for; or two apply alike.
     """
     path = Path(path)
-    volume = NiftiVolumeResource(path)
+    volume = open_volume(path)
     if not path.exists():
         raise InputError(f"{path} does not exist. Check the path.")
     given = {"bval": bval, "bvec": bvec, "grad": grad}
@@ -56,6 +58,9 @@ def find_gradients(
         if bval is not None or bvec is not None:
             raise InputError("found both --grad and --bval or --bvec; expected one kind. Leave the other out.")
         return volume, MrtrixBvalResource(Path(grad)), MrtrixBvecResource(Path(grad), volume)
+    has_none_given = bval is None and bvec is None
+    if has_none_given and isinstance(volume, MifVolumeResource) and volume.gradient_rows is not None:
+        return volume, MifBvalResource(volume), MifBvecResource(volume)
     table = path.with_name(f"{image_stem(path)}.b")
     found_bval = Path(bval) if bval is not None else _own(path, "bval")
     found_bvec = Path(bvec) if bvec is not None else _own(path, "bvec")
@@ -68,8 +73,9 @@ def find_gradients(
     kind, missing = ("bval", "b-values") if found_bval is None else ("bvec", "b-vectors")
     names = [image_stem(path) + ending for ending in _ENDINGS[kind][:2]] + [*_GENERIC[kind], table.name]
     above = " and, by BIDS' inheritance, in the folders above" if bids_entities(image_stem(path))[0] else ""
+    inside = " in its header and" if isinstance(volume, MifVolumeResource) else ""
     raise InputError(
-        f"found no {missing} for {path}; looked in {path.parent} for {', '.join(names)}{above}. "
+        f"found no {missing} for {path}; looked{inside} in {path.parent} for {', '.join(names)}{above}. "
         f"Give the file with --{kind}, or an MRtrix3 table with --grad."
     )
 

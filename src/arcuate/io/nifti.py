@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,22 +15,11 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.atomic import atomic_path
-from arcuate.io.gzip_blocks import (
-    CorruptFileError,
-    is_gzip,
-    read_gzip,
-    read_plain,
-    write_gzip,
-)
 from arcuate.io.nifti_header import Header, read_header
-from arcuate.numerics.threads import n_threads
+from arcuate.io.stored_voxels import dtype_on_disk, read_values, write_voxels
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _PIECE = 1 << 20  # bytes compared at a time
-_GROUP_BYTES = 1 << 26  # volumes brought into file order at once
-_TILE_VALUES = 1 << 16  # of them, what is turned at once
-_MAX_DEFLATE = 1032  # bytes that one byte of a deflate stream can stand for at most
-_EXACT = 1 << 24  # float32 holds every integer up to here
 
 
 @dataclass(frozen=True)
@@ -104,18 +91,11 @@ class NiftiVolumeResource(VolumeResource):
                     shutil.copyfile(encoded, temporary)
             return NiftiVolumeResource(path)
         array = np.asarray(volume.get_array())
-        dtype = _dtype_on_disk(array, path)
+        dtype = dtype_on_disk(array, path)
         header = geometry.make_header(array.shape, dtype, np.asarray(volume.get_affine()), volume.get_metadata())
         head = header.binaryblock + b"\0\0\0\0"  # four zeros: no extension follows
-        n_bytes = int(array.size) * dtype.itemsize
         with atomic_path(path) as temporary:
-            if path.name.lower().endswith(".gz"):
-                write_gzip(temporary, head, _file_order(array, dtype), n_bytes)
-            else:
-                with temporary.open("wb") as file:
-                    file.write(head)
-                    for piece in _file_order(array, dtype):
-                        file.write(piece)
+            write_voxels(temporary, head, array, dtype, is_gzipped=path.name.lower().endswith(".gz"))
         return NiftiVolumeResource(path)
 
     @cached_property
@@ -128,125 +108,7 @@ class NiftiVolumeResource(VolumeResource):
 
     def _values(self, first: int, shape: tuple[int, ...]) -> np.ndarray:
         """Voxels from number ``first`` on, in the given shape."""
-        self._check_length()
-        header = self._header
-        out = np.empty(math.prod(shape), dtype=header.dtype_in_memory)
-        converter = Converter(header, out)
-        self._read(first, converter)
-        if converter.is_inexact:  # labels beyond float32
-            out = np.empty(math.prod(shape), dtype=header.dtype.newbyteorder("="))
-            self._read(first, Converter(header, out))
-        return out.reshape(shape, order="F")
-
-    def _check_length(self) -> None:
-        """Refuse a file that cannot hold what its header promises, before memory is asked for."""
-        header = self._header
-        size = header.voxels.stat().st_size
-        promised = header.offset + math.prod(header.shape) * header.dtype.itemsize
-        if promised > size * (_MAX_DEFLATE if is_gzip(header.voxels) else 1):
-            raise InputError(
-                f"{header.voxels} is damaged or was cut short: its header promises {promised} bytes, the file has "
-                f"{size}. Copy or download it again."
-            )
-
-    def _read(self, first: int, converter: Converter) -> None:
-        """Give the voxels from number ``first`` on to ``converter``, as many as it has room for."""
-        header = self._header
-        item = header.dtype.itemsize
-        n_bytes = len(converter.out) * item
-        read = read_gzip if is_gzip(header.voxels) else read_plain
-        try:
-            read(header.voxels, header.offset + first * item, n_bytes, converter)
-        except CorruptFileError as error:
-            raise InputError(
-                f"{header.voxels} is damaged or was cut short ({error}); expected {n_bytes} bytes of voxels. "
-                "Copy or download it again."
-            ) from error
-        except OSError as error:
-            raise InputError(f"cannot read {header.voxels}: {error.strerror or error}.") from error
-
-
-class Converter:
-    """Turns bytes of a file into voxels in memory, as the header says.
-
-    Parameters
-    ----------
-    header : of the file
-    out : (n,) the voxels, of any type that the header allows
-    """
-
-    def __init__(self, header: Header, out: np.ndarray) -> None:
-        self.out = out
-        self.is_inexact = False  # whether an integer came by that ``out`` does not hold
-        self._header = header
-        is_wide = header.dtype.kind in "iu" and header.dtype.itemsize >= 4
-        self._may_be_inexact = is_wide and out.dtype.kind == "f" and not header.is_scaled
-
-    def __call__(self, position: int, data: bytes | memoryview) -> None:
-        """Convert ``data``, which starts at byte ``position`` of the range that is read."""
-        header = self._header
-        values = np.frombuffer(data, dtype=header.dtype)
-        first = position // header.dtype.itemsize
-        target = self.out[first : first + len(values)]
-        if self._may_be_inexact and (int(values.max()) > _EXACT or int(values.min()) < -_EXACT):
-            self.is_inexact = True
-        with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32 becomes infinite, as in a cast
-            if header.is_scaled:
-                target[:] = values * np.float64(header.slope) + np.float64(header.intercept)
-            else:
-                target[:] = values
-
-
-def _dtype_on_disk(array: np.ndarray, path: Path) -> np.dtype:
-    if array.ndim < 1 or array.ndim > 7 or array.size == 0:
-        raise InputError(f"cannot save an array of shape {array.shape} as {path.name}; expected (x, y, z[, n]).")
-    if array.dtype.kind == "f":
-        return np.dtype("<f4")
-    if array.dtype.kind == "b":
-        return np.dtype("u1")
-    if array.dtype.kind not in "iu":
-        raise InputError(f"cannot save values of type {array.dtype} as {path.name}; expected real numbers.")
-    low, high = int(array.min()), int(array.max())
-    for name in ("<u1", "<i2", "<i4", "<i8"):
-        limits = np.iinfo(name)
-        if limits.min <= low and high <= limits.max:
-            return np.dtype(name)
-    raise InputError(f"cannot save integers up to {high} as {path.name}; NIfTI ends at {np.iinfo('i8').max}.")
-
-
-def _file_order(array: np.ndarray, dtype: np.dtype) -> Iterator[memoryview]:
-    """The bytes of the array as the file holds them, x fastest, without a second copy of the whole."""
-    if array.dtype == dtype and array.flags.f_contiguous:
-        yield _bytes_of(array)
-        return
-    if array.ndim < 4:
-        yield _bytes_of(np.asfortranarray(array, dtype=dtype))
-        return
-    if array.ndim > 4:
-        for last in range(array.shape[-1]):
-            yield from _file_order(array[..., last], dtype)
-        return
-    n_x, n_y, n_z, n = array.shape
-    group = max(1, min(n, _GROUP_BYTES // (n_x * n_y * n_z * dtype.itemsize)))
-    group -= group % 16 if group > 16 else 0  # whole cache lines of a volume-fastest array
-    n_rows = max(1, _TILE_VALUES // (n_x * group))
-    with ThreadPoolExecutor(n_threads()) as pool:
-        for first in range(0, n, group):
-            source = array[..., first : first + group]
-            block = np.empty(source.shape, dtype=dtype, order="F")
-
-            # through small tiles in the source's own order, which stay in the cache while they are turned
-            def turn(z: int, block: np.ndarray = block, source: np.ndarray = source) -> None:
-                for y in range(0, n_y, n_rows):
-                    block[:, y : y + n_rows, z] = source[:, y : y + n_rows, z].astype(dtype, order="K")
-
-            list(map(turn, range(n_z)) if n_threads() == 1 else pool.map(turn, range(n_z)))
-            yield _bytes_of(block)
-
-
-def _bytes_of(array: np.ndarray) -> memoryview:
-    """The memory of an array that lies in file order."""
-    return array.T.reshape(-1).view(np.uint8).data
+        return read_values(self._header, first, math.prod(shape)).reshape(shape, order="F")
 
 
 def _same_bytes(first: Path, second: Path) -> bool:

@@ -11,33 +11,17 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.gzip_blocks import CorruptFileError, read_head
+from arcuate.io.stored_voxels import StoredVoxels
 
 _SIZES = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels of a single file, without extensions
 _SINGLE, _PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a file says of its voxels."""
+class Header(StoredVoxels):
+    """What a NIfTI file says of its voxels, and all else."""
 
     nifti: Any  # nibabel's Nifti1Header or Nifti2Header
-    voxels: Path  # the file that holds them
-    shape: tuple[int, ...]
-    dtype: np.dtype  # in the file, byte order included
-    offset: int  # bytes before the voxels
-    slope: float
-    intercept: float
-
-    @property
-    def is_scaled(self) -> bool:
-        return (self.slope, self.intercept) != (1.0, 0.0)
-
-    @property
-    def dtype_in_memory(self) -> np.dtype:
-        """float32, or the type of 8-bit integers."""
-        if self.dtype in (np.uint8, np.int8) and not self.is_scaled:
-            return self.dtype
-        return np.dtype(np.float32)
 
 
 def read_header(path: Path) -> Header:
@@ -62,8 +46,8 @@ def read_header(path: Path) -> Header:
         voxels, least = partner, 0
     geometry.mend_voxel_size(header, path)
     slope, intercept = _scaling(header)
-    return Header(header, voxels, _shape(header, path), _dtype(header, path), _offset(header, least, path), slope,
-                  intercept)  # fmt: skip
+    shape, dtype, offset = _shape(header, path), _dtype(header, path), _offset(header, least, path)
+    return Header(voxels, shape, dtype, offset, slope, intercept, header)
 
 
 def _refusal(path: Path, why: str) -> InputError:

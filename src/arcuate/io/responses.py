@@ -11,6 +11,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.io.atomic import write_text_atomically
+from arcuate.io.names import beside_image
 from arcuate.models.response import Response, merge_responses
 
 
@@ -120,7 +121,7 @@ def read_directions(path: Path) -> np.ndarray:
 
 def response_beside(fod: Path) -> Response | None:
     """The response that the JSON sidecar of an image of FODs holds, or None where there is none."""
-    sidecar = Path(str(fod).removesuffix(".gz").removesuffix(".nii") + ".json")
+    sidecar = beside_image(fod, ".json")
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):

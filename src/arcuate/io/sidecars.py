@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arcuate.errors import InputWarning
+from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import beside_image
 from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.volumes.resource import VolumeResource
@@ -43,6 +44,6 @@ def sidecars_of(volume: VolumeResource) -> list[dict[str, Any]]:
     """Sidecars of the files that an image is made of; none for an image in memory."""
     if isinstance(volume, SeriesVolume):
         return [facts for piece in volume.pieces for facts in sidecars_of(piece.source)]
-    if isinstance(volume, NiftiVolumeResource):
+    if isinstance(volume, NiftiVolumeResource | MifVolumeResource):
         return [read_sidecar(volume.path)]
     return []

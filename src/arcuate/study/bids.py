@@ -14,7 +14,8 @@ import numpy as np
 from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.errors import InputError
-from arcuate.io import NiftiVolumeResource, beside_image, image_stem, write_text_atomically
+from arcuate.gradients import GradientTable
+from arcuate.io import beside_image, image_stem, save_volume, write_text_atomically
 from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
@@ -101,13 +102,17 @@ def sidecar_of(image: Path) -> Path:
     return beside_image(image, ".json")
 
 
-def write_map(volume: VolumeResource, path: Path, facts: dict[str, Any]) -> VolumeResource:
+def write_map(
+    volume: VolumeResource, path: Path, facts: dict[str, Any], gradients: GradientTable | None = None
+) -> VolumeResource:
     """Write an image and its JSON sidecar, each whole or not at all; the volume backed by the file.
+
+    The name tells the format; ``gradients`` go into the header of a ``.mif``.
 
     What is there already with the same bytes is left as it is, so that a run that only confirms its results does not
     touch them.
     """
-    saved = NiftiVolumeResource.save(volume, path)
+    saved = save_volume(volume, path, gradients)
     write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]})
     return saved
 

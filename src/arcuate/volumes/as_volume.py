@@ -19,7 +19,7 @@ def as_volume(thing: Any, like: VolumeResource | None = None) -> VolumeResource:
 
     Parameters
     ----------
-    thing : VolumeResource, str or path of a NIfTI file, nibabel image, or array (x, y, z) or (x, y, z, n)
+    thing : VolumeResource, str or path of a file (NIfTI, .mif), nibabel image, or array (x, y, z) or (x, y, z, n)
     like : where an array lies: it has the grid of this volume; the identity without it
 
     Raises
@@ -30,7 +30,7 @@ def as_volume(thing: Any, like: VolumeResource | None = None) -> VolumeResource:
     if isinstance(thing, VolumeResource):
         return thing
     if isinstance(thing, str | os.PathLike):
-        resource = importlib.import_module("arcuate.io.nifti").NiftiVolumeResource(thing)  # files are read above
+        resource = importlib.import_module("arcuate.io.images").open_volume(thing)  # files are read above
         assert isinstance(resource, VolumeResource)
         return resource
     if hasattr(thing, "dataobj") and hasattr(thing, "affine"):
