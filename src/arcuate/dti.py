@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import MissingExtraError
+from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import save_volume
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
@@ -20,6 +20,10 @@ from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
+TENSOR_ORDERS = {  # of the six elements in a file, from the order that arcuate works in, which is FSL's
+    "fsl": ("xx xy xz yy yz zz", (0, 1, 2, 3, 4, 5)),
+    "mrtrix": ("xx yy zz xy xz yz", (0, 3, 5, 1, 2, 4)),
+}
 METHODS = ("OLS", "WLS", "IWLS")  # 0, 1 and more rounds of reweighting
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest eigenvalue: what float32 tensors leave of a zero
 
@@ -183,3 +187,19 @@ class Dti:
 
     def _map(self, array: np.ndarray) -> InMemoryVolumeResource:
         return self.volume.with_array(np.asarray(array, dtype=np.float32))
+
+
+def in_tensor_order(tensors: VolumeResource, order: str) -> VolumeResource:
+    """Tensors (x, y, z, 6) of :attr:`Dti.volume` with their elements in the ``order`` of "fsl" or "mrtrix".
+
+    Raises
+    ------
+    InputError
+        The order is none of these.
+    """
+    if order not in TENSOR_ORDERS:
+        raise InputError(f"found the tensor order {order!r}; expected one of {', '.join(TENSOR_ORDERS)}.")
+    index = TENSOR_ORDERS[order][1]
+    if index == tuple(range(6)):
+        return tensors
+    return tensors.with_array(np.asarray(tensors.get_array())[..., list(index)])

@@ -74,7 +74,7 @@ def test_no_command_writes_over_what_it_reads(words: str, arcuate: Callable, fil
 
 NAMES = {
     "mask": "mask {scan} --out {new}",
-    "denoise": "denoise {scan} --out {new}.mif",
+    "denoise": "denoise {scan} --out {new}.mgz",
     "denoise noise": "denoise {scan} --out {new}.nii --noise {new}",
     "peaks": "peaks {fod} --out {new}.txt",
     "mask a folder": "mask {scan} --out {folder}",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 SOME_FAILED = 3  # exit status where scans failed, and everything else is done
 # options of `arcuate run` that hold for every scan of a cohort
 PASSED_ON = (
-    "steps", "denoise", "mask_method", "algorithm", "with_report", "b0_threshold", "b_unit", "shells", "scale_parts",
+    "steps", "denoise", "mask_method", "algorithm", "tensor_order", "with_report",
+    "b0_threshold", "b_unit", "shells", "scale_parts",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from arcuate.commands.options import (
     out_folder_option,
     read_mask,
     scan_options,
+    tensor_order_option,
 )
 from arcuate.kurtosis import Dki
 
@@ -42,7 +43,10 @@ from arcuate.kurtosis import Dki
     show_default=True,
     help="Raise negative eigenvalues of the diffusion tensor to (nearly) zero.",
 )
-def dki(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight: int, nonnegative: bool) -> None:
+@tensor_order_option
+def dki(
+    scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight: int, nonnegative: bool, tensor_order: str
+) -> None:
     """Diffusion kurtosis of DWI: mean, axial and radial kurtosis; FA and diffusivities freed of kurtosis.
 
     Needs two shells or more and 15 directions. Tensors are in the scanner's frame (x to the right, y to the front, z
@@ -56,7 +60,7 @@ def dki(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight:
     inside = read_mask(mask, dwi.volume)
     result = Dki.estimate_dki(dwi, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
     facts = {**result.parameters, **scan.facts(mask=mask)}
-    for image in kurtosis_maps(result):
+    for image in kurtosis_maps(result, tensor_order):
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
     click.echo(f"{out}: kurtosis from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

@@ -14,6 +14,7 @@ from arcuate.commands.options import (
     out_folder_option,
     read_mask,
     scan_options,
+    tensor_order_option,
 )
 from arcuate.dti import Dti
 
@@ -42,7 +43,10 @@ from arcuate.dti import Dti
     show_default=True,
     help="Raise negative eigenvalues to (nearly) zero.",
 )
-def dti(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight: int, nonnegative: bool) -> None:
+@tensor_order_option
+def dti(
+    scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight: int, nonnegative: bool, tensor_order: str
+) -> None:
     """Diffusion tensor of DWI: FA, diffusivities, eigenvalues and eigenvectors.
 
     Directions are in the scanner's frame (x to the right, y to the front, z up).
@@ -55,7 +59,7 @@ def dti(scan: ScanFiles, mask: Path | None, out: Path, b_max: float, n_reweight:
     inside = read_mask(mask, dwi.volume)
     tensors = Dti.estimate_dti(dwi, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
     facts = {**tensors.parameters, **scan.facts(mask=mask)}
-    for image in tensor_maps(tensors):
+    for image in tensor_maps(tensors, tensor_order):
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
     click.echo(f"{out}: tensors from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

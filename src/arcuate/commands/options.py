@@ -166,6 +166,17 @@ def threads_option(function: F) -> F:
     )(function)
 
 
+def tensor_order_option(function: F) -> F:
+    """``--tensor-order``."""
+    return click.option(
+        "--tensor-order",
+        type=click.Choice(["fsl", "mrtrix"]),
+        default="fsl",
+        show_default=True,
+        help="Of the six elements in diffusivity: xx xy xz yy yz zz, or xx yy zz xy xz yz as tensor2metric reads them.",
+    )(function)
+
+
 def mask_option(function: F) -> F:
     """``--mask``, an image on the grid of the scan."""
     return click.option(

@@ -18,6 +18,7 @@ from arcuate.commands.options import (
     out_folder_option,
     read_mask,
     scan_options,
+    tensor_order_option,
 )
 from arcuate.commands.report import end_with_report
 from arcuate.csd import ALGORITHMS
@@ -129,6 +130,7 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     multiple=True,
     help="Of `arcuate response`, a group or MRtrix3, one file per tissue: wm.txt, gm.txt, csf.txt. Default: estimated.",
 )
+@tensor_order_option
 @click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
@@ -147,6 +149,7 @@ def run(
     mask_method: str,
     algorithm: str,
     responses: tuple[Path, ...],
+    tensor_order: str,
     with_report: bool,
     cache_folder: Path | None,
 ) -> None:
@@ -160,7 +163,7 @@ def run(
     from arcuate.study.bids import Derivatives
     from arcuate.study.outputs import possible_files, refuse_overwriting
 
-    settings = Settings(steps or (), denoise, mask_method, algorithm)
+    settings = Settings(steps or (), denoise, mask_method, algorithm, tensor_order=tensor_order)
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arcuate.dti import TENSOR_ORDERS, in_tensor_order
 from arcuate.study.bids import SCANNER_FRAME
 from arcuate.volumes.resource import InMemoryVolumeResource
 
@@ -42,18 +43,25 @@ class Map:
     label: str | None = None
 
 
-def tensor_maps(dti: Dti) -> list[Map]:
-    """fa md ad rd evals evecs diffusivity."""
+def tensor_maps(dti: Dti, order: str = "fsl") -> list[Map]:
+    """fa md ad rd evals evecs diffusivity; the elements of the last in the order of "fsl" or "mrtrix"."""
     own: dict[str, dict[str, Any]] = {
         "fa": {"Units": "1"},
         "evals": {"Units": _DIFFUSIVITY, "Order": "largest first"},
         "evecs": {"Order": "v1x v1y v1z v2x v2y v2z v3x v3y v3z", "ReferenceFrame": SCANNER_FRAME},
-        "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
+        "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
     }
-    return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dti.get_maps().items()]
+    return _in_order(dti.get_maps(), own, order)
 
 
-def kurtosis_maps(dki: Dki) -> list[Map]:
+def _in_order(maps: dict[str, VolumeResource], own: dict[str, dict[str, Any]], order: str) -> list[Map]:
+    """Maps whose tensors have their elements in the order of "fsl" or "mrtrix", as their sidecar says."""
+    own["diffusivity"]["Order"] = TENSOR_ORDERS[order][0]
+    maps = {**maps, "diffusivity": in_tensor_order(maps["diffusivity"], order)}
+    return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in maps.items()]
+
+
+def kurtosis_maps(dki: Dki, order: str = "fsl") -> list[Map]:
     """mk ak rk kfa msk fa md ad rd diffusivity kurtosis; msk only where the shells allow it."""
     elements = "xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz"
     own: dict[str, dict[str, Any]] = {
@@ -63,10 +71,10 @@ def kurtosis_maps(dki: Dki) -> list[Map]:
         "kfa": {"Units": "1", "Description": "anisotropy of the kurtosis tensor"},
         "msk": {"Units": "1", "Description": "kurtosis of the signal averaged over directions"},
         "fa": {"Units": "1"},
-        "diffusivity": {"Units": _DIFFUSIVITY, "Order": "xx xy xz yy yz zz", "ReferenceFrame": SCANNER_FRAME},
+        "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
         "kurtosis": {"Units": "1", "Order": elements, "ReferenceFrame": SCANNER_FRAME},
     }
-    return [Map(name, volume, own.get(name, {"Units": _DIFFUSIVITY})) for name, volume in dki.get_maps().items()]
+    return _in_order(dki.get_maps(), own, order)
 
 
 def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:

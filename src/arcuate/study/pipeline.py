@@ -277,14 +277,22 @@ def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
 
 def _dti(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dti:
     dti = signal.estimate_dti(inside)
-    to.outputs.maps("tensor", tensor_maps(dti), dti.parameters, step="dti", made_from=to.made_from)
+    to.outputs.maps(
+        "tensor", tensor_maps(dti, to.plan.settings.tensor_order), dti.parameters, step="dti", made_from=to.made_from
+    )
     to.end(dti.parameters, voxels_in_words(dti.parameters["VoxelsByStatus"]))
     return dti
 
 
 def _kurtosis(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dki:
     dki = signal.estimate_dki(inside)
-    to.outputs.maps("kurtosis", kurtosis_maps(dki), dki.parameters, step="kurtosis", made_from=to.made_from)
+    to.outputs.maps(
+        "kurtosis",
+        kurtosis_maps(dki, to.plan.settings.tensor_order),
+        dki.parameters,
+        step="kurtosis",
+        made_from=to.made_from,
+    )
     to.end(dki.parameters, voxels_in_words(dki.parameters["VoxelsByStatus"]))
     return dki
 

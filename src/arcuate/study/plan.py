@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
+from arcuate.dti import TENSOR_ORDERS
 from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
@@ -48,6 +49,7 @@ class Settings:
     mask_method : see :func:`arcuate.masks.extract_brain`
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
+    tensor_order : of the six elements of tensors in files, "fsl" or "mrtrix"
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Settings:
     mask_method: str = "auto"
     response_algorithm: str = "auto"
     n_peaks: int = 3
+    tensor_order: str = "fsl"
 
     def __post_init__(self) -> None:
         unknown = [step for step in self.steps if step not in STEPS]
@@ -67,6 +70,7 @@ class Settings:
             raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.")
         _check_choice("denoising method", self.denoise_method, DENOISE_METHODS)
         _check_choice("mask method", self.mask_method, masks.METHODS)
+        _check_choice("tensor order", self.tensor_order, tuple(TENSOR_ORDERS))
         _check_choice("response algorithm", self.response_algorithm, ALGORITHMS)
         if "denoise" in self.steps and self.denoise_method == "none":
             raise InputError("found the step denoise together with the denoising method none; leave out one of them.")
