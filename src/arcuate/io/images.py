@@ -16,14 +16,14 @@ WRITTEN = (".nii.gz", ".nii", ".mif", ".mif.gz")  # endings of images that can b
 
 
 def open_volume(path: str | os.PathLike[str]) -> NiftiVolumeResource | MifVolumeResource:
-    """The image at ``path`` as a resource on disk, of the format that its name tells; nothing is read."""
+    """The image (x, y, z) or (x, y, z, n) at ``path``, of the format that its name tells; nothing is read yet."""
     return MifVolumeResource(path) if is_mif(Path(path)) else NiftiVolumeResource(path)
 
 
 def save_volume(
     volume: VolumeResource, path: str | os.PathLike[str], gradients: GradientTable | None = None
 ) -> NiftiVolumeResource | MifVolumeResource:
-    """Write a volume in the format that the name tells, and return it as a resource on disk.
+    """Write a volume (x, y, z) or (x, y, z, n) in the format that the name tells; the volume backed by its file.
 
     Parameters
     ----------
