@@ -190,7 +190,7 @@ class Dti:
 
 
 def in_tensor_order(tensors: VolumeResource, order: str) -> VolumeResource:
-    """Tensors (x, y, z, 6) of :attr:`Dti.volume` with their elements in the ``order`` of "fsl" or "mrtrix".
+    """Tensors (x, y, z, 6), as :class:`Dti` holds them, with their elements in the ``order`` of "fsl" or "mrtrix".
 
     Raises
     ------
