@@ -46,6 +46,10 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.csd.responses": "Responses from masks, and by the algorithms that need the image.",
     "arcuate.mtnormalise": "Multi-tissue intensity normalisation.",
     "arcuate.tractseg": "Tracts.",
+    "arcuate.regions": "From maps to numbers: tables of regions.",
+    "arcuate.harmonize": "Site effects taken out of maps and tables.",
+    "arcuate.io.tables": "Tables, as BIDS has them.",
+    "arcuate.io.labels": "Label images and the names of their labels.",
     "arcuate.cache": "The cache.",
     "arcuate.errors": "Errors and warnings.",
     "arcuate.figures.plotting": "Maps on paper (extra `[report]`).",
@@ -55,7 +59,7 @@ IMAGES = {  # face A: module -> what the page says of it
 MODELS = (
     "status", "patch2self", "mppca", "rician", "residual", "tensor", "kurtosis", "kurtosis_measures", "mean_signal",
     "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
-    "peaks", "peak_rule", "mtnormalise",
+    "peaks", "peak_rule", "mtnormalise", "combat", "region_statistics",
 )  # fmt: skip
 NUMERICS = ("sh", "sphere", "legendre", "linalg", "nnls", "qp")
 

@@ -29,6 +29,8 @@ FACE_A = {  # DESIGN, section 1
     "arcuate.dti": ("Dti",),
     "arcuate.kurtosis": ("Dki", "estimate_dki"),
     "arcuate.noddi": ("Noddi",),
+    "arcuate.regions": ("region_table",),
+    "arcuate.harmonize": ("harmonize_volumes", "CombatEstimates"),
     "arcuate.csd": (
         "estimate_response_function", "compute_csd_peaks", "compute_csd_fods", "combine_csd_peaks_to_vector_volume",
     ),
@@ -123,7 +125,8 @@ STEPS = (
     "arcuate.csd.find_fod_peaks", "arcuate.denoise.run_denoising", "arcuate.masks.extract_brain",
     "arcuate.masks.otsu_mask", "arcuate.mtnormalise.mtnormalise", "arcuate.tractseg.extract_tractseg",
     "arcuate.tractseg.find_tracts", "arcuate.dti.Dti.estimate_dti", "arcuate.kurtosis.Dki.estimate_dki",
-    "arcuate.noddi.Noddi.estimate_noddi",
+    "arcuate.noddi.Noddi.estimate_noddi", "arcuate.regions.region_table", "arcuate.harmonize.harmonize_volumes",
+    "arcuate.harmonize.harmonize_table", "arcuate.harmonize.harmonize_values", "arcuate.models.combat.fit_combat",
     "arcuate.dwi.subsample_dwi", "arcuate.models.tensor.fit_tensor", "arcuate.models.kurtosis.fit_kurtosis",
     "arcuate.models.noddi.fit_noddi",
     "arcuate.models.csd.make_csd_system", "arcuate.models.peaks.find_peaks", "arcuate.phantom.make_phantom",

@@ -39,6 +39,8 @@ COMMANDS = {
     "peaks": "arcuate.commands.peaks:peaks",
     "fixels": "arcuate.commands.fixels:fixels",
     "tracts": "arcuate.commands.tracts:tracts",
+    "regions": "arcuate.commands.regions:regions",
+    "harmonize": "arcuate.commands.harmonize:harmonize",
     "report": "arcuate.commands.report:report",
     "cohort": "arcuate.commands.cohort:cohort",
     "fetch": "arcuate.commands.fetch:fetch",

@@ -24,7 +24,7 @@ def read_number_rows(path: Path, what: str, *, is_unit: bool = False) -> list[li
     is_unit : whether the numbers are components of vectors no longer than about 1: then commas between digits can
         be told to be decimal points
     """
-    lines = re.split(r"\r\n|\n|\r", _read_text(path, what))
+    lines = re.split(r"\r\n|\n|\r", read_text(path, what))
     lines = [_WINDOWS_INF.sub(r"\1inf", _WINDOWS_NAN.sub("nan", line)) for line in lines]  # their '#' is no comment
     content = [line.split("#", 1)[0] for line in lines]
     if _has_commas_of_two_kinds(content):
@@ -74,7 +74,8 @@ def _are_decimal_points(lines: list[str], is_unit: bool) -> bool:
     return is_small and any(len(digits) >= 3 for digits in fractions)
 
 
-def _read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
+    """Text of a file that should hold ``what``; UTF-8, or UTF-16 where it begins so."""
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a text file of {what}. Check the path.")
     try:

@@ -49,7 +49,7 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
             f"found a mask of shape {shape} for a scan of shape {tuple(volume.shape)}; expected {grid}. "
             "Resample the mask onto the grid of the scan, or make one with `arcuate mask`."
         )
-    _check_same_place(volume, mask)
+    check_same_place(volume, mask, "the mask")
     array = np.asarray(mask.get_array()).reshape(grid)
     inside = array if array.dtype == bool else array >= 0.5  # NaN compares false
     if not inside.any():
@@ -57,25 +57,43 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
     return inside
 
 
-def _check_same_place(volume: VolumeResource, mask: VolumeResource) -> None:
-    """Refuse a mask whose corners are half a voxel or more from those of the scan; warn above a twentieth."""
-    ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(mask.get_affine(), float)
+def check_same_place(
+    volume: VolumeResource,
+    other: VolumeResource,
+    what: str = "the mask",
+    *,
+    remedy: str = "resample it onto the scan, or, if only its header is wrong, copy the affine of the scan into it",
+) -> None:
+    """Refuse an image whose corners are half a voxel or more from those of the scan; warn above a twentieth.
+
+    Parameters
+    ----------
+    volume, other : images (x, y, z, ...) of one shape
+    what : what the other is, for the message
+    remedy : what to do about one that lies elsewhere
+
+    Raises
+    ------
+    InputError
+        The other image lies elsewhere in the scanner.
+    """
+    ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(other.get_affine(), float)
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in volume.shape[:3]], indexing="ij"), -1).reshape(-1, 3)
     apart = np.linalg.norm(corners @ (ours - theirs)[:3, :3].T + (ours - theirs)[:3, 3], axis=1).max()
     smallest = min(voxel_size(ours))
     if apart < 0.05 * smallest:
         return
     if np.array_equal(theirs, np.eye(4)):
-        what = "the mask has no geometry of its own (its affine is the identity)"
+        found = f"{what} has no geometry of its own (its affine is the identity)"
     elif apart < 0.5 * smallest:
-        what = f"the affine of the mask differs from that of the scan: its corners are up to {apart:.2g} mm off"
+        found = f"the affine of {what} differs from that of the scan: its corners are up to {apart:.2g} mm off"
     else:
         raise InputError(
-            f"the mask lies elsewhere: its corners are up to {apart:.3g} mm from those of the scan (voxels of "
+            f"{what} lies elsewhere: its corners are up to {apart:.3g} mm from those of the scan (voxels of "
             f"{smallest:.3g} mm), although both have {tuple(volume.shape[:3])} voxels. Expected the same grid: "
-            "resample the mask onto the scan, or, if only its header is wrong, copy the affine of the scan into it."
+            f"{remedy}."
         )
-    warnings.warn(f"{what}; taken as drawn voxel by voxel on the scan.", InputWarning, stacklevel=4)
+    warnings.warn(f"{found}; taken as drawn voxel by voxel on the scan.", InputWarning, stacklevel=4)
 
 
 def masked_blocks(

@@ -1,0 +1,124 @@
+"""``arcuate harmonize``: site effects out of tables and maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arcuate.commands.options import PATH, default_of
+from arcuate.errors import InputError
+from arcuate.harmonize import CombatEstimates, harmonize_table, harmonize_volumes
+
+if TYPE_CHECKING:
+    from arcuate.io.tables import Table
+
+OF_VOLUMES = "image"  # column of the covariates that names the maps
+
+
+@click.command()
+@click.argument("table", type=PATH, required=False, metavar="[TABLE]")
+@click.option("--covars", type=PATH, required=True, help="TSV or CSV: a row per subject, with site and covariates.")
+@click.option("--batch", required=True, help="Column of the site or scanner.")
+@click.option("--continuous", multiple=True, help="Column of numbers whose effect is kept, as age; may be repeated.")
+@click.option("--categorical", multiple=True, help="Column of kinds whose effect is kept, as sex; may be repeated.")
+@click.option("--reference", help="Site to whose level the others are brought. Default: the mean of all.")
+@click.option(
+    "--value",
+    default=default_of(harmonize_table, "value"),
+    show_default=True,
+    help="Column of TABLE that is harmonised.",
+)
+@click.option(
+    "--subject",
+    default=default_of(harmonize_table, "subject"),
+    show_default=True,
+    help="Column that names the subject, in TABLE and in the covariates.",
+)
+@click.option("--mask", type=PATH, help="For maps: voxels to harmonise, on their grid.")
+@click.option("--mean-only", is_flag=True, help="Shifts alone, scales stay.")
+@click.option("--no-eb", is_flag=True, help="Every region or voxel by itself, not shrunk by empirical Bayes.")
+@click.option("--non-parametric", is_flag=True, help="Empirical priors in place of normal and inverse gamma ones.")
+@click.option("--save-model", type=PATH, help="For maps: keep what was learnt, .npz.")
+@click.option("--model", type=PATH, help="For maps: apply what was learnt before, of the same sites.")
+@click.option("--out", type=PATH, required=True, help="Table to write (.tsv), or folder for maps.")
+def harmonize(
+    table: Path | None,
+    covars: Path,
+    batch: str,
+    continuous: tuple[str, ...],
+    categorical: tuple[str, ...],
+    reference: str | None,
+    value: str,
+    subject: str,
+    mask: Path | None,
+    mean_only: bool,
+    no_eb: bool,
+    non_parametric: bool,
+    save_model: Path | None,
+    model: Path | None,
+    out: Path,
+) -> None:
+    """Take site effects out (ComBat), and keep those of covariates.
+
+    TABLE is a tidy table of regions of many subjects, as the group level of a cohort writes it. Without TABLE maps are
+    harmonised voxel by voxel: the covariates then name them in a column "image", below the folder of the table.
+    """
+    from arcuate.io.tables import read_table
+
+    options: dict[str, Any] = {
+        "categorical_cols": categorical, "continuous_cols": continuous, "eb": not no_eb,
+        "parametric": not non_parametric, "mean_only": mean_only, "ref_batch": reference,
+    }  # fmt: skip
+    about = read_table(covars)
+    if table is None:
+        _harmonize_maps(about, covars.parent, batch, (mask, save_model, model, out), options)
+        return
+    if model or save_model or mask:
+        raise InputError("found --mask, --model or --save-model together with a table; they are for maps. Leave them.")
+    from arcuate.study.outputs import refuse_overwriting
+
+    refuse_overwriting([out, out.with_suffix(".json")], {"table": table, "covars": covars})
+    done, estimates = harmonize_table(read_table(table), about, batch, value=value, subject=subject, **options)
+    done.save(out)
+    sites = next(iter(estimates.values())).covariates.sites if estimates else ()
+    click.echo(f"{out}: {value} of {len(estimates)} maps harmonised over {', '.join(sites) or 'no site'}")
+
+
+def _harmonize_maps(
+    about: Table,
+    folder: Path,
+    batch: str,
+    paths: tuple[Path | None, Path | None, Path | None, Path],
+    options: dict[str, Any],
+) -> None:
+    from arcuate.io import NiftiVolumeResource
+    from arcuate.io.names import image_stem
+    from arcuate.study.outputs import refuse_overwriting
+
+    mask, save_model, model, out = paths
+    if OF_VOLUMES not in about.columns:
+        raise InputError(
+            f"found no table to harmonise, and no column {OF_VOLUMES!r} among the covariates "
+            f"({', '.join(about.columns)}); expected a TABLE, or the paths of the maps in that column."
+        )
+    images = [folder / str(name) for name in about[OF_VOLUMES]]
+    targets = [out / f"{image_stem(image)}.nii.gz" for image in images]
+    if len(set(targets)) < len(targets):
+        raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
+    inputs = {f"image {i}": image for i, image in enumerate(images)} | ({"mask": mask} if mask else {})
+    refuse_overwriting([*targets, *([save_model] if save_model else [])], inputs)
+    volumes = [NiftiVolumeResource(image) for image in images]
+    if model is not None:
+        estimates = CombatEstimates.load(model)
+        done = estimates.apply_volumes(volumes, about)
+    else:
+        if mask is None:
+            raise InputError("found no --mask; expected one: the voxels to harmonise, on the grid of the maps.")
+        done, estimates = harmonize_volumes(volumes, about, batch, NiftiVolumeResource(mask), **options)
+    for volume, target in zip(done, targets, strict=True):
+        NiftiVolumeResource.save(volume, target)
+    if save_model is not None:
+        estimates.save(save_model)
+    click.echo(f"{out}: {len(done)} maps harmonised over {', '.join(estimates.covariates.sites)}")
