@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from arcuate.dwi import Dwi
 from arcuate.io import NiftiVolumeResource
+from arcuate.io.tables import read_table
 from arcuate.phantom import make_phantom, three_shell_gradients
 
 TUTORIALS = Path(__file__).resolve().parents[2] / "tutorials"
@@ -88,11 +88,10 @@ def test_custom_step_is_computed_when_it_should_be_and_not_otherwise(tmp_path: P
 
 def test_region_averages(tmp_path: Path) -> None:
     _quick("region_averages", tmp_path)
-    with (tmp_path / "regions.csv").open(newline="") as stream:
-        rows = {row["region"]: {k: float(v) for k, v in row.items() if k != "region"} for row in csv.DictReader(stream)}
-    assert rows["white_matter_left"]["fa_median"] > 2 * rows["cortex_left"]["fa_median"]
-    assert rows["lateral_ventricle_left"]["md_median"] > 1.5e-3
-    assert rows["white_matter_left"]["ndi_median"] > rows["cortex_left"]["ndi_median"]
+    median = {(row["region"], row["map"]): row["median"] for row in read_table(tmp_path / "regions.tsv").rows}
+    assert median["white_matter_left", "fa"] > 2 * median["cortex_left", "fa"]
+    assert median["lateral_ventricle_left", "md"] > 1.5e-3
+    assert median["white_matter_left", "ndi"] > median["cortex_left", "ndi"]
     _check_pictures(tmp_path, "regions")
 
 

@@ -25,7 +25,7 @@ _SNAP_LINE = re.compile(r'^\s*(\d+)\s+(?:[\d.]+\s+){6}"([^"]*)"\s*$')
 
 
 def read_image(path: str | os.PathLike[str]) -> VolumeResource:
-    """An image from NIfTI, on disk until asked for, or from FreeSurfer's MGH (``.mgz``), in memory.
+    """An image (x, y, z[, n]) from NIfTI, on disk until asked for, or from FreeSurfer's MGH (``.mgz``), in memory.
 
     Raises
     ------
