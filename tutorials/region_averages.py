@@ -81,5 +81,4 @@ show(
 
 # %% [markdown]
 # MD is in mm²/s. The table is `regions.tsv` in the output folder; `regions.json` beside it says what each column is.
-# `table.to_pandas()` gives a DataFrame. `arcuate regions fa.nii.gz md.nii.gz --labels labels.nii.gz --out table.tsv` does
-# the same from files.
+# `table.to_pandas()` gives a DataFrame. From files, the same is `arcuate regions fa.nii.gz md.nii.gz --labels L --out T`.
