@@ -81,4 +81,4 @@ show(
 
 # %% [markdown]
 # MD is in mm²/s. The table is `regions.tsv` in the output folder; `regions.json` beside it says what each column is.
-# `table.to_pandas()` gives a DataFrame. From files, the same is `arcuate regions fa.nii.gz md.nii.gz --labels L --out T`.
+# `table.to_pandas()` gives a DataFrame. The command `arcuate regions` makes the same table from files.
