@@ -94,6 +94,7 @@ def _harmonize_maps(
     options: dict[str, Any],
 ) -> None:
     from arcuate.io import NiftiVolumeResource
+    from arcuate.io.images import open_volume
     from arcuate.io.names import image_stem
     from arcuate.study.outputs import refuse_overwriting
 
@@ -109,14 +110,14 @@ def _harmonize_maps(
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
     inputs = {f"image {i}": image for i, image in enumerate(images)} | ({"mask": mask} if mask else {})
     refuse_overwriting([*targets, *([save_model] if save_model else [])], inputs)
-    volumes = [NiftiVolumeResource(image) for image in images]
+    volumes = [open_volume(image) for image in images]
     if model is not None:
         estimates = CombatEstimates.load(model)
         done = estimates.apply_volumes(volumes, about)
     else:
         if mask is None:
             raise InputError("found no --mask; expected one: the voxels to harmonise, on the grid of the maps.")
-        done, estimates = harmonize_volumes(volumes, about, batch, NiftiVolumeResource(mask), **options)
+        done, estimates = harmonize_volumes(volumes, about, batch, open_volume(mask), **options)
     for volume, target in zip(done, targets, strict=True):
         NiftiVolumeResource.save(volume, target)
     if save_model is not None:

@@ -48,7 +48,7 @@ def regions(
     A MAP is an image, or NAME=image; without a name it is called after its file (param-fa: fa). Labels, maps and mask
     lie on one grid.
     """
-    from arcuate.io import NiftiVolumeResource
+    from arcuate.io.images import open_volume
     from arcuate.regions import region_table
     from arcuate.study.outputs import refuse_overwriting
 
@@ -58,8 +58,8 @@ def regions(
     inputs |= {name: Path(path) for name, path in named_maps(maps).items()}
     refuse_overwriting([out, out.with_suffix(".json")], inputs)
 
-    def read(path: Path | None) -> NiftiVolumeResource | None:
-        return None if path is None else NiftiVolumeResource(path)
+    def read(path: Path | None) -> VolumeResource | None:
+        return None if path is None else open_volume(path)
 
     table = region_table(
         found,

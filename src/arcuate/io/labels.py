@@ -12,8 +12,8 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.io.freesurfer_names import FREESURFER_NAMES
+from arcuate.io.images import open_volume
 from arcuate.io.names import beside_image
-from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.io.number_text import read_text
 from arcuate.io.tables import read_table
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -25,7 +25,7 @@ _SNAP_LINE = re.compile(r'^\s*(\d+)\s+(?:[\d.]+\s+){6}"([^"]*)"\s*$')
 
 
 def read_image(path: str | os.PathLike[str]) -> VolumeResource:
-    """An image (x, y, z[, n]) from NIfTI, on disk until asked for, or from FreeSurfer's MGH (``.mgz``), in memory.
+    """An image (x, y, z[, n]) from NIfTI or MRtrix3's formats, on disk until asked for, or from FreeSurfer's MGH (``.mgz``), in memory.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def read_image(path: str | os.PathLike[str]) -> VolumeResource:
     """
     path = Path(path)
     if not path.name.lower().endswith(_MGH):
-        return NiftiVolumeResource(path)
+        return open_volume(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected an image. Check the path.")
     import nibabel as nib
