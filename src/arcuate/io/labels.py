@@ -25,7 +25,7 @@ _SNAP_LINE = re.compile(r'^\s*(\d+)\s+(?:[\d.]+\s+){6}"([^"]*)"\s*$')
 
 
 def read_image(path: str | os.PathLike[str]) -> VolumeResource:
-    """An image (x, y, z[, n]) from NIfTI or MRtrix3's formats, on disk until asked for, or from FreeSurfer's MGH (``.mgz``), in memory.
+    """An image (x, y, z[, n]) from NIfTI, MRtrix3's formats (both on disk until asked for), or FreeSurfer's ``.mgz``.
 
     Raises
     ------
