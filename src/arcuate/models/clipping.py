@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.flat_image import FlatImage
+from arcuate.numerics.compiled import kernel, run_in_chunks
 
 _CHUNK = 4096  # voxels per job
 
@@ -29,20 +29,17 @@ def count_odd_voxels(image: FlatImage, is_b0: np.ndarray, inside: np.ndarray, *,
     inside : (n_vox,) bool, in the order of the image's voxels: those that count
     """
     counts = np.zeros((len(inside) // _CHUNK + 1, 2), dtype=np.int64)
-    _count_chunks(image, np.asarray(is_b0), inside, clip, counts)
+    is_b0 = np.asarray(is_b0)
+
+    def work(begin: int, end: int) -> None:
+        _count_chunk(image, is_b0, inside[begin:end], clip, begin, counts[begin // _CHUNK])
+
+    run_in_chunks(work, len(inside), _CHUNK)
     negative, above = counts.sum(axis=0)
     return OddVoxels(int(negative), int(above))
 
 
-@njit(cache=True, parallel=True)
-def _count_chunks(image, is_b0, inside, clip, counts):
-    for chunk in prange(len(counts)):
-        first, last = chunk * _CHUNK, min(len(inside), (chunk + 1) * _CHUNK)
-        if last > first:
-            _count_chunk(image, is_b0, inside[first:last], clip, first, counts[chunk])
-
-
-@njit(cache=True)
+@kernel()
 def _count_chunk(image, is_b0, inside, clip, first, count):
     """One piece of the image, volume after volume as it is most often stored."""
     values, n_b0 = image.values, is_b0.sum()

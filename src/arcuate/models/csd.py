@@ -12,8 +12,9 @@ from scipy.linalg.lapack import dpotrf
 
 from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
-from arcuate.models.csd_kernels import fit_voxels
+from arcuate.models.csd_kernels import CHUNK, CsdResults, CsdTables, fit_voxels
 from arcuate.models.response import Response, check_response
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import LANES
 from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
@@ -90,11 +91,17 @@ class CsdSystem:
         signals = np.ascontiguousarray(signals, dtype=np.float64)
         coefs = np.zeros((n_vox, n_coef))
         status, rounds = np.zeros(n_vox, dtype=np.uint8), np.zeros(n_vox, dtype=np.uint8)
-        fit_voxels(signals, *self._tables, self.tau, self.max_iterations, coefs, status, rounds)
+        tables, results = self._tables, CsdResults(coefs, status, rounds)
+
+        def work(begin: int, end: int) -> None:
+            part = CsdResults(*(array[begin:end] for array in results))
+            fit_voxels(signals[begin:end], tables, int(self.max_iterations), part)
+
+        run_in_chunks(work, n_vox, CHUNK)
         return CsdFit(coefs, status, rounds)
 
     @cached_property
-    def _tables(self) -> tuple[np.ndarray, ...]:
+    def _tables(self) -> CsdTables:
         """Matrices laid out as the kernel reads them."""
         n_reg, n_coef = self.penalty.shape
         width = _padded(n_coef)
@@ -104,14 +111,14 @@ class CsdSystem:
         normal, factor = self._normal_and_factor
         bare[:n_coef, :n_coef] = normal
         full[:n_coef, :n_coef] = normal + self.penalty.T @ self.penalty
-        return (
+        return CsdTables(
             as_panels(self.forward.T),
             as_panels(self.penalty),
             np.ascontiguousarray(table).ravel(),
             bare.ravel(),
             full.ravel(),
             factor,
-            np.ascontiguousarray(self.penalty[:1, 0]),
+            float(self.tau * self.penalty[0, 0]),
         )
 
 

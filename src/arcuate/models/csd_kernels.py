@@ -8,70 +8,94 @@ its neighbours.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.lanes import LANES, add_outer_tile, multiply_panel, transpose_8
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
-_CHUNK = 256  # voxels that one thread works through with its eight lanes
+CHUNK = 256  # voxels that one thread works through with its eight lanes
 _AFRESH = 8  # rounds after which a normal matrix is made anew: rounding of many updates would add up
 _NOT_FINITE, _FITTED = int(Status.NOT_FINITE), int(Status.FITTED)
 _NOT_CONVERGED, _NO_SIGNAL = int(Status.NOT_CONVERGED), int(Status.NO_SIGNAL)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def fit_voxels(signals, forward, penalty, table, bare, full, factor, first, tau, max_iterations, coefs, status, rounds):
-    n_vox = signals.shape[0]
-    for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
-        begin, end = chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox)
-        n_coef = factor.shape[0]
-        n_reg = table.shape[0] // (2 * ((n_coef + LANES - 1) // LANES * LANES))
-        right = np.zeros((end - begin, (n_coef + LANES - 1) // LANES * LANES))
-        threshold = np.zeros(end - begin)
-        members = np.zeros((end - begin, n_reg), np.uint8)
-        for start in range(begin, end, LANES):
-            _start_lanes(
-                signals, start, end, begin, forward, penalty, factor, tau * first[0], right, threshold, members, coefs,
-                status,
-            )  # fmt: skip
-        _iterate(
-            begin, end, penalty, table, bare, full, max_iterations, right, threshold, members, coefs, status, rounds
-        )
+class CsdTables(NamedTuple):
+    """What all voxels share; ``width`` is the number of coefficients, rounded up to whole lanes."""
+
+    forward: np.ndarray  # flat float64, panels of Xᵀ, see sampling.as_panels
+    penalty: np.ndarray  # flat float64, panels of B
+    table: np.ndarray  # (2 n_reg width,) float64, rows of B, then rows of -B
+    bare: np.ndarray  # (width width,) float64, XᵀX
+    full: np.ndarray  # (width width,) float64, XᵀX + BᵀB
+    factor: np.ndarray  # (n_coef, n_coef) float64, lower Cholesky factor of XᵀX
+    scale: float  # threshold over the first coefficient of the unconstrained FOD
 
 
-@njit(cache=True, error_model="numpy")
-def _start_lanes(signals, start, end, begin, forward, penalty, factor, scale, right, threshold, members, coefs, status):
+class CsdResults(NamedTuple):
+    """What is filled in."""
+
+    coefs: np.ndarray  # (n_vox, n_coef) float64
+    status: np.ndarray  # (n_vox,) uint8, see Status; 0 before
+    rounds: np.ndarray  # (n_vox,) uint8, constrained solutions made
+
+
+class _Start(NamedTuple):
+    """Problems of a chunk before the first round."""
+
+    right: np.ndarray  # (n_vox, width) float64, Xᵀs
+    threshold: np.ndarray  # (n_vox,) float64, unit of the penalty's amplitudes
+    members: np.ndarray  # (n_vox, n_reg) uint8, 1 where the direction is penalised
+
+
+@kernel(error_model="numpy")
+def fit_voxels(signals, tables, max_iterations, results):
+    """FODs of one chunk of signals (n_vox, n_dir) float64."""
+    n_vox, n_coef = signals.shape[0], tables.factor.shape[0]
+    width = (n_coef + LANES - 1) // LANES * LANES
+    n_reg = tables.table.shape[0] // (2 * width)
+    start = _Start(np.zeros((n_vox, width)), np.zeros(n_vox), np.zeros((n_vox, n_reg), np.uint8))
+    for first in range(0, n_vox, LANES):
+        _start_lanes(signals, first, tables, start, results)
+    _iterate(tables, max_iterations, start, results)
+
+
+@inner(error_model="numpy")
+def _start_lanes(signals, first, tables, start, results):
     """Right-hand sides, thresholds and first sets of up to eight voxels; finishes those that need no constraint."""
-    n_dir, n_coef, n_reg = signals.shape[1], factor.shape[0], members.shape[1]
-    count = min(LANES, end - start)
+    penalty, scale, coefs, status = tables.penalty, tables.scale, results.coefs, results.status
+    right, threshold, members = start.right, start.threshold, start.members
+    n_dir, n_coef, n_reg = signals.shape[1], tables.factor.shape[0], members.shape[1]
+    count = min(LANES, signals.shape[0] - first)
     lines = np.zeros(LANES * n_dir)
     for lane in range(count):
-        status[start + lane] = _transfer(signals[start + lane], lane, lines)
+        status[first + lane] = _transfer(signals[first + lane], lane, lines)
     z = np.empty(LANES * right.shape[1])
     for panel in range(right.shape[1] // LANES):
-        multiply_panel(forward, panel * n_dir * LANES, lines, n_dir, z, panel * LANES)
+        multiply_panel(tables.forward, panel * n_dir * LANES, lines, n_dir, z, panel * LANES)
     f = z[: LANES * n_coef].copy()
-    _solve_shared(factor, f)
+    _solve_shared(tables.factor, f)
     n_panels = (n_reg + LANES - 1) // LANES
     amplitude = np.empty(LANES * LANES * n_panels)
     for panel in range(n_panels):
         multiply_panel(penalty, panel * n_coef * LANES, f, min(15, n_coef), amplitude, panel * LANES)
-    n_low = _mark(amplitude, f, scale, n_reg, count, start - begin, members)
+    n_low = _mark(amplitude, f, scale, n_reg, count, first, members)
     if np.any(n_low[:count] == 0):
         for panel in range(n_panels):
             multiply_panel(penalty, panel * n_coef * LANES, f, n_coef, amplitude, panel * LANES)
     for lane in range(count):
-        v = start + lane
+        v = first + lane
         for k in range(right.shape[1]):
-            right[v - begin, k] = z[LANES * k + lane]
-        threshold[v - begin] = scale * f[lane]
+            right[v, k] = z[LANES * k + lane]
+        threshold[v] = scale * f[lane]
         if status[v] == 0 and n_low[lane] == 0:
             is_done = True
             for d in range(n_reg):
-                if amplitude[LANES * d + lane] < threshold[v - begin]:
-                    members[v - begin, d] = 1
+                if amplitude[LANES * d + lane] < threshold[v]:
+                    members[v, d] = 1
                     is_done = False
             if is_done:
                 status[v] = _FITTED
@@ -79,7 +103,7 @@ def _start_lanes(signals, start, end, begin, forward, penalty, factor, scale, ri
                     coefs[v, k] = f[LANES * k + lane]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _transfer(row, lane, lines):
     """Copy one voxel into its lane; status if it cannot be fitted, else 0."""
     is_zero = True
@@ -95,7 +119,7 @@ def _transfer(row, lane, lines):
     return _NO_SIGNAL if is_zero else 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _solve_shared(factor, lines):
     """Solve L Lᵀ x = z in every lane, in place; all lanes have the same L."""
     n = factor.shape[0]
@@ -113,7 +137,7 @@ def _solve_shared(factor, lines):
                 lines[LANES * i + lane] -= factor[k, i] * lines[LANES * k + lane]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _mark(amplitude, f, scale, n_reg, count, row, members):
     """Mark the directions below the threshold; how many per lane."""
     n_low = np.zeros(LANES, np.int64)
@@ -125,9 +149,12 @@ def _mark(amplitude, f, scale, n_reg, count, row, members):
     return n_low
 
 
-@njit(cache=True, error_model="numpy")
-def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, threshold, members, coefs, status, rounds):
+@inner(error_model="numpy")
+def _iterate(tables, max_iterations, start, results):
     """Solve and update the sets of a chunk; a lane takes the next voxel as soon as its own is done."""
+    penalty, table = tables.penalty, tables.table
+    right, threshold, members = start.right, start.threshold, start.members
+    coefs, status, rounds = results.coefs, results.status, results.rounds
     n_coef, width, n_reg = coefs.shape[1], right.shape[1], members.shape[1]
     n_panels = (n_reg + LANES - 1) // LANES
     normal = np.zeros(LANES * width * width)  # one matrix per lane, lower triangle
@@ -137,15 +164,15 @@ def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, thre
     added, other = np.zeros((LANES, n_reg), np.int64), np.zeros((LANES, n_reg), np.int64)
     n_changed, n_rounds = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
     voxel, limit = np.full(LANES, -1), np.zeros(LANES)
-    following = begin
+    following, end = np.int64(0), right.shape[0]
     while True:
         n_busy = 0
         for lane in range(LANES):
             while voxel[lane] < 0 and following < end:
                 if status[following] == 0:
-                    voxel[lane], limit[lane], n_rounds[lane] = following, threshold[following - begin], 0
-                    z[lane] = right[following - begin]
-                    n_changed[lane] = _enter(members[following - begin], bare, full, normal, lane, added, other)
+                    voxel[lane], limit[lane], n_rounds[lane] = following, threshold[following], 0
+                    z[lane] = right[following]
+                    n_changed[lane] = _enter(members[following], tables, normal, lane, added, other)
                 following += 1
             if voxel[lane] < 0:
                 continue
@@ -161,7 +188,7 @@ def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, thre
         cholesky_solve_lanes(matrix, n_coef, x)
         for panel in range(n_panels):
             multiply_panel(penalty, panel * n_coef * LANES, x, n_coef, amplitude, panel * LANES)
-        _compare(amplitude, limit, voxel, begin, members, added, other, n_changed)
+        _compare(amplitude, limit, voxel, members, added, other, n_changed)
         for lane in range(LANES):
             v = voxel[lane]
             if v < 0:
@@ -176,16 +203,16 @@ def _iterate(begin, end, penalty, table, bare, full, max_iterations, right, thre
                         coefs[v, k] = x[LANES * k + lane]
                 voxel[lane] = -1
             elif n_rounds[lane] % _AFRESH == 0:
-                n_changed[lane] = _enter(members[v - begin], bare, full, normal, lane, added, other)
+                n_changed[lane] = _enter(members[v], tables, normal, lane, added, other)
 
 
-@njit(cache=True, error_model="numpy")
-def _enter(member, bare, full, normal, lane, added, other):
+@inner(error_model="numpy")
+def _enter(member, tables, normal, lane, added, other):
     """Start a lane's normal matrix; rows still to add (few penalised) or to take out again (most are)."""
-    n_reg, size = len(member), len(bare)
+    n_reg, size = len(member), len(tables.bare)
     inside = np.sum(member)
     is_few = 2 * inside <= n_reg
-    base = bare if is_few else full
+    base = tables.bare if is_few else tables.full
     for t in range(size):
         normal[lane * size + t] = base[t]
     count = 0
@@ -197,7 +224,7 @@ def _enter(member, bare, full, normal, lane, added, other):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _fill_lanes(normal, z, n_coef, width, matrix):
     """Lower triangles and right-hand sides of the lanes as lines, in the order the solver takes."""
     for i in range(n_coef):
@@ -208,15 +235,15 @@ def _fill_lanes(normal, z, n_coef, width, matrix):
         transpose_8(flat, k, width, matrix, n_coef * (n_coef + 1) // 2 + k)
 
 
-@njit(cache=True, error_model="numpy")
-def _compare(amplitude, limit, voxel, begin, members, added, other, n_changed):
+@inner(error_model="numpy")
+def _compare(amplitude, limit, voxel, members, added, other, n_changed):
     """Update the sets; list what entered (+ row) and what left (- row) in each lane."""
     n_reg = members.shape[1]
     for lane in range(LANES):
         n_changed[lane] = 0
         if voxel[lane] < 0:
             continue
-        member = members[voxel[lane] - begin]
+        member = members[voxel[lane]]
         count = 0
         for d in range(n_reg):
             is_low = amplitude[LANES * d + lane] < limit[lane]

@@ -103,7 +103,7 @@ def _keep(series, values, vertices, tops, lobes, n_lobes, thresholds, table):
         peaks[i], heights[i] = top, values[tops[i]]
         if heights[i] < _HOPE * least_peak:
             continue
-        height = _climb(series, top[0], top[1], top[2], np.inf, space, found, 0)
+        height = _climb(series, top, np.inf, space, found, np.int64(0))
         if not height >= heights[i]:  # a plateau, which Newton's method leaves
             continue
         peaks[i], heights[i] = found[0], height

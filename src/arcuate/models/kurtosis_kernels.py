@@ -58,7 +58,7 @@ def fit_chunk(signals, begin, end, tables, n_reweight, results):
     matrix, solution = np.zeros(triangle_lines(N) * LINE), np.empty(N * LINE)
     for group in range(begin, end):
         first = group * LANES
-        load_logs(signals, first, n_rows, tables.floors, logs, powers, scale, status)
+        load_logs(signals, first, n_rows, tables.floors[1], logs, powers, scale, status)
         _project(basis, logs, point)
         for _ in range(n_reweight):
             _predict(basis, point, predicted)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from arcuate.numerics.compiled import inner
 from arcuate.numerics.tridiagonal import PANEL, add_eight, aligned, fill
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def gather_planes(image, finite, y0, z0, wy, wz):
     """Signals of a line of cross-sections, (x, wy wz) rows of n_meas; voxels that are not finite are 0, and counted."""
     flat, strides, n_meas = image.values, image.strides, image.n_meas
@@ -36,7 +36,7 @@ def gather_planes(image, finite, y0, z0, wy, wz):
     return planes, n_finite
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def copy_rows(source, first, target, offset, n_rows):
     """Copy rows of one matrix to rows of another, of the same width."""
     for i in range(n_rows):
@@ -44,7 +44,7 @@ def copy_rows(source, first, target, offset, n_rows):
             target[offset + i, j] = source[first + i, j]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _add_plane(planes, first, n_rows, gram, offset, dim):
     """Add Σ s sᵀ over some rows to ``gram[offset : offset + dim]``, its lower triangle in whole blocks of 8 columns."""
     weights = np.zeros(PANEL)
@@ -66,7 +66,7 @@ def _add_plane(planes, first, n_rows, gram, offset, dim):
         row += 1
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def slide_sum(planes, n_cross, s, wx, needed, suffix, prefix, A):
     """A = Gram matrix of the cross-sections s ... s + wx - 1, given those of the patches before.
 
@@ -92,7 +92,7 @@ def slide_sum(planes, n_cross, s, wx, needed, suffix, prefix, A):
             break
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _sum_backwards(planes, n_cross, start, length, wanted, dim, suffix):
     """Gram matrices of cross-sections start + j ... start + length - 1, one for each j from ``wanted`` on."""
     for j in range(length - 1, wanted - 1, -1):
@@ -104,7 +104,7 @@ def _sum_backwards(planes, n_cross, start, length, wanted, dim, suffix):
         _add_plane(planes, (start + j) * n_cross, n_cross, suffix, j * dim, dim)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _add_lower(suffix, offset, prefix, dim, A):
     """A = the sum of two Gram matrices, made symmetric from their lower triangles."""
     for i in range(dim):
@@ -118,7 +118,7 @@ def _add_lower(suffix, offset, prefix, dim, A):
             A[j, i] = A[i, j]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def replace_plane(planes, x, slot, n_cross, window, gram, n_meas):
     """Put a cross-section in its place in the patch, and its inner products with the whole patch in the Gram matrix."""
     n_cols = window.shape[1]

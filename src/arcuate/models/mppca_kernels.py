@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.mppca_gram import copy_rows, gather_planes, replace_plane, slide_sum
 from arcuate.models.mppca_spectrum import split_spectrum
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.tridiagonal import PANEL, REORDER, aligned, fill, project
 
 _FITTED = int(Status.FITTED)
@@ -26,13 +26,32 @@ class PatchResults(NamedTuple):
     status: np.ndarray  # (x, y, z) uint8, see Status
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def find_finite(image, finite):
-    """Whether all signals of a voxel are finite, read in the memory order of the image."""
-    nx, ny, nz = finite.shape
+class Masks(NamedTuple):
+    """What is known of each voxel."""
+
+    finite: np.ndarray  # (x, y, z) bool, whether all its signals are finite
+    inside: np.ndarray  # (x, y, z) bool, whether it is to be denoised
+
+
+class _Patch(NamedTuple):
+    """Where a patch begins, and the voxels of the cross-section that its line serves."""
+
+    x: int
+    y: int
+    z: int
+    extent: np.ndarray  # (3,) int64, voxels along each axis
+    y_range: tuple[int, int]  # first and past the last
+    z_range: tuple[int, int]
+    by_meas: bool  # the Gram matrix is over volumes, not over voxels
+
+
+@kernel(error_model="numpy")
+def find_finite(image, finite, first, last):
+    """Whether all signals of a voxel are finite, in slices ``first`` to ``last``, read in the image's memory order."""
+    nx, ny, _ = finite.shape
     flat, n_meas = image.values, image.n_meas
     sx, sy, sz, sm = image.strides[0], image.strides[1], image.strides[2], image.strides[3]
-    for z in prange(nz):
+    for z in range(first, last):
         for x in range(nx):
             for y in range(ny):
                 finite[x, y, z] = True
@@ -40,30 +59,30 @@ def find_finite(image, finite):
         for outer in range(n_outer):
             for y in range(ny):
                 for x in range(nx):
-                    for inner in range(n_inner):
-                        if not np.isfinite(flat[x * sx + y * sy + z * sz + (outer + inner) * sm]):
+                    for step in range(n_inner):
+                        if not np.isfinite(flat[x * sx + y * sy + z * sz + (outer + step) * sm]):
                             finite[x, y, z] = False
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def denoise_lines(image, finite, inside, extent, is_exp1, results, first, last):
+@kernel(error_model="numpy")
+def denoise_lines(image, masks, extent, is_exp1, results, first, last):
     """Denoise the voxels inside that are served by the lines of patches from ``first`` up to ``last``.
 
-    Each line of patches along x is one job: the same sums in the same order whatever the number of threads.
+    A line of patches along x has the same sums in the same order whatever the number of threads.
 
     Parameters
     ----------
     image : FlatImage
-    finite, inside : (x, y, z) bool: whether all signals of a voxel are finite, and whether it is to be denoised
-    extent : (3,) int, odd
+    masks : Masks
+    extent : (3,) int64, odd
     results : PatchResults, filled
     """
-    n_z = inside.shape[2] - extent[2] + 1
-    for job in prange(first, last):
-        _denoise_line(image, finite, inside, extent, is_exp1, job // n_z, job % n_z, results)
+    n_z = masks.inside.shape[2] - extent[2] + 1
+    for line in range(first, last):
+        _denoise_line(image, masks, extent, is_exp1, line // n_z, line % n_z, results)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _served(start, length, size):
     """First and past-the-last voxel along an axis whose patch begins at ``start``: patches are moved inside."""
     half = length // 2
@@ -72,9 +91,10 @@ def _served(start, length, size):
     return first, last
 
 
-@njit(cache=True, error_model="numpy")
-def _find_needed(inside, finite, extent, y_range, z_range):
+@inner(error_model="numpy")
+def _find_needed(masks, extent, y_range, z_range):
     """Which patches of a line serve any voxel."""
+    inside, finite = masks.inside, masks.finite
     n_starts = inside.shape[0] - extent[0] + 1
     needed = np.zeros(n_starts, dtype=np.bool_)
     any_needed = False
@@ -89,17 +109,18 @@ def _find_needed(inside, finite, extent, y_range, z_range):
     return needed, any_needed
 
 
-@njit(cache=True, error_model="numpy")
-def _denoise_line(image, finite, inside, extent, is_exp1, y0, z0, results):
+@inner(error_model="numpy")
+def _denoise_line(image, masks, extent, is_exp1, y0, z0, results):
     """Slide a patch along x; wherever it serves voxels, split its spectrum and project them."""
+    inside = masks.inside
     n_meas = image.n_meas
     wx, n_cross = extent[0], extent[1] * extent[2]
     y_range = _served(y0, extent[1], inside.shape[1])
     z_range = _served(z0, extent[2], inside.shape[2])
-    needed, any_needed = _find_needed(inside, finite, extent, y_range, z_range)
+    needed, any_needed = _find_needed(masks, extent, y_range, z_range)
     if not any_needed:
         return
-    planes, n_finite = gather_planes(image, finite, y0, z0, extent[1], extent[2])
+    planes, n_finite = gather_planes(image, masks.finite, y0, z0, extent[1], extent[2])
     n_patch = wx * n_cross
     by_meas = n_meas <= n_patch
     dim = min(n_meas, n_patch)
@@ -118,22 +139,24 @@ def _denoise_line(image, finite, inside, extent, is_exp1, y0, z0, results):
             for x in range(max(loaded, s), s + wx):
                 replace_plane(planes, x, (x % wx) * n_cross, n_cross, window, gram, n_meas)
             loaded = s + wx
-            copy_rows(gram, 0, work[0], 0, dim)
+            copy_rows(gram, np.int64(0), work[0], np.int64(0), dim)
         if not needed[s]:
             continue
         n_voxels = 0
         for x in range(s, s + wx):
             n_voxels += n_finite[x]
         found = split_spectrum(work, min(n_meas, n_voxels), max(n_meas, n_voxels), is_exp1)
-        patch = (s, wx, extent[2], y0, z0, by_meas)
-        _serve(patch, found, planes, window, work, inside, finite, y_range, z_range, lines, results)
+        patch = _Patch(s, y0, z0, extent, y_range, z_range, by_meas)
+        _serve(patch, found, planes, window, work, masks, lines, results)
     _write_lines(lines, y_range, z_range, image.strides, results.denoised)
 
 
-@njit(cache=True, error_model="numpy")
-def _serve(patch, found, planes, window, work, inside, finite, y_range, z_range, lines, results):
+@inner(error_model="numpy")
+def _serve(patch, found, planes, window, work, masks, lines, results):
     """Project the voxels that a patch serves; where no noise can be told from signal they stay as they are."""
-    s, wx, wz, y0, z0, by_meas = patch
+    s, y0, z0, extent, y_range, z_range, by_meas = patch
+    wx, wz = extent[0], extent[2]
+    inside, finite = masks.inside, masks.finite
     signal, variance, n_rot = found
     A, _, _, scratch, kept, rotations = work
     sigma, n_signal, status = results.sigma, results.n_signal, results.status
@@ -169,7 +192,7 @@ def _serve(patch, found, planes, window, work, inside, finite, y_range, z_range,
                     lines[k, m, x] = out[m]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _write_lines(lines, y_range, z_range, strides, denoised):
     """Put finished lines into the image, volume after volume as it is most often stored."""
     k = 0
@@ -182,7 +205,7 @@ def _write_lines(lines, y_range, z_range, strides, denoised):
             k += 1
 
 
-@njit(cache=True, error_model="numpy", fastmath=REORDER)
+@inner(error_model="numpy", fastmath=REORDER)
 def _combine(window, coefs, n_meas, out):
     """Sum of the patch's voxels, weighted."""
     n = coefs.shape[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from arcuate.numerics.compiled import inner
 from arcuate.numerics.tridiagonal import (
     LANES,
     bisect_eigenvalues,
@@ -16,7 +16,7 @@ from arcuate.numerics.tridiagonal import (
 SMALL = 64  # matrices up to this size are diagonalised in full: cheaper than to look for a few eigenvalues
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def split_spectrum(work, r, q, is_exp1):
     """Number of signal components, variance of the noise, and the rotations that project on the signal.
 
@@ -66,7 +66,7 @@ def split_spectrum(work, r, q, is_exp1):
     return -1, 0.0, 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _next_eigenvalues(d, e, rank, r, largest):
     """Write the next eigenvalues, from place ``rank`` down; how many are known now, and the smallest of all r."""
     places = np.empty(LANES, dtype=np.int64)
@@ -82,7 +82,7 @@ def _next_eigenvalues(d, e, rank, r, largest):
     return rank + n_new, max(values[LANES - 1], 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _sort_down(values, result):
     """``values`` in falling order, by insertion: there are few."""
     for i in range(values.shape[0]):

@@ -20,16 +20,17 @@ from arcuate.models.noddi_dictionary import (
     NoddiDictionary,
     make_dictionary,
 )
-from arcuate.models.noddi_refine import NoddiSeries, make_series, refine_voxels
+from arcuate.models.noddi_refine import make_series, refine_voxels
 from arcuate.models.noddi_stages import fit_voxels
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.nnls import lanes_of
 
 DPAR = 1.7e-3  # mm²/s, along the neurites; 1.3e-3 suits grey matter (Fukutomi 2018)
 DISO = 3.0e-3  # mm²/s, free water at body temperature
 L1, L2 = 0.5, 1e-3  # penalties of the second stage
-ROWS = 8192  # voxels per block
+CHUNK = 256  # voxels of one thread at a time
 
 
 @dataclass(frozen=True)
@@ -108,23 +109,23 @@ def fit_noddi(
     weights = _axis_weights(gradients, dictionary, given is not None)
     series = make_series(np.array([shell.b for shell in gradients.shells]), dpar, diso) if refine else None
 
+    tables, penalties, n_b0 = dictionary.tables(), np.array([L1, L2]), int(dictionary.starts[1])
     n_vox, lanes = len(signals), lanes_of(len(dictionary.atoms))
     maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
     mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
-    for start in range(0, n_vox, ROWS):
-        at = slice(start, min(start + ROWS, n_vox))
-        rows = np.empty((at.stop - start, len(gradients)))
-        tensors = np.empty((len(rows), 6))
-        prepare_rows(
-            signals[at], dictionary.order, dictionary.starts[1], weights, rows, mean_b0[at], tensors, status[at]
-        )
+
+    def work(begin: int, end: int) -> None:
+        at = slice(begin, end)
+        # in double precision: else the kernel would be compiled for every type of the signals
+        own = np.ascontiguousarray(signals[at], dtype=np.float64)
+        rows, tensors = np.empty_like(own), np.empty((len(own), 6))
+        prepare_rows(own, dictionary.order, n_b0, weights, rows, mean_b0[at], tensors, status[at])
         axes[at] = _choose_axes(tensors, None if given is None else given[at])
-        fit_voxels(rows, axes[at], dictionary.arrays(), lanes, np.array([L1, L2]), maps[at], status[at])
+        fit_voxels(rows, axes[at], tables, lanes, penalties, maps[at], status[at])
         if series is not None:
-            refine_voxels(
-                rows, dictionary.starts, dictionary.directions, _series_arrays(series), ex_vivo,
-                maps[at], axes[at], status[at],
-            )  # fmt: skip
+            refine_voxels(rows, tables, series, bool(ex_vivo), maps[at], axes[at], status[at])
+
+    run_in_chunks(work, n_vox, CHUNK)
     axes[(status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)] = 0.0
     return NoddiFit(
         ndi=maps[:, NDI].copy(),
@@ -136,10 +137,6 @@ def fit_noddi(
         rmse=maps[:, RMSE].copy(),
         status=status,
     )
-
-
-def _series_arrays(series: NoddiSeries) -> tuple[np.ndarray, ...]:
-    return series.bvals, series.sticks, series.moments, series.diffusivities
 
 
 def _axis_weights(gradients: GradientTable, dictionary: NoddiDictionary, is_given: bool) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.nnls import SUM_IN_ANY_ORDER
 from arcuate.numerics.sh import n_coefs, sh_matrix
 
@@ -62,16 +62,24 @@ def _tensor_of_degree_2() -> np.ndarray:
     return np.stack([xx, (values[3] - xx - yy) / 2, (values[4] - xx - zz) / 2, yy, (values[5] - yy - zz) / 2, zz])
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(error_model="numpy")
 def prepare_rows(signals, order, n_b0, weights, rows, mean_b0, tensors, status):
-    """Rows in the dictionary's order, divided by their mean b = 0, not below zero; that mean; the quadrupole."""
-    for v in prange(signals.shape[0]):
+    """Rows in the dictionary's order, divided by their mean b = 0, not below zero; that mean; the quadrupole.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float64, any unit
+    order : (n_meas,) int64, volume at each place, the ``n_b0`` of b = 0 first
+    weights : (6, n_meas) float64, see :func:`quadrupole_weights`, in that order
+    rows, mean_b0, tensors, status : (n_vox, n_meas), (n_vox,), (n_vox, 6) float64 and (n_vox,) uint8, filled
+    """
+    for v in range(signals.shape[0]):
         status[v] = _prepare_one(signals[v], order, n_b0, rows[v], mean_b0, v)
         for c in range(6):
             tensors[v, c] = _dot(weights[c], rows[v])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _prepare_one(signal, order, n_b0, row, mean_b0, v):
     """Status of one voxel; a voxel without a fit has a row of zeros."""
     total, has_negative, is_finite = 0.0, False, True
@@ -97,7 +105,7 @@ def _prepare_one(signal, order, n_b0, row, mean_b0, v):
     return Status.FLOORED.value if has_negative else Status.FITTED.value
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _dot(a, b):
     total = 0.0
     for i in range(a.shape[0]):

@@ -9,6 +9,7 @@ The atoms are so alike that a few combinations of those coordinates hold them al
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,21 @@ AMICO_NORM_DIRECTION = np.array([0.1095361, 0.04487117, 0.9929695])  # first of 
 N_MAP = 6
 NDI, ODI, FWF, DOT, RMSE, SIGNAL = range(N_MAP)  # columns of the maps; SIGNAL is s0 over the mean b = 0
 NEGLIGIBLE = 1e-6  # share of the dictionary that its compression may lose, as a signal
+
+
+class NoddiTables(NamedTuple):
+    """The fields of :class:`NoddiDictionary` that kernels read, by the same names."""
+
+    starts: np.ndarray  # (n_shell + 2,) int64
+    directions: np.ndarray  # (3, n_meas) float64, unit vectors
+    basis: np.ndarray  # (1 + n_shell * N_DEG, k) float64, signal over its mean b = 0
+    atoms: np.ndarray  # (k, width) float64, the same unit
+    unit_atoms: np.ndarray  # (k, width) float64, of unit norm
+    levels: np.ndarray  # (n_atom - n_tissue, 1 + n_shell) float64, signal over its mean b = 0
+    ndi: np.ndarray  # (n_tissue,) float64
+    kappa: np.ndarray  # (n_tissue,) float64
+    second_moment: np.ndarray  # (n_tissue,) float64
+    moment_nodes: np.ndarray  # (n,) float64
 
 
 @dataclass(frozen=True)
@@ -53,12 +69,9 @@ class NoddiDictionary:
     moment_nodes: np.ndarray  # (n,) float, that mean at evenly spaced ODI from 0 to 1; empty: ODI is that of the mean κ
     typical: np.ndarray  # (n_shell,) float, coefficient of P_2, mean over the tissue atoms
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What the kernel takes."""
-        return (
-            self.starts, self.directions, self.basis, self.atoms, self.unit_atoms, self.levels,
-            self.ndi, self.kappa, self.second_moment, self.moment_nodes,
-        )  # fmt: skip
+    def tables(self) -> NoddiTables:
+        """What the kernels take."""
+        return NoddiTables(*(getattr(self, name) for name in NoddiTables._fields))
 
 
 def tissue_zonal(

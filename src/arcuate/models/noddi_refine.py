@@ -14,13 +14,13 @@ Zhang et al. 2012, NeuroImage 61:1000, for the model; Rician likelihood as in :m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.noddi_dictionary import DOT, FWF, NDI, ODI, RMSE, SIGNAL
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.legendre import (
     even_degrees,
     even_step,
@@ -37,11 +37,9 @@ S0, TILT_1, TILT_2 = 4, 5, 6  # parameters after NDI, ODI, FWF and DOT
 N_NODES = 1025  # ODI of the interpolation table of Watson's moments
 MAX_ROUNDS = 60  # steps of one voxel, accepted or not
 CONVERGED = 1e-7  # gain in log-likelihood that a further step would bring
-BLOCK = 16
 
 
-@dataclass(frozen=True)
-class NoddiSeries:
+class NoddiSeries(NamedTuple):
     """What the continuous model needs besides the gradients: coefficients per shell, moments over ODI."""
 
     bvals: np.ndarray  # (n_shell,) float, s/mm²
@@ -84,36 +82,50 @@ def watson_table(lmax: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack([moments, slopes], axis=1))
 
 
-@njit(cache=True, parallel=True)
-def refine_voxels(rows, starts, gradient_directions, series, has_dot, maps, directions, status):
-    """Improves the maps (n_vox, N_MAP) and the directions (n_vox, 3) where they stand."""
+class _Scratch(NamedTuple):
+    """Work space of one voxel."""
+
+    derivatives: np.ndarray  # (2, N_PAR, n_meas) float64, of two candidates
+    predictions: np.ndarray  # (2, n_meas) float64, their signals over the mean b = 0
+    legendre: np.ndarray  # (2, n_deg, n_meas) float64, functions and slopes
+    watson: np.ndarray  # (2, n_deg) float64, moments and slopes
+    rows: np.ndarray  # (9, n_meas) float64
+
+
+@kernel()
+def refine_voxels(rows, tables, series, has_dot, maps, directions, status):
+    """Improves the maps (n_vox, N_MAP) and the directions (n_vox, 3) where they stand.
+
+    Parameters
+    ----------
+    rows : (n_vox, n_meas) float64, divided by their mean b = 0, in the dictionary's order
+    tables : NoddiTables, of which the volumes are read: ``starts`` and ``directions``
+    series : NoddiSeries
+    has_dot : bool
+    """
     n_vox, n_meas = rows.shape
-    n_blocks = (n_vox + BLOCK - 1) // BLOCK
-    for block in prange(n_blocks):
-        n_deg = series[1].shape[1]
-        scratch = (
-            np.empty((2, N_PAR, n_meas)),  # derivatives of two candidates
-            np.empty((2, n_meas)),  # their signals
-            np.empty((2, n_deg, n_meas)),  # Legendre functions and slopes
-            np.empty((2, n_deg)),  # Watson's moments and slopes
-            np.empty((9, n_meas)),
-        )
-        for v in range(block * BLOCK, min(n_vox, (block + 1) * BLOCK)):
-            if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
-                continue
-            is_converged = _refine_one(
-                rows[v], starts, gradient_directions, series, has_dot, scratch, maps[v], directions[v]
-            )
-            if not is_converged:
-                status[v] = Status.NOT_CONVERGED.value
-            elif status[v] == Status.NOT_CONVERGED.value:
-                status[v] = Status.FITTED.value
+    n_deg = series.sticks.shape[1]
+    scratch = _Scratch(
+        np.empty((2, N_PAR, n_meas)),
+        np.empty((2, n_meas)),
+        np.empty((2, n_deg, n_meas)),
+        np.empty((2, n_deg)),
+        np.empty((9, n_meas)),
+    )
+    for v in range(n_vox):
+        if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
+            continue
+        is_converged = _refine_one(rows[v], tables, series, has_dot, scratch, maps[v], directions[v])
+        if not is_converged:
+            status[v] = Status.NOT_CONVERGED.value
+        elif status[v] == Status.NOT_CONVERGED.value:
+            status[v] = Status.FITTED.value
 
 
-@njit(cache=True)
-def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, maps, direction):
+@inner()
+def _refine_one(signal, tables, series, has_dot, scratch, maps, direction):
     """Levenberg-Marquardt steps on the Rician likelihood, the noise level renewed on the way; True if converged."""
-    derivatives, predictions, legendre, watson, rows = scratch
+    derivatives, predictions, rows = scratch.derivatives, scratch.predictions, scratch.rows
     n_meas = signal.shape[0]
     parameters, trial = np.empty(5), np.empty(5)
     mu, trial_mu = direction.copy(), np.empty(3)
@@ -127,9 +139,7 @@ def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, m
     lowest = 1e-8
     variance = max(maps[RMSE] ** 2, lowest)
     now, damping, is_converged, renewals = 0, 1e-3, False, 0
-    _predict(
-        parameters, mu, starts, gradient_directions, series, legendre, watson, rows, derivatives[0], predictions[0]
-    )
+    _predict(parameters, mu, tables, series, scratch, derivatives[0], predictions[0])
     cost = negative_log_likelihood(signal, predictions[0], variance, rows[0])
     _write_normal_equations(signal, predictions[0], derivatives[0], variance, rows, hessian, score)
     for _ in range(MAX_ROUNDS):
@@ -145,10 +155,7 @@ def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, m
             continue
         _take_step(parameters, mu, step, has_dot, trial, trial_mu)
         other = 1 - now
-        _predict(
-            trial, trial_mu, starts, gradient_directions, series, legendre, watson, rows,
-            derivatives[other], predictions[other],
-        )  # fmt: skip
+        _predict(trial, trial_mu, tables, series, scratch, derivatives[other], predictions[other])
         trial_cost = negative_log_likelihood(signal, predictions[other], variance, rows[0])
         if trial_cost <= cost:
             now, cost = other, trial_cost
@@ -170,7 +177,7 @@ def _refine_one(signal, starts, gradient_directions, series, has_dot, scratch, m
     return is_converged
 
 
-@njit(cache=True)
+@inner()
 def _write_moments(odi, table, watson):
     """Watson's moments and their slopes at ``odi`` by cubic interpolation of values and derivatives."""
     width = 1.0 / (N_NODES - 1)
@@ -183,15 +190,16 @@ def _write_moments(odi, table, watson):
         watson[1, j] = (6 * x * y * (v1 - v0) + y * (1 - 3 * x) * d0 + x * (3 * x - 2) * d1) / width
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _predict(parameters, mu, starts, gradient_directions, series, legendre, watson, lines, derivatives, prediction):
+@inner(fastmath=SUM_IN_ANY_ORDER)
+def _predict(parameters, mu, tables, series, scratch, derivatives, prediction):
     """Signals and their derivatives with respect to the N_PAR parameters."""
     bvals, sticks, table, diffusivities = series
+    starts, legendre, watson, lines = tables.starts, scratch.legendre, scratch.watson, scratch.rows
     ndi, odi, fwf, dot, s0 = parameters
     dpar, diso = diffusivities
     squares, slant_1, slant_2 = lines[0], lines[1], lines[2]
     first, second = _tangents(mu)
-    x, y, z = gradient_directions
+    x, y, z = tables.directions
     for i in range(squares.shape[0]):
         cosine = x[i] * mu[0] + y[i] * mu[1] + z[i] * mu[2]
         squares[i] = cosine * cosine
@@ -210,7 +218,7 @@ def _predict(parameters, mu, starts, gradient_directions, series, legendre, wats
         _predict_shell(bvals[s], scalars, watson[:, 1], begin, end, lines, derivatives, prediction[begin:end])
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _blur_sticks(sticks, watson, legendre, begin, end, lines):
     """Signal of dispersed sticks on one shell, and its derivatives with respect to ODI and t²."""
     inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
@@ -226,7 +234,7 @@ def _blur_sticks(sticks, watson, legendre, begin, end, lines):
             inside_square[i] += level * slope[i]
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, prediction):
     """Signals of one shell and their derivatives; ``moment`` is Watson's second moment and its slope."""
     ndi, fwf, dot, s0, dpar, diso = scalars
@@ -267,7 +275,7 @@ def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, predictio
         by_tilt_2[i] = by_square * slant_2[i]
 
 
-@njit(cache=True)
+@inner()
 def _tangents(mu):
     """Two unit vectors orthogonal to ``mu`` and to each other."""
     first, second = np.zeros(3), np.empty(3)
@@ -281,7 +289,7 @@ def _tangents(mu):
     return first, second
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _write_normal_equations(signal, prediction, derivatives, variance, rows, hessian, score):
     """Expected information (N_PAR, N_PAR) and score (N_PAR,) of the parameters."""
     residual, information, weighted = rows[6], rows[7], rows[8]
@@ -301,7 +309,7 @@ def _write_normal_equations(signal, prediction, derivatives, variance, rows, hes
             hessian[b, a] = total
 
 
-@njit(cache=True)
+@inner()
 def _solve_step(hessian, score, parameters, has_dot, damping, system, step):
     """Damped step, parameters held at a bound that the score pushes against; returns the gain it predicts."""
     free = np.ones(N_PAR, np.bool_)
@@ -338,7 +346,7 @@ def _solve_step(hessian, score, parameters, has_dot, damping, system, step):
     return gain
 
 
-@njit(cache=True)
+@inner()
 def _take_step(parameters, mu, step, has_dot, trial, trial_mu):
     """The step, cut at the bounds: fractions in 0..1, no more than the whole, the tilt at most half a radian."""
     for a in range(5):

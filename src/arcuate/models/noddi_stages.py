@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.noddi_dictionary import DOT, FWF, N_DEG, NDI, ODI, RMSE, SIGNAL
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.legendre import write_even_legendre
 from arcuate.numerics.nnls import SUM_IN_ANY_ORDER, solve_active_set, solver_scratch
 
 MOST_ACTIVE = 48  # atoms at work together; a handful in practice
-BLOCK = 64  # voxels that share one thread's scratch
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def fit_voxels(rows, directions, dictionary, lanes, penalties, maps, status):
-    """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order."""
+class _Room(NamedTuple):
+    """Work space of one voxel."""
+
+    legendre: np.ndarray  # (N_DEG, n_meas) float64
+    lines: np.ndarray  # (2, n_meas) float64, squared cosines; what is left of the signal without water
+    gram: np.ndarray  # (k, k) float64, inner products of the coordinates
+    projections: np.ndarray  # (2, k) float64, of the coordinates with the signal, and with what is left of it
+    block: np.ndarray  # (N_DEG, N_DEG) float64, inner products of Legendre functions on one shell
+    image: np.ndarray  # (N_DEG, k) float64, those times the basis
+    sums: np.ndarray  # (1 + n_shell * N_DEG,) float64, inner products of Legendre functions with the signal
+    weights: np.ndarray  # (n_atom,) float64
+    support_atoms: np.ndarray  # (k, n_atom) float64, atoms of the third stage
+    support: np.ndarray  # (n_atom,) int64, which they are
+
+
+@kernel(error_model="numpy")
+def fit_voxels(rows, directions, tables, lanes, penalties, maps, status):
+    """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order.
+
+    Parameters
+    ----------
+    rows : (n_vox, n_meas) float64
+    directions : (n_vox, 3) float64, unit vectors along the fibres
+    tables : NoddiTables
+    lanes : see :func:`~arcuate.numerics.nnls.lanes_of`
+    penalties : (2,) float64, of the second stage: of the sum and of half the squares
+    maps, status : filled
+    """
     n_vox, n_meas = rows.shape
-    basis, atoms = dictionary[2], dictionary[3]
-    n_blocks = (n_vox + BLOCK - 1) // BLOCK
-    for block in prange(n_blocks):
-        n_old, k = basis.shape[0], len(lanes)
-        n_atom = dictionary[6].shape[0] + dictionary[5].shape[0]
-        solver = solver_scratch(lanes, atoms.shape[1], MOST_ACTIVE)
-        room = (
-            np.empty((N_DEG, n_meas)),
-            np.empty((2, n_meas)),  # squared cosines; what is left of the signal without water
-            np.empty((k, k)),  # inner products of the coordinates
-            np.empty((2, k)),  # of the coordinates with the signal, and with what is left of it
-            np.empty((N_DEG, N_DEG)),
-            np.empty((N_DEG, k)),
-            np.empty(n_old),
-            np.empty(n_atom),
-            np.empty((k, n_atom)),
-            np.empty(n_atom, np.int64),
-        )
-        for v in range(block * BLOCK, min(n_vox, (block + 1) * BLOCK)):
-            if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
-                continue
-            if not _fit_one(rows[v], directions[v], dictionary, penalties, solver, room, maps[v]):
-                status[v] = Status.NOT_CONVERGED.value
+    n_old, k = tables.basis.shape[0], len(lanes)
+    n_atom = tables.ndi.shape[0] + tables.levels.shape[0]
+    solver = solver_scratch(lanes, tables.atoms.shape[1], MOST_ACTIVE)
+    room = _Room(
+        np.empty((N_DEG, n_meas)),
+        np.empty((2, n_meas)),
+        np.empty((k, k)),
+        np.empty((2, k)),
+        np.empty((N_DEG, N_DEG)),
+        np.empty((N_DEG, k)),
+        np.empty(n_old),
+        np.empty(n_atom),
+        np.empty((k, n_atom)),
+        np.empty(n_atom, np.int64),
+    )
+    for v in range(n_vox):
+        if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
+            continue
+        if not _fit_one(rows[v], directions[v], tables, penalties, solver, room, maps[v]):
+            status[v] = Status.NOT_CONVERGED.value
 
 
-@njit(cache=True, error_model="numpy")
-def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):
+@inner(error_model="numpy")
+def _fit_one(signal, direction, tables, penalties, solver, room, maps):
     """The three stages in one voxel; False if one of them did not converge."""
-    starts, gradient_directions, basis, atoms, unit_atoms, levels = dictionary[:6]
+    starts, basis, atoms, levels = tables.starts, tables.basis, tables.atoms, tables.levels
     legendre, lines, gram, projections, block, image, sums, weights, support_atoms, support = room
     squares, rest = lines
     projection, projection_rest = projections
     k, width = atoms.shape
-    n_tissue = dictionary[6].shape[0]
+    n_tissue = tables.ndi.shape[0]
     n_atom = n_tissue + levels.shape[0]
-    active, values = solver[0], solver[1]
-    _write_squares(gradient_directions, direction, squares)
+    active, values, lanes = solver.active, solver.weights, solver.lanes
+    _write_squares(tables.directions, direction, squares)
     write_even_legendre(squares, legendre)
-    _write_gram(legendre, starts, basis, block, image, gram, solver[9])
-    _project(legendre, starts, signal, basis, sums, projection, solver[9])
+    _write_gram(legendre, starts, basis, block, image, gram, lanes)
+    _project(legendre, starts, signal, basis, sums, projection, lanes)
 
     # 1: how much free water (and dot)
     m, is_solved = solve_active_set(atoms, gram, projection, 0.0, 0.0, width, solver)
@@ -68,8 +91,9 @@ def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):
     np.maximum(rest, 0.0, rest)
 
     # 2: which tissue, on the weighted volumes
-    _project(legendre, starts, rest, basis, sums, projection_rest, solver[9])
-    m, is_sparse_solved = solve_active_set(unit_atoms, gram, projection_rest, penalties[0], penalties[1], width, solver)
+    _project(legendre, starts, rest, basis, sums, projection_rest, lanes)
+    l1, l2 = penalties[0], penalties[1]
+    m, is_sparse_solved = solve_active_set(tables.unit_atoms, gram, projection_rest, l1, l2, width, solver)
 
     # 3: the weights of that tissue, water and dot, without penalty
     n_support = m + n_atom - n_tissue
@@ -82,12 +106,12 @@ def _fit_one(signal, direction, dictionary, penalties, solver, room, maps):
     weights[:] = 0.0
     for a in range(m):
         weights[support[active[a]]] = values[a]
-    _write_maps(weights, n_tissue, dictionary[6], dictionary[7], dictionary[8], dictionary[9], maps)
+    _write_maps(weights, tables, maps)
     maps[RMSE] = _root_mean_square(signal, support_atoms, projection, m, solver)
     return is_solved and is_sparse_solved and is_last_solved
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _write_squares(gradient_directions, direction, squares):
     """Squared cosines of gradients and fibre."""
     x, y, z = gradient_directions
@@ -96,14 +120,14 @@ def _write_squares(gradient_directions, direction, squares):
         squares[i] = cosine * cosine
 
 
-@njit(cache=True)
+@inner()
 def _subtract_levels(weight, levels, starts, rest):
     """Removes a compartment that is the same in every direction of a shell."""
     for s in range(levels.shape[0]):
         rest[starts[s] : starts[s + 1]] -= weight * levels[s]
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _dot_4(a, b, c, d, e):
     """Inner products of four rows with a fifth: four sums at once hide the latency of each."""
     t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
@@ -115,7 +139,7 @@ def _dot_4(a, b, c, d, e):
     return t0, t1, t2, t3
 
 
-@njit(cache=True)
+@inner()
 def _dots(rows, begin, end, other, sums):
     """Inner products of N_DEG = 7 rows, from ``begin`` to ``end``, with another; the middle row is taken twice.
 
@@ -126,7 +150,7 @@ def _dots(rows, begin, end, other, sums):
     _, sums[4], sums[5], sums[6] = _dot_4(r3, rows[4, begin:end], rows[5, begin:end], rows[6, begin:end], other)
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _write_gram(legendre, starts, basis, block, image, gram, lanes):
     """Inner products of the k coordinates: Bᵀ (PᵀP) B, shell by shell."""
     for a in range(len(lanes)):
@@ -151,7 +175,7 @@ def _write_gram(legendre, starts, basis, block, image, gram, lanes):
                     gram[a, b] += weight * image[j, b]
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _project(legendre, starts, signal, basis, sums, projection, lanes):
     """Inner products of the k coordinates with the signal."""
     sums[0] = np.sum(signal[: starts[1]])
@@ -166,15 +190,16 @@ def _project(legendre, starts, signal, basis, sums, projection, lanes):
             projection[a] += value * basis[c, a]
 
 
-@njit(cache=True, error_model="numpy")
-def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps):
+@inner(error_model="numpy")
+def _write_maps(weights, tables, maps):
     """Maps from the weights of the atoms; a voxel without tissue has NDI 0 and ODI 1."""
+    ndi, moment_nodes, n_tissue = tables.ndi, tables.moment_nodes, tables.ndi.shape[0]
     tissue, inside, concentration, moment = 0.0, 0.0, 0.0, 0.0
     for j in range(n_tissue):
         tissue += weights[j]
         inside += weights[j] * ndi[j]
-        concentration += weights[j] * kappa[j]
-        moment += weights[j] * ndi[j] * second_moment[j]
+        concentration += weights[j] * tables.kappa[j]
+        moment += weights[j] * ndi[j] * tables.second_moment[j]
     total = tissue
     for j in range(n_tissue, weights.shape[0]):
         total += weights[j]
@@ -190,7 +215,7 @@ def _write_maps(weights, n_tissue, ndi, kappa, second_moment, moment_nodes, maps
     maps[SIGNAL] = total
 
 
-@njit(cache=True)
+@inner()
 def _odi_of_moment(moment, nodes):
     """ODI whose Watson distribution has this mean of P_2; ``nodes`` are those means at evenly spaced ODI, falling."""
     low, high = 0, nodes.shape[0] - 1
@@ -204,10 +229,10 @@ def _odi_of_moment(moment, nodes):
     return min(1.0, max(0.0, (low + share) / (nodes.shape[0] - 1)))
 
 
-@njit(cache=True)
+@inner()
 def _root_mean_square(signal, atoms, projection, m, scratch):
     """Root mean square of what the fit leaves of the signal, from the inner products alone."""
-    active, values, images = scratch[0], scratch[1], scratch[5]
+    active, values, images = scratch.active, scratch.weights, scratch.images
     n_meas = signal.shape[0]
     total = 0.0
     for i in range(n_meas):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.lanes import LANES, mark_crests, multiply_panel
 from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, to_polynomial
 
-_CHUNK = 64
+CHUNK = 256  # voxels of one thread at a time
 _STEP = 0.2  # rad, largest step of the refinement
 _CLOSE = 1e-4  # rad; after a Newton step this small the error is of the order of its square
 _SAME = math.cos(math.radians(1.0))  # maxima nearer to each other than this are one
@@ -20,47 +21,76 @@ _GAIN = 1.5  # a refined peak is at most this much above the vertex it started f
 _FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), int(Status.NOT_FINITE)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def find_peaks_of_voxels(
-    coefs, panels, vertices, neighbours, table, threshold, cosine, least, directions, values, status
-):
+class Seeds(NamedTuple):
+    """Directions that the search starts from, and the harmonics there; the same for all voxels."""
+
+    panels: np.ndarray  # flat float64, panels of the harmonics on the seeds, see sampling.as_panels
+    vertices: np.ndarray  # (n_seeds, 3) float64, unit vectors
+    neighbours: np.ndarray  # (n_seeds, n_near) int64, seeds beside each seed
+    table: np.ndarray  # (n_m, half, half) float64, see sh_polynomial.polynomial_table
+
+
+class Limits(NamedTuple):
+    """Which maxima count."""
+
+    threshold: float  # of the highest peak of the voxel, 0 to 1
+    cosine: float  # of two peaks nearer than this the stronger stays
+    least: float  # peaks at or below it are left out, unit of the amplitude
+
+
+class Found(NamedTuple):
+    """Maxima of one voxel, in the order in which they were found."""
+
+    directions: np.ndarray  # (n_seeds, 3) float64, unit vectors
+    heights: np.ndarray  # (n_seeds,) float64, unit of the amplitude
+
+
+class PeakResults(NamedTuple):
+    """What is filled in."""
+
+    directions: np.ndarray  # (n_vox, n_peaks, 3) float64, unit vectors
+    values: np.ndarray  # (n_vox, n_peaks) float64, unit of the amplitude
+    status: np.ndarray  # (n_vox,) uint8, see Status
+
+
+@kernel(error_model="numpy")
+def find_peaks_of_voxels(coefs, seeds, limits, results):
+    """Peaks of harmonic series ``coefs`` (n_vox, n_coef) float64, strongest first."""
     n_vox, n_coef = coefs.shape
-    for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
-        n_seeds, n_near = neighbours.shape
-        n_panels = (n_seeds + LANES - 1) // LANES
-        lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
-        marks, floor, near = np.zeros(n_seeds, np.uint8), np.zeros(LANES), neighbours.reshape(-1)
-        series = np.zeros((table.shape[0], 2, table.shape[1]))
-        row, found, height = np.zeros(n_coef), np.zeros((n_seeds, 3)), np.zeros(n_seeds)
-        seeds, counts = np.zeros((LANES, n_seeds), np.int64), np.zeros(LANES, np.int64)
-        for start in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox), LANES):
-            count = min(LANES, n_vox - start)
-            for lane in range(count):
-                status[start + lane] = _load(coefs[start + lane], lane, lines)
-            for panel in range(n_panels):
-                multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
-            _set_floors(amplitude, n_seeds, 0.5 * threshold, least, floor)
-            mark_crests(amplitude, near, n_near, n_seeds, floor, marks)
-            _collect(marks, count, seeds, counts)
-            for lane in range(count):
-                v = start + lane
-                if status[v] == _NOT_FINITE:
-                    continue
-                if counts[lane] == 0:
-                    status[v] = _NO_SIGNAL
-                    continue
-                for k in range(n_coef):
-                    row[k] = lines[LANES * k + lane]
-                to_polynomial(row, table, series)
-                n_found = _refine_all(
-                    series, amplitude, lane, seeds[lane, : counts[lane]], vertices, neighbours, cosine, values.shape[1],
-                    found, height,
-                )  # fmt: skip
-                n_kept = _keep(found, height, n_found, threshold, cosine, least, directions[v], values[v])
-                status[v] = _FITTED if n_kept > 0 else _NO_SIGNAL
+    n_seeds, n_near = seeds.neighbours.shape
+    n_panels = (n_seeds + LANES - 1) // LANES
+    lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
+    marks, floor, near = np.zeros(n_seeds, np.uint8), np.zeros(LANES), seeds.neighbours.reshape(-1)
+    series = np.zeros((seeds.table.shape[0], 2, seeds.table.shape[1]))
+    row, found = np.zeros(n_coef), Found(np.zeros((n_seeds, 3)), np.zeros(n_seeds))
+    starts, counts = np.zeros((LANES, n_seeds), np.int64), np.zeros(LANES, np.int64)
+    status, n_peaks = results.status, results.values.shape[1]
+    for start in range(0, n_vox, LANES):
+        count = min(LANES, n_vox - start)
+        for lane in range(count):
+            status[start + lane] = _load(coefs[start + lane], lane, lines)
+        for panel in range(n_panels):
+            multiply_panel(seeds.panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
+        _set_floors(amplitude, n_seeds, 0.5 * limits.threshold, limits.least, floor)
+        mark_crests(amplitude, near, n_near, n_seeds, floor, marks)
+        _collect(marks, count, starts, counts)
+        for lane in range(count):
+            v = start + lane
+            if status[v] == _NOT_FINITE:
+                continue
+            if counts[lane] == 0:
+                status[v] = _NO_SIGNAL
+                continue
+            for k in range(n_coef):
+                row[k] = lines[LANES * k + lane]
+            to_polynomial(row, seeds.table, series)
+            chosen = starts[lane, : counts[lane]]
+            n_found = _refine_all(series, amplitude, lane, chosen, seeds, limits.cosine, n_peaks, found)
+            n_kept = _keep(found, n_found, limits, results.directions[v], results.values[v])
+            status[v] = _FITTED if n_kept > 0 else _NO_SIGNAL
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _load(row, lane, lines):
     """Copy one voxel into its lane, zeros if it is not finite."""
     for k in range(len(row)):
@@ -73,7 +103,7 @@ def _load(row, lane, lines):
     return _FITTED
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _set_floors(amplitude, n_seeds, threshold, least, floor):
     """Amplitude above which a maximum on the grid may still make a peak that counts."""
     highest = np.zeros(LANES)
@@ -84,7 +114,7 @@ def _set_floors(amplitude, n_seeds, threshold, least, floor):
         floor[lane] = max(threshold * highest[lane], least / _GAIN, 1e-12 * highest[lane])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _collect(marks, count, seeds, counts):
     """Marked vertices of each lane."""
     counts[:] = 0
@@ -96,39 +126,44 @@ def _collect(marks, count, seeds, counts):
                     counts[lane] += 1
 
 
-@njit(cache=True, error_model="numpy")
-def _refine_all(series, amplitude, lane, seeds, vertices, neighbours, cosine, n_peaks, found, height):
-    """Refine the seeds, strongest first, until the rest cannot make one of the strongest peaks."""
-    for i in range(1, len(seeds)):  # insertion sort: a handful
-        seed, j = seeds[i], i
-        while j > 0 and amplitude[LANES * seeds[j - 1] + lane] < amplitude[LANES * seed + lane]:
-            seeds[j] = seeds[j - 1]
+@inner(error_model="numpy")
+def _refine_all(series, amplitude, lane, chosen, seeds, cosine, n_peaks, found):
+    """Refine the chosen seeds, strongest first, until the rest cannot make one of the strongest peaks."""
+    for i in range(np.int64(1), len(chosen)):  # insertion sort: a handful
+        seed, j = chosen[i], i
+        while j > 0 and amplitude[LANES * chosen[j - 1] + lane] < amplitude[LANES * seed + lane]:
+            chosen[j] = chosen[j - 1]
             j -= 1
-        seeds[j] = seed
-    n_found, space = 0, np.empty(10)
-    for i in range(len(seeds)):
-        if n_found >= n_peaks and _GAIN * amplitude[LANES * seeds[i] + lane] < _weakest_needed(
-            found, height, n_found, cosine, n_peaks
+        chosen[j] = seed
+    n_found, space = np.int64(0), np.empty(10)
+    for i in range(len(chosen)):
+        if n_found >= n_peaks and _GAIN * amplitude[LANES * chosen[i] + lane] < _weakest_needed(
+            found, n_found, cosine, n_peaks
         ):
             break
-        vertex, reach = vertices[seeds[i]], _CELL
-        if _is_top(amplitude, lane, seeds[i], neighbours):
+        vertex, reach = seeds.vertices[chosen[i]], _CELL
+        if _is_top(amplitude, lane, chosen[i], seeds.neighbours):
             reach = np.inf
-        height[n_found] = _climb(series, vertex[0], vertex[1], vertex[2], reach, space, found, n_found)
-        if height[n_found] > -np.inf:
+        found.heights[n_found] = _climb(series, vertex, reach, space, found.directions, n_found)
+        if found.heights[n_found] > -np.inf:
             n_found += 1
     return n_found
 
 
-@njit(cache=True, error_model="numpy")
-def _weakest_needed(found, height, n_found, cosine, n_peaks):
+@inner(error_model="numpy")
+def _weakest_needed(found, n_found, cosine, n_peaks):
     """Height of the weakest of ``n_peaks`` separate peaks, -inf while there are fewer."""
+    directions, height = found.directions, found.heights
     kept, lowest = 0, np.inf
     for i in range(n_found):
         is_separate = True
         for j in range(n_found):
             if height[j] > height[i] or (height[j] == height[i] and j < i):
-                alike = found[i, 0] * found[j, 0] + found[i, 1] * found[j, 1] + found[i, 2] * found[j, 2]
+                alike = (
+                    directions[i, 0] * directions[j, 0]
+                    + directions[i, 1] * directions[j, 1]
+                    + directions[i, 2] * directions[j, 2]
+                )
                 is_separate = is_separate and abs(alike) <= cosine
         if is_separate:
             kept += 1
@@ -136,7 +171,7 @@ def _weakest_needed(found, height, n_found, cosine, n_peaks):
     return lowest if kept >= n_peaks else -np.inf
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _is_top(amplitude, lane, seed, neighbours):
     """Whether no neighbour is higher."""
     n_higher = 0
@@ -145,12 +180,13 @@ def _is_top(amplitude, lane, seed, neighbours):
     return n_higher == 0
 
 
-@njit(cache=True, error_model="numpy")
-def _climb(series, x, y, z, reach, space, found, n_found):
-    """Move to the maximum near (x, y, z) and put it behind those found.
+@inner(error_model="numpy")
+def _climb(series, start, reach, space, found, n_found):
+    """Move to the maximum near ``start`` (3,) and put it behind those found.
 
     Returns its height; -inf where that is no maximum, one of those found, or further than ``reach`` by the first step.
     """
+    x, y, z = start[0], start[1], start[2]
     evaluate(series, x, y, z, space)
     is_cap = False
     for k in range(40):
@@ -182,7 +218,7 @@ def _climb(series, x, y, z, reach, space, found, n_found):
     return space[0] if is_cap else -np.inf
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _is_known(x, y, z, found, n_found):
     """Whether the direction is one of those found, or its opposite."""
     nearest = 0.0
@@ -191,7 +227,7 @@ def _is_known(x, y, z, found, n_found):
     return nearest > _SAME
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _newton_step(ee, ef, ff, ge, gf):
     """Step to the top of the local parabola; where that is no cap, uphill along its axes by |curvature|."""
     middle, spread = 0.5 * (ee + ff), math.sqrt(0.25 * (ee - ff) ** 2 + ef * ef)
@@ -208,48 +244,69 @@ def _newton_step(ee, ef, ff, ge, gf):
     return a * along - b * across, b * along + a * across, high < 0.0
 
 
-@njit(cache=True, error_model="numpy")
-def _keep(found, height, n_found, threshold, cosine, least, directions, values):
+@inner(error_model="numpy")
+def _keep(found, n_found, limits, directions, values):
     """Write the separate peaks, strongest first; how many."""
     if n_found == 0:
         return 0
+    all_found, height = found.directions, found.heights
     order = np.argsort(-height[:n_found])
-    limit = threshold * height[order[0]]
+    limit = limits.threshold * height[order[0]]
     count = 0
     for i in order:
-        if height[i] < limit or not height[i] > least or count == len(values):
+        if height[i] < limit or not height[i] > limits.least or count == len(values):
             break
-        is_separate = True
+        one, is_separate = all_found[i], True
         for j in range(count):
-            alike = found[i, 0] * directions[j, 0] + found[i, 1] * directions[j, 1] + found[i, 2] * directions[j, 2]
-            is_separate = is_separate and abs(alike) <= cosine
+            alike = one[0] * directions[j, 0] + one[1] * directions[j, 1] + one[2] * directions[j, 2]
+            is_separate = is_separate and abs(alike) <= limits.cosine
         if is_separate:
-            sign = -1.0 if found[i, 2] < 0.0 else 1.0
+            sign = -1.0 if one[2] < 0.0 else 1.0
             for axis in range(3):
-                directions[count, axis] = sign * found[i, axis]
+                directions[count, axis] = sign * one[axis]
             values[count] = height[i]
             count += 1
     return count
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def find_grid_peaks(amplitudes, vertices, edges, threshold, cosine, is_symmetric, indices, values, lowest, highest):
-    for chunk in prange((amplitudes.shape[0] + _CHUNK - 1) // _CHUNK):
-        rank, peaks = np.zeros(len(vertices), np.int8), np.zeros(len(vertices), np.int64)
-        height = np.zeros(len(vertices))
-        for v in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, amplitudes.shape[0])):
-            count = _grid_maxima(amplitudes[v], edges, rank, peaks, height)
-            lowest[v] = np.min(amplitudes[v])
-            if count > 1:
-                count = _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, max(lowest[v], 0.0))
-            if count > 0:
-                highest[v] = height[0]
-            for i in range(min(count, indices.shape[1])):
-                indices[v, i] = peaks[i]
-                values[v, i] = height[i]
+class Grid(NamedTuple):
+    """The sphere that functions are sampled on, and which of their maxima count."""
+
+    vertices: np.ndarray  # (n_vertices, 3) float64, unit vectors
+    edges: np.ndarray  # (n_edges, 2) int64, neighbouring vertices
+    threshold: float  # of the highest peak above the voxel's floor, 0 to 1
+    cosine: float  # of two peaks nearer than this the stronger stays
+    is_symmetric: bool  # a direction and its opposite are one
 
 
-@njit(cache=True, error_model="numpy")
+class GridResults(NamedTuple):
+    """What is filled in."""
+
+    indices: np.ndarray  # (n_vox, n_peaks) int32, vertex of each peak
+    values: np.ndarray  # (n_vox, n_peaks) float64, unit of the amplitude
+    lowest: np.ndarray  # (n_vox,) float64, smallest amplitude
+    highest: np.ndarray  # (n_vox,) float64, amplitude of the first peak
+
+
+@kernel(error_model="numpy")
+def find_grid_peaks(amplitudes, grid, results):
+    """Peaks of amplitudes (n_vox, n_vertices) on the grid, strongest first."""
+    n_vertices = len(grid.vertices)
+    rank, peaks = np.zeros(n_vertices, np.int8), np.zeros(n_vertices, np.int64)
+    height = np.zeros(n_vertices)
+    for v in range(amplitudes.shape[0]):
+        count = _grid_maxima(amplitudes[v], grid.edges, rank, peaks, height)
+        results.lowest[v] = np.min(amplitudes[v])
+        if count > 1:
+            count = _thin(grid, peaks, height, count, max(results.lowest[v], 0.0))
+        if count > 0:
+            results.highest[v] = height[0]
+        for i in range(min(count, results.indices.shape[1])):
+            results.indices[v, i] = peaks[i]
+            results.values[v, i] = height[i]
+
+
+@inner(error_model="numpy")
 def _grid_maxima(row, edges, rank, peaks, height):
     """Vertices above at least one neighbour and below none, highest first; how many.
 
@@ -280,10 +337,11 @@ def _grid_maxima(row, edges, rank, peaks, height):
     return count + n_negative
 
 
-@njit(cache=True, error_model="numpy")
-def _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, floor):
+@inner(error_model="numpy")
+def _thin(grid, peaks, height, count, floor):
     """Drop the peaks that are too small or too near a stronger one; how many stay."""
-    limit = threshold * (height[0] - floor)
+    vertices = grid.vertices
+    limit = grid.threshold * (height[0] - floor)
     n_high = 1
     while n_high < count and height[n_high] - floor >= limit:
         n_high += 1
@@ -294,9 +352,9 @@ def _thin(vertices, peaks, height, count, threshold, cosine, is_symmetric, floor
             alike = 0.0
             for axis in range(3):
                 alike += vertices[peaks[i], axis] * vertices[peaks[j], axis]
-            if is_symmetric:
+            if grid.is_symmetric:
                 alike = abs(alike)
-            if alike > cosine:
+            if alike > grid.cosine:
                 is_separate = False
                 break
         if is_separate:

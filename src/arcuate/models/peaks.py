@@ -8,7 +8,17 @@ from functools import lru_cache
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.models.peak_kernels import find_grid_peaks, find_peaks_of_voxels
+from arcuate.models.peak_kernels import (
+    CHUNK,
+    Grid,
+    GridResults,
+    Limits,
+    PeakResults,
+    Seeds,
+    find_grid_peaks,
+    find_peaks_of_voxels,
+)
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sh_polynomial import polynomial_table
@@ -81,20 +91,15 @@ def find_peaks(
     n_vox = len(coefs)
     directions, values = np.zeros((n_vox, n_peaks, 3)), np.zeros((n_vox, n_peaks))
     status = np.zeros(n_vox, dtype=np.uint8)
-    panels, vertices, neighbours = _seeds(lmax)
-    find_peaks_of_voxels(
-        coefs,
-        panels,
-        vertices,
-        neighbours,
-        polynomial_table(lmax),
-        float(relative_peak_threshold),
-        float(np.cos(np.deg2rad(min_separation_angle))),
-        float(min_amplitude),
-        directions,
-        values,
-        status,
-    )
+    seeds, results = _seeds(lmax), PeakResults(directions, values, status)
+    cosine = float(np.cos(np.deg2rad(min_separation_angle)))
+    limits = Limits(float(relative_peak_threshold), cosine, float(min_amplitude))
+
+    def work(begin: int, end: int) -> None:
+        part = PeakResults(*(array[begin:end] for array in results))
+        find_peaks_of_voxels(coefs[begin:end], seeds, limits, part)
+
+    run_in_chunks(work, n_vox, CHUNK)
     return Peaks(directions, values, status)
 
 
@@ -128,24 +133,25 @@ def find_peaks_on_grid(
     n_vox = len(amplitudes)
     indices, values = np.full((n_vox, n_peaks), -1, dtype=np.int32), np.zeros((n_vox, n_peaks))
     lowest, highest = np.zeros(n_vox), np.full(n_vox, -np.inf)
-    find_grid_peaks(
-        amplitudes,
+    grid = Grid(
         np.ascontiguousarray(vertices, dtype=np.float64),
         np.ascontiguousarray(edges, dtype=np.int64),
         float(relative_peak_threshold),
         float(np.cos(np.pi / 180 * min_separation_angle)),
         bool(is_symmetric),
-        indices,
-        values,
-        lowest,
-        highest,
     )
-    return GridPeaks(indices, values, lowest, highest)
+    results = GridResults(indices, values, lowest, highest)
+
+    def work(begin: int, end: int) -> None:
+        find_grid_peaks(amplitudes[begin:end], grid, GridResults(*(array[begin:end] for array in results)))
+
+    run_in_chunks(work, n_vox, CHUNK)
+    return GridPeaks(*results)
 
 
 @lru_cache(maxsize=16)
-def _seeds(lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _seeds(lmax: int) -> Seeds:
     """Panels of the harmonics on the seeds, the seeds, and the neighbours of each, itself where it has fewer."""
     sphere = get_hemisphere(SEED_SPHERE)
     panels = as_panels(sh_matrix(sphere.vertices, lmax))
-    return panels, np.ascontiguousarray(sphere.vertices), sphere.neighbours
+    return Seeds(panels, np.ascontiguousarray(sphere.vertices), sphere.neighbours, polynomial_table(lmax))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.errors import InputError
+from arcuate.numerics.compiled import kernel, run_in_chunks
+
+_CHUNK = 4  # slices of one thread at a time
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,15 @@ def residual_structure(
     cancel each other, as those of two volumes predicted from each other, leave a mean that is nothing but anatomy,
     however small it is; against the spread of the residuals themselves it is seen to be small.
     """
-    mean_residual = np.zeros(inside.shape)
-    square = np.zeros(inside.shape)
-    signal = np.zeros(inside.shape)
+    sums = _Sums(*(np.zeros(inside.shape) for _ in range(3)))
+    mean_residual, square, signal = sums
     products = np.zeros((len(volumes), inside.shape[2], 2))
-    for k, volume in enumerate(volumes):
-        _add_volume(before[..., volume], after[..., volume], inside, mean_residual, square, signal, products[k])
+
+    def work(begin: int, end: int) -> None:
+        for k, volume in enumerate(volumes):
+            _add_volume(before[..., volume], after[..., volume], inside, sums, products[k], begin, end)
+
+    run_in_chunks(work, inside.shape[2], _CHUNK)
     use = inside & np.isfinite(square)
     if use.sum() < 3:
         raise InputError(f"the structure of a residual needs some voxels; found {int(use.sum())} usable ones.")
@@ -76,11 +82,19 @@ def _correlation(a: np.ndarray, b: np.ndarray, least_spread: float = 0.0) -> flo
     return float(a @ b) / scale if scale > 0 else 0.0
 
 
-@njit(cache=True, parallel=True)
-def _add_volume(before, after, inside, mean_residual, square, signal, products):
-    """Add one volume to the maps; per slice, products of residuals with their neighbours and with themselves."""
-    nx, ny, nz = inside.shape
-    for z in prange(nz):
+class _Sums(NamedTuple):
+    """Sums over volumes."""
+
+    residual: np.ndarray  # (x, y, z) float64, unit of the signal
+    square: np.ndarray  # (x, y, z) float64, of the residuals, its square
+    signal: np.ndarray  # (x, y, z) float64, denoised
+
+
+@kernel()
+def _add_volume(before, after, inside, sums, products, begin, end):
+    """Add slices ``begin`` to ``end`` of a volume to the sums; products of residuals with neighbours and themselves."""
+    nx, ny, _ = inside.shape
+    for z in range(begin, end):
         lagged = 0.0
         own = 0.0
         for y in range(ny):
@@ -88,9 +102,9 @@ def _add_volume(before, after, inside, mean_residual, square, signal, products):
                 if not inside[x, y, z]:
                     continue
                 r = float(before[x, y, z]) - float(after[x, y, z])
-                mean_residual[x, y, z] += r
-                square[x, y, z] += r * r
-                signal[x, y, z] += after[x, y, z]
+                sums.residual[x, y, z] += r
+                sums.square[x, y, z] += r * r
+                sums.signal[x, y, z] += after[x, y, z]
                 if not np.isfinite(r):
                     continue
                 if x + 1 < nx and inside[x + 1, y, z]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import njit, prange
 from scipy.special import i0e, i1e
 
 from arcuate.models.flat_image import FlatImage
+from arcuate.numerics.compiled import kernel, run_in_chunks
 
 FLOOR = float(np.sqrt(np.pi / 2))  # mean of the noise alone, in units of sigma
 _CEILING = 20.0  # above it the bias is sigma² / 2A to six digits
 _N_TABLE = 8192
+_CHUNK = 4096  # voxels of one thread at a time
 
 
 def rician_mean(signal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
@@ -41,7 +42,12 @@ def remove_rician_bias(image: FlatImage, sigma: np.ndarray) -> None:
     C. G. Koay, P. J. Basser, Analytically exact correction scheme for signal extraction from noisy magnitude MR
     signals, J. Magn. Reson. 179 (2006) 317-322.
     """
-    _invert(image, sigma, _squares_by_mean())
+    table = _squares_by_mean()
+
+    def work(begin: int, end: int) -> None:
+        _invert(image, sigma, table, begin, end)
+
+    run_in_chunks(work, len(sigma), _CHUNK)
 
 
 @cache
@@ -51,23 +57,22 @@ def _squares_by_mean() -> np.ndarray:
     return np.interp(np.linspace(FLOOR, _CEILING, _N_TABLE), rician_mean(signal, 1.0), signal**2)
 
 
-@njit(cache=True, parallel=True)
-def _invert(image, sigma, table):
+@kernel()
+def _invert(image, sigma, table, begin, end):
+    """Signals of the means in voxels ``begin`` to ``end``, in place."""
     flat = image.values
     step = (_CEILING - FLOOR) / (len(table) - 1)
-    n_blocks = (len(sigma) + 4095) // 4096
-    for block in prange(n_blocks):
-        for m in range(image.n_meas):
-            for v in range(block * 4096, min(len(sigma), (block + 1) * 4096)):
-                if not sigma[v] > 0:
-                    continue
-                at = v * image.voxel_stride + m * image.volume_stride
-                mean = flat[at] / sigma[v]
-                if mean <= FLOOR:
-                    flat[at] = 0
-                elif mean >= _CEILING:
-                    flat[at] = sigma[v] * np.sqrt(mean * mean - 1)
-                else:
-                    place = (mean - FLOOR) / step
-                    k = min(int(place), len(table) - 2)
-                    flat[at] = sigma[v] * np.sqrt(table[k] + (place - k) * (table[k + 1] - table[k]))
+    for m in range(image.n_meas):
+        for v in range(begin, end):
+            if not sigma[v] > 0:
+                continue
+            at = v * image.voxel_stride + m * image.volume_stride
+            mean = flat[at] / sigma[v]
+            if mean <= FLOOR:
+                flat[at] = 0
+            elif mean >= _CEILING:
+                flat[at] = sigma[v] * np.sqrt(mean * mean - 1)
+            else:
+                place = (mean - FLOOR) / step
+                k = min(int(place), len(table) - 2)
+                flat[at] = sigma[v] * np.sqrt(table[k] + (place - k) * (table[k + 1] - table[k]))

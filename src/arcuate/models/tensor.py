@@ -10,7 +10,8 @@ import numpy as np
 
 from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
-from arcuate.models.tensor_kernels import PAIRS, fit_voxels
+from arcuate.models.tensor_kernels import CHUNK, PAIRS, Design, Limits, Results, fit_voxels
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.sphere import count_directions
 
 B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
@@ -109,15 +110,19 @@ class TensorModel:
             The volumes of the design, in its order.
         """
         signals = np.asarray(signals)
-        if signals.dtype not in (np.float32, np.float64):
-            signals = signals.astype(np.float64)
-        signals = np.ascontiguousarray(signals)
         n_vox = len(signals)
         coefs, evals = np.zeros((n_vox, 7)), np.zeros((n_vox, 3))
         evecs, status = np.zeros((n_vox, 9)), np.zeros(n_vox, dtype=np.uint8)
-        settings = np.array([self.min_diffusivity, self.min_signal])
-        matrices = (self._basis, self._products, self._to_coefs)
-        fit_voxels(signals, matrices, self.n_reweight, settings, (coefs, evals, evecs, status))
+        results = Results(coefs, evals, evecs, status)
+        design = Design(self._basis, self._products, self._to_coefs)
+        limits = Limits(float(self.min_diffusivity), float(self.min_signal))
+
+        def work(begin: int, end: int) -> None:
+            # in double precision: else the kernels would be compiled for every type and layout of the signals
+            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
+            fit_voxels(rows, design, self.n_reweight, limits, Results(*(array[begin:end] for array in results)))
+
+        run_in_chunks(work, n_vox, CHUNK)
         return TensorFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(n_vox, 3, 3), status)
 
 

@@ -6,11 +6,12 @@ Element j (or volume i) of lane l lies at ``[j * LANES + l]``; the inner loop of
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.status import Status
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.eigen import LANES, eigh_lanes
 from arcuate.numerics.elementary import exp_in_place, log_in_place
 
@@ -19,7 +20,7 @@ PAIRS = np.tril_indices(N)  # order of the 28 products: (0,0) (1,0) (1,1) (2,0) 
 N_PAIRS = N * (N + 1) // 2
 NOTHING = 1e-8  # of the voxel's largest signal; below it a signal is zero to rounding, or negative
 FLOOR = 0.01  # of the voxel's largest signal: what such a signal is raised to (see LOG.md)
-CHUNK = 16  # groups that share one scratch
+CHUNK = 16 * LANES  # voxels that share one scratch, and one thread
 SINGULAR = 1e-13  # a pivot below this part of its diagonal: the weights leave too few volumes
 
 _FITTED = int(Status.FITTED)
@@ -29,24 +30,45 @@ _NO_SIGNAL = int(Status.NO_SIGNAL)
 _NOT_FINITE = int(Status.NOT_FINITE)
 
 
-@njit(cache=True, parallel=True)
-def fit_voxels(signals, matrices, n_reweight, settings, results):
-    """Fit every row of ``signals``; ``matrices`` and ``settings`` as prepared by TensorModel, ``results`` is filled."""
-    n_groups = (signals.shape[0] + LANES - 1) // LANES
-    for chunk in prange((n_groups + CHUNK - 1) // CHUNK):
-        scratch = np.empty((4, matrices[0].shape[0] * LANES))
-        for group in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_groups)):
-            _fit_group(signals, group * LANES, matrices, n_reweight, settings, scratch, results)
+class Design(NamedTuple):
+    """What all voxels share."""
+
+    basis: np.ndarray  # (n_rows, N) float64, orthonormal columns; rows of zeros fill it to whole fours
+    products: np.ndarray  # (n_rows, N_PAIRS) float64, products of two of them
+    to_coefs: np.ndarray  # (N, N) float64, coordinates in the basis -> coefficients, mm²/s and log of the signal's unit
 
 
-@njit(cache=True, error_model="numpy")
-def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results):
+class Limits(NamedTuple):
+    """Values below these are raised."""
+
+    diffusivity: float  # mm²/s, of an eigenvalue; -inf: none
+    signal: float  # unit of the signal; 0: relative to the voxel's largest, see :func:`load_logs`
+
+
+class Results(NamedTuple):
+    """What is filled in, row by row."""
+
+    coefs: np.ndarray  # (n_vox, N) float64, mm²/s: xx xy xz yy yz zz; s0, unit of the signal
+    evals: np.ndarray  # (n_vox, 3) float64, mm²/s
+    evecs: np.ndarray  # (n_vox, 9) float64, unit vectors
+    status: np.ndarray  # (n_vox,) uint8, see Status
+
+
+@kernel()
+def fit_voxels(signals, design, n_reweight, limits, results):
+    """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` is filled."""
+    scratch = np.empty((4, design.basis.shape[0] * LANES))
+    for group in range((signals.shape[0] + LANES - 1) // LANES):
+        _fit_group(signals, group * LANES, design, n_reweight, limits, scratch, results)
+
+
+@inner(error_model="numpy")
+def _fit_group(signals, first, design, n_reweight, limits, scratch, results):
     """One group of at most LANES voxels."""
-    basis, products, to_coefs = matrices
-    n_rows = basis.shape[0]
+    basis, n_rows = design.basis, design.basis.shape[0]
     logs, weights, predicted, powers = scratch[0], scratch[1], scratch[2], scratch[3]
     scale, status = np.empty(LANES), np.empty(LANES, np.uint8)
-    load_logs(signals, first, n_rows, settings, logs, powers, scale, status)
+    load_logs(signals, first, n_rows, limits.signal, logs, powers, scale, status)
 
     point = np.zeros(N * LANES)  # coordinates in the basis
     _project(basis, logs, point)
@@ -54,19 +76,19 @@ def _fit_group(signals, first, matrices, n_reweight, settings, scratch, results)
     for _ in range(n_reweight):
         _predict(basis, point, predicted)
         weigh(logs, predicted, weights, powers)
-        _normal_equations(products, basis, weights, predicted, normal, step)
+        _normal_equations(design.products, basis, weights, predicted, normal, step)
         _solve(normal, step, point, status)
-    _write(point, to_coefs, scale, status, settings[0], first, signals.shape[0], results)
+    _write(point, design.to_coefs, scale, status, limits.diffusivity, first, signals.shape[0], results)
 
 
-@njit(cache=True, error_model="numpy")
-def load_logs(signals, first, n_rows, settings, logs, powers, scale, status):
+@inner(error_model="numpy")
+def load_logs(signals, first, n_rows, absolute, logs, powers, scale, status):
     """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
     Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
     raised to FLOOR of it, and the largest is the scale.
     """
-    n_meas, absolute = signals.shape[1], settings[1]
+    n_meas = signals.shape[1]
     _transpose(signals, first, logs)
     largest, flaw = np.zeros(LANES), np.zeros(LANES)
     _look_through(logs, n_meas, largest, flaw)
@@ -94,7 +116,7 @@ def load_logs(signals, first, n_rows, settings, logs, powers, scale, status):
     log_in_place(logs, powers)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _transpose(signals, first, logs):
     """Rows of voxels into lanes, a cache line of each at a time; spare lanes repeat the last voxel."""
     n_vox, n_meas = signals.shape
@@ -108,7 +130,7 @@ def _transpose(signals, first, logs):
             logs[i * LANES + lane] = signals[min(first + lane, n_vox - 1), i]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _look_through(values, n_meas, largest, flaw):
     """Largest value of each lane; ``flaw`` is 0 unless one of its values is NaN or infinite."""
     for i in range(n_meas):
@@ -118,7 +140,7 @@ def _look_through(values, n_meas, largest, flaw):
             flaw[lane] = flaw[lane] + value * 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):
     """Values divided by ``scale``; those below ``least`` become ``floor`` and are counted."""
     for i in range(n_meas):
@@ -128,7 +150,7 @@ def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):
             values[i * LANES + lane] = value if value >= least[lane] else floor[lane]
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def weigh(logs, predicted, weights, powers):
     """``weights`` = squared fitted signals; ``predicted`` becomes the weighted residual."""
     for i in range(weights.size):
@@ -138,7 +160,7 @@ def weigh(logs, predicted, weights, powers):
         predicted[i] = weights[i] * (logs[i] - predicted[i])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def _project(basis, logs, point):
     """``point = basisᵀ logs``: the ordinary least-squares fit, since the basis is orthonormal."""
     for quad in range(basis.shape[0] // 4):  # a loop with a step would not be vectorised
@@ -152,7 +174,7 @@ def _project(basis, logs, point):
                 )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def _predict(basis, point, predicted):
     """``predicted = basis point``, log signals."""
     for i in range(basis.shape[0]):
@@ -166,7 +188,7 @@ def _predict(basis, point, predicted):
             )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def _normal_equations(products, basis, weights, weighted, normal, step):
     """``normal = basisᵀ W basis`` (lower triangle), ``step = basisᵀ weighted``; four volumes at a time."""
     normal[:] = 0.0
@@ -189,7 +211,7 @@ def _normal_equations(products, basis, weights, weighted, normal, step):
                 )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def _solve(normal, step, point, status):
     """``point += normal⁻¹ step`` by Cholesky; a lane whose matrix is singular keeps its point and says so.
 
@@ -244,10 +266,10 @@ def _solve(normal, step, point, status):
             point[j * LANES + lane] += change if good[lane] > 0.0 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, results):
     """Coefficients, eigenvalues and eigenvectors of the lanes into the rows of ``results``."""
-    coefs, evals, evecs, statuses = results
+    coefs, evals, evecs = results.coefs, results.evals, results.evecs
     lanes, values, vectors = np.zeros(N * LANES), np.empty(3 * LANES), np.empty(9 * LANES)
     for j in range(N):
         for m in range(N):
@@ -257,7 +279,7 @@ def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, result
     eigh_lanes(lanes, values, vectors)
     for lane in range(min(LANES, n_vox - first)):
         v = first + lane
-        statuses[v] = status[lane]
+        results.status[v] = status[lane]
         if status[lane] == _NO_SIGNAL or status[lane] == _NOT_FINITE:
             continue
         coefs[v, 6] = math.exp(lanes[6 * LANES + lane]) * scale[lane]
@@ -271,7 +293,7 @@ def _write(point, to_coefs, scale, status, min_diffusivity, first, n_vox, result
             _rebuild(evals[v], evecs[v], coefs[v])
 
 
-@njit(cache=True)
+@inner()
 def _rebuild(evals, evecs, coefs):
     """The tensor of eigenvalues that were raised: Σ λₖ vₖ vₖᵀ."""
     j = 0

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 
 LANES = 32  # matrices (or voxels) worked on together: four registers of eight
+_CHUNK = 256 * LANES  # matrices of one thread at a time: about a millisecond
 
 
 def eigh_3x3(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,14 +36,19 @@ def eigh_3x3(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     matrices = np.ascontiguousarray(matrices, dtype=np.float64)
     evals = np.empty((len(matrices), 3))
     evecs = np.empty((len(matrices), 3, 3))
-    _eigh_many(matrices, evals, evecs)
+
+    def work(begin: int, end: int) -> None:
+        _eigh_many(matrices[begin:end], evals[begin:end], evecs[begin:end])
+
+    run_in_chunks(work, len(matrices), _CHUNK)
     return evals, evecs
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _eigh_many(matrices, evals, evecs):
+    """Fill the eigenvalues (n, 3) and eigenvectors (n, 3, 3) of matrices (n, 6)."""
     n = matrices.shape[0]
-    for group in prange((n + LANES - 1) // LANES):
+    for group in range((n + LANES - 1) // LANES):
         first = group * LANES
         count = min(LANES, n - first)
         lanes, values, vectors = np.zeros(6 * LANES), np.empty(3 * LANES), np.empty(9 * LANES)
@@ -99,7 +107,7 @@ def _sign(a0, a1, a2):
     return 1.0 if largest >= 0.0 else -1.0
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inner(error_model="numpy", fastmath={"contract"})
 def eigh_lanes(matrices, evals, evecs):
     """Decompose ``LANES`` matrices: element j of lane l lies at ``[j * LANES + l]`` (6, 3 and 9 elements)."""
     for i in range(LANES):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 from scipy import ndimage
+
+from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 
 _FAR = 1e-4  # weight of the mean in a smooth field, next to the share of neighbours inside
 
@@ -23,18 +24,29 @@ def median_filter(image: np.ndarray, n_passes: int, *, across_slices: bool = Tru
     (x, y, z) float32
     """
     current = np.ascontiguousarray(image, dtype=np.float32)
+    reach_z = 1 if across_slices else 0
     for _ in range(n_passes):
-        following = np.empty_like(current)
-        _median_pass(current, 1 if across_slices else 0, following)
-        current = following
+        current = _median_of(current, reach_z)
     return current
 
 
-@njit(cache=True, parallel=True)
-def _median_pass(image, reach_z, out):
+def _median_of(image: np.ndarray, reach_z: int) -> np.ndarray:
+    """One pass over an image (x, y, z) float32."""
+    out = np.empty_like(image)
+
+    def work(begin: int, end: int) -> None:
+        _median_pass(image, reach_z, out, begin, end)
+
+    run_in_chunks(work, len(image), 1)
+    return out
+
+
+@kernel()
+def _median_pass(image, reach_z, out, begin, end):
+    """Medians in the planes x = begin ... end - 1."""
     nx, ny, nz = image.shape
-    for x in prange(nx):
-        window = np.empty(27, dtype=np.float32)
+    window = np.empty(27, dtype=np.float32)
+    for x in range(begin, end):
         for y in range(ny):
             for z in range(nz):
                 n = 0
@@ -48,7 +60,7 @@ def _median_pass(image, reach_z, out):
                 out[x, y, z] = _middle(window, n)
 
 
-@njit(cache=True)
+@inner()
 def _middle(window, n):
     """Middle of the first ``n`` (odd) values, by Hoare's selection; the window is reordered."""
     middle = n // 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from arcuate.numerics.compiled import inner
 from arcuate.numerics.lanes import (
     LANES,
     eliminate_4x1,
@@ -90,7 +91,7 @@ def solve_factored_lanes(factor, n, right, x):
     _substitute_back(factor, n, x)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _substitute_back(matrix, n, x):
     """x of the factor and of the right-hand side in row n, taken forward already."""
     last = LANES * (n * (n + 1) // 2)
@@ -103,7 +104,7 @@ def _substitute_back(matrix, n, x):
         subtract_row(matrix, k, x)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _finish_column(matrix, end, j, inverse):
     """Divide column ``j`` down to row ``end`` by the root of its pivot, whose inverse takes the place of the pivot."""
     pivot = LANES * (j * (j + 1) // 2 + j)
@@ -116,7 +117,7 @@ def _finish_column(matrix, end, j, inverse):
             matrix[place + lane] *= inverse[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _take_out_column(matrix, end, j):
     """A[i, j+1] -= A[i, j] A[j+1, j] for the rows j < i < end."""
     pivot = LANES * ((j + 1) * (j + 2) // 2 + j)

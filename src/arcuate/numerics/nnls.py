@@ -16,12 +16,12 @@ normal equations.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from arcuate.errors import InputError
+from arcuate.numerics.compiled import inner, kernel
 
 SUM_IN_ANY_ORDER = {"reassoc", "contract"}  # lets sums run in vector lanes; NaN and infinity keep their meaning
 
@@ -63,11 +63,20 @@ def solve_nonnegative(
     atoms = np.pad(atoms, ((0, padding), (0, 0)))
     gram = np.pad(gram, (0, padding))
     projection = np.pad(projection, (0, padding))
-    scratch = solver_scratch(lanes_of(k + padding), n, n)
-    n_active, is_solved = solve_active_set(atoms, gram, projection, l1, l2, n, scratch)
     weights = np.zeros(n)
-    weights[scratch[0][:n_active]] = scratch[1][:n_active]
+    is_solved = _solve_alone(atoms, gram, projection, float(l1), float(l2), lanes_of(k + padding), weights)
     return weights, bool(is_solved)
+
+
+@kernel()
+def _solve_alone(atoms, gram, projection, l1, l2, lanes, weights):
+    """Fill the weights (n,), which are zero; whether the solution was reached."""
+    n = atoms.shape[1]
+    scratch = solver_scratch(lanes, n, n)
+    n_active, is_solved = solve_active_set(atoms, gram, projection, l1, l2, n, scratch)
+    for a in range(n_active):
+        weights[scratch.active[a]] = scratch.weights[a]
+    return is_solved
 
 
 def lanes_of(k: int) -> tuple[int, ...]:
@@ -78,28 +87,40 @@ def lanes_of(k: int) -> tuple[int, ...]:
     return (0,) * k
 
 
-@njit(cache=True)
-def solver_scratch(lanes: tuple[int, ...], n: int, most: int) -> Any:
-    """Work space of :func:`solve_active_set` for ``n`` atoms of which at most ``most`` are active together.
+class Scratch(NamedTuple):
+    """Work space of one problem; the solver leaves the active atoms and their weights in the first two fields."""
 
-    The solver leaves the active atoms and their weights in the first two.
-    """
+    active: np.ndarray  # (most,) int64, active atoms
+    weights: np.ndarray  # (most,) float64, their weights
+    trial: np.ndarray  # (most,) float64, the weights that minimise without the constraint
+    sides: np.ndarray  # (2, most) float64, right-hand side, and what the lower triangle makes of it
+    gradient: np.ndarray  # (n,) float64
+    images: np.ndarray  # (most, k) float64, images of the active atoms under the Gram matrix
+    inner: np.ndarray  # (most, most) float64, their inner products
+    triangle: np.ndarray  # (most, most) float64, Cholesky factor of those, its diagonal inverted
+    vectors: np.ndarray  # (2, k) float64, what is left of the projection, and one atom
+    lanes: tuple[int, ...]  # k zeros: its length is known to the compiler
+
+
+@inner()
+def solver_scratch(lanes: tuple[int, ...], n: int, most: int) -> Any:
+    """Work space of :func:`solve_active_set` for ``n`` atoms of which at most ``most`` are active together."""
     k = len(lanes)
-    return (
-        np.empty(most, np.int64),  # active atoms
-        np.empty(most),  # their weights
-        np.empty(most),  # the weights that minimise without the constraint
-        np.empty((2, most)),  # right-hand side, and what the lower triangle makes of it
-        np.empty(n),  # gradient
-        np.empty((most, k)),  # images of the active atoms under the Gram matrix
-        np.empty((most, most)),  # their inner products
-        np.empty((most, most)),  # Cholesky factor of those, its diagonal inverted
-        np.empty((2, k)),  # what is left of the projection, and one atom
+    return Scratch(
+        np.empty(most, np.int64),
+        np.empty(most),
+        np.empty(most),
+        np.empty((2, most)),
+        np.empty(n),
+        np.empty((most, k)),
+        np.empty((most, most)),
+        np.empty((most, most)),
+        np.empty((2, k)),
         lanes,
     )
 
 
-@njit(cache=True)
+@inner()
 def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
     """Number of active atoms, and whether the solution was reached; atoms and weights are left in the scratch.
 
@@ -107,7 +128,7 @@ def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
     """
     active, weights, trial, sides, gradient, images, inner, triangle, vectors, lanes = scratch
     rest = vectors[0]
-    m = 0
+    m = np.int64(0)
     rest[:] = projection
     _correlate(atoms, rest, n_usable, gradient, lanes)
     tolerance = 1e-11 * np.max(np.abs(gradient[:n_usable]))
@@ -118,7 +139,7 @@ def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
         if m == active.shape[0]:
             return m, False
         active[m], weights[m] = found, 0.0
-        _add_atom(atoms, gram, projection, found, l1, l2, m, sides[0], images, inner, vectors[1], lanes)
+        _add_atom(atoms, gram, projection, found, (l1, l2), m, scratch)
         _extend_cholesky(inner, triangle, sides, m)
         if triangle[m, m] <= 0.0:
             gradient[found] = -np.inf  # a combination of the active atoms
@@ -135,7 +156,7 @@ def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
     return m, False
 
 
-@njit(cache=True)
+@inner()
 def _steepest(gradient, n, threshold):
     """Index of the largest entry above the threshold, -1 if there is none."""
     largest = _largest(gradient, n)
@@ -146,7 +167,7 @@ def _steepest(gradient, n, threshold):
     return -1
 
 
-@njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
+@inner(fastmath={"nnan", "nsz", "reassoc"})
 def _largest(gradient, n):
     """Largest entry; without the promise of no NaN (rows are finite) the comparison would go one by one."""
     largest = -np.inf
@@ -155,7 +176,7 @@ def _largest(gradient, n):
     return largest
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _correlate(atoms, rest, n, gradient, lanes):
     """atomsᵀ rest, eight coordinates at a time."""
     k = len(lanes)
@@ -174,7 +195,7 @@ def _correlate(atoms, rest, n, gradient, lanes):
             gradient[j] = r0 * atoms[c, j] if c == 0 else gradient[j] + r0 * atoms[c, j]
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
+@inner(fastmath=SUM_IN_ANY_ORDER)
 def _subtract(projection, images, weights, m, rest, lanes):
     """rest = projection - Σ weight · image."""
     for c in range(len(lanes)):
@@ -185,10 +206,12 @@ def _subtract(projection, images, weights, m, rest, lanes):
             rest[c] -= weight * images[a, c]
 
 
-@njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _add_atom(atoms, gram, projection, j, l1, l2, m, target, images, inner, atom, lanes):
+@inner(fastmath=SUM_IN_ANY_ORDER)
+def _add_atom(atoms, gram, projection, j, penalties, m, scratch):
     """Atom ``j`` becomes number ``m`` of the active ones: its image under the Gram matrix, its inner products."""
-    image = images[m]
+    l1, l2 = penalties
+    lanes, images, inner = scratch.lanes, scratch.images, scratch.inner
+    target, atom, image = scratch.sides[0], scratch.vectors[1], images[m]
     total = 0.0
     for c in range(len(lanes)):
         atom[c] = atoms[c, j]
@@ -209,7 +232,7 @@ def _add_atom(atoms, gram, projection, j, l1, l2, m, target, images, inner, atom
     inner[m, m] += l2
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _extend_cholesky(inner, triangle, sides, m):
     """Row ``m`` of the Cholesky factor and of its forward solution; a diagonal of 0: the atom depends on the others."""
     pivot, forward = inner[m, m], sides[0, m]
@@ -225,7 +248,7 @@ def _extend_cholesky(inner, triangle, sides, m):
     sides[1, m] = forward * triangle[m, m]
 
 
-@njit(cache=True)
+@inner()
 def _solve_upper(triangle, forward, m, solution):
     """Unconstrained minimiser over the active atoms, column by column from the last."""
     for a in range(m):
@@ -237,7 +260,7 @@ def _solve_upper(triangle, forward, m, solution):
             solution[b] -= value * triangle[a, b]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _step_to_trial(m, scratch):
     """Moves the weights to the unconstrained minimiser, dropping on the way every atom that reaches zero."""
     active, weights, trial, sides, _, images, inner, triangle, _, lanes = scratch

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
+from arcuate.numerics.compiled import kernel, run_in_chunks
 from arcuate.numerics.lanes import LANES, multiply_panel, transpose_8
+
+_CHUNK = 1024  # rows of one thread at a time
 
 
 def as_panels(matrix: np.ndarray) -> np.ndarray:
@@ -23,25 +25,30 @@ def sample(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     coefs = np.ascontiguousarray(coefs, dtype=np.float64)
     n = len(matrix)
     padded = np.empty((len(coefs), -(-n // LANES) * LANES))
-    _sample_voxels(coefs, as_panels(matrix), padded)
+    panels = as_panels(matrix)
+
+    def work(begin: int, end: int) -> None:
+        _sample_voxels(coefs[begin:end], panels, padded[begin:end])
+
+    run_in_chunks(work, len(coefs), _CHUNK)
     return padded if padded.shape[1] == n else np.ascontiguousarray(padded[:, :n])
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _sample_voxels(coefs, panels, out):
+    """``out`` (n, whole panels) from ``coefs`` (n, n_coef) and the panels of the matrix, eight rows at a time."""
     n_vox, n_coef = coefs.shape
     n_panels = out.shape[1] // LANES
-    for chunk in prange((n_vox + 63) // 64):
-        lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES)
-        turned = np.zeros(LANES * LANES)
-        for start in range(chunk * 64, min((chunk + 1) * 64, n_vox), LANES):
-            count = min(LANES, n_vox - start)
+    lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES)
+    turned = np.zeros(LANES * LANES)
+    for start in range(0, n_vox, LANES):
+        count = min(LANES, n_vox - start)
+        for lane in range(count):
+            for k in range(n_coef):
+                lines[LANES * k + lane] = coefs[start + lane, k]
+        for panel in range(n_panels):
+            multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, 0)
+            transpose_8(amplitude, 0, LANES, turned, 0)
             for lane in range(count):
-                for k in range(n_coef):
-                    lines[LANES * k + lane] = coefs[start + lane, k]
-            for panel in range(n_panels):
-                multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, 0)
-                transpose_8(amplitude, 0, LANES, turned, 0)
-                for lane in range(count):
-                    for r in range(LANES):
-                        out[start + lane, panel * LANES + r] = turned[LANES * lane + r]
+                for r in range(LANES):
+                    out[start + lane, panel * LANES + r] = turned[LANES * lane + r]

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from arcuate.numerics.compiled import inner
 from arcuate.numerics.sh import lmax_of
 
 
@@ -82,7 +83,7 @@ def _evaluate_all(coefs, table, directions, values, gradients, hessians):
         hessians[i, 0], hessians[i, 1] = middle - spread, middle + spread
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def to_polynomial(coefs, table, series):
     """``series[m, 0]`` and ``[m, 1]`` receive the powers of z in A_m and B_m."""
     n_m, half = table.shape[0], table.shape[1]
@@ -99,7 +100,7 @@ def to_polynomial(coefs, table, series):
                 series[m, 1, p] += odd * table[m, i, p]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def evaluate(series, x, y, z, out):
     """``out`` receives value, gradient (x y z) and Hessian (xx xy xz yy yz zz) in space."""
     n_m, t = series.shape[0], z * z
@@ -139,7 +140,7 @@ def evaluate(series, x, y, z, out):
         c0, s0 = x * c1 - y * s1, x * s1 + y * c1
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def tangents(x, y, z):
     """Two unit vectors that span the tangent plane at (x, y, z), without a place where they jump to zero."""
     sign = 1.0 if z >= 0 else -1.0
@@ -148,7 +149,7 @@ def tangents(x, y, z):
     return (1.0 + sign * x * x * a, sign * b, -sign * x), (b, sign + y * y * a, -y)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def tangent_hessian(space, e, f, inward):
     """Entries ee, ef, ff of the Hessian on the sphere."""
     xx, xy, xz, yy, yz, zz = space[4], space[5], space[6], space[7], space[8], space[9]

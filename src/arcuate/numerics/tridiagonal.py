@@ -19,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from arcuate.numerics.compiled import inner
+
 LANES = 32
 PANEL = 8
 # sums may be reordered (the vectoriser needs it); NaN and infinity keep their meaning
@@ -34,14 +36,14 @@ def aligned(n_rows, n_cols):
     return buffer[skip : skip + n_rows * width].reshape((n_rows, width))
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def fill(a, value):
     """Set all of a vector; a loop compiles in a tenth of the time of ``a[:] = value``."""
     for i in range(a.shape[0]):
         a[i] = value
 
 
-@njit(cache=True, error_model="numpy", fastmath=REORDER)
+@inner(error_model="numpy", fastmath=REORDER)
 def _dot(a, b, n):
     total = 0.0
     for j in range(n):
@@ -49,14 +51,14 @@ def _dot(a, b, n):
     return total
 
 
-@njit(cache=True, error_model="numpy", fastmath=REORDER)
+@inner(error_model="numpy", fastmath=REORDER)
 def _add_two(y, a, s, b, t, n):
     """y += s a + t b."""
     for j in range(n):
         y[j] += s * a[j] + t * b[j]
 
 
-@njit(cache=True, error_model="numpy", fastmath=REORDER)
+@inner(error_model="numpy", fastmath=REORDER)
 def add_eight(y, A, r, s, n):
     """y += s[0] A[r] + ... + s[7] A[r + 7], first n entries: one load and store of y for eight products."""
     s0, s1, s2, s3, s4, s5, s6, s7 = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
@@ -67,13 +69,13 @@ def add_eight(y, A, r, s, n):
         y[j] += low + high
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _whole_vectors(n, limit):
     """n rounded up to whole vectors, where the row is long enough: what lies beyond n is computed and never read."""
     return min((n + 7) // 8 * 8, limit)
 
 
-@njit(cache=True, error_model="numpy", fastmath=REORDER)
+@inner(error_model="numpy", fastmath=REORDER)
 def _times(A, v, n, y):
     """y = A v for the leading (n, n) block of a symmetric matrix, as a sum of its rows."""
     width = _whole_vectors(n, A.shape[1])
@@ -90,7 +92,7 @@ def _times(A, v, n, y):
         _add_two(y, A[r], v[r], A[r], 0.0, width)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _reflect(row, n):
     """Turn row[:n] into the Householder vector that leaves only its last entry; that entry and the scale β."""
     alpha = row[n - 1]
@@ -167,7 +169,7 @@ def reduce_to_tridiagonal(A, d, e, beta, V, W):
     d[0] = A[0, 0]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _count_below(d, e2, shifts, floor, q, counts):
     """Number of eigenvalues below each of LANES shifts (Sturm)."""
     n_lanes = shifts.shape[0]  # not the constant: the compiler would unroll the loop instead of vectorising it
@@ -241,7 +243,7 @@ def bisect_eigenvalues(d, e, indices, values):
         values[l] = 0.5 * (lower[l] + upper[l])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _qr_sweep(d, e, start, end, shift, rotations, n_rot):
     """One implicit QR sweep over rows start..end; appends its rotations (c, s, row) and returns their number."""
     g = d[start] - shift
@@ -322,7 +324,7 @@ def deflate_all(d, e, rotations):
     return n_rot
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _deflate_end(d, e, end, shift, n_given, tiny, rotations, n_rot):
     """Sweep until row ``end`` stands alone: ``n_given`` times with the shift that is given, then with Wilkinson's."""
     sweep = 0

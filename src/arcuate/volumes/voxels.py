@@ -9,15 +9,16 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.errors import InputError, InputWarning
+from arcuate.numerics.compiled import kernel, run_in_chunks
 from arcuate.numerics.threads import warn_of_lost_threads
 from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 BLOCK = 50_000  # voxels per block: 40 MB of float32 for 200 volumes
 _TILE = 256  # voxels gathered together: long reads from each volume, and rows that stay in the first cache
+_CHUNK = 16 * _TILE  # of one thread at a time
 
 
 def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarray:
@@ -139,7 +140,12 @@ def _gather(array: np.ndarray, index: np.ndarray, volumes: np.ndarray, dtype: ty
     """Rows (n, n_volumes) of the voxels at the x-fastest positions ``index``."""
     rows: np.ndarray = np.empty((len(index), len(volumes)), dtype)
     if array.flags.f_contiguous and array.dtype in (np.float32, np.float64):
-        _gather_voxels(array.reshape(-1, array.shape[3], order="F"), index, volumes, rows)
+        flat = array.reshape(-1, array.shape[3], order="F")
+
+        def work(begin: int, end: int) -> None:
+            _gather_voxels(flat, index[begin:end], volumes, rows[begin:end])
+
+        run_in_chunks(work, len(index), _CHUNK)
         return rows
     i, j, k = np.unravel_index(index, array.shape[:3], order="F")
     if array.flags.c_contiguous:
@@ -150,10 +156,10 @@ def _gather(array: np.ndarray, index: np.ndarray, volumes: np.ndarray, dtype: ty
     return rows
 
 
-@njit(cache=True, parallel=True)
+@kernel()
 def _gather_voxels(flat, index, volumes, rows):  # type: ignore[no-untyped-def]
     """``rows[v, c] = flat[index[v], volumes[c]]``, in tiles whose rows stay in the first cache."""
-    for tile in prange((len(index) + _TILE - 1) // _TILE):
+    for tile in range((len(index) + _TILE - 1) // _TILE):
         first, last = tile * _TILE, min((tile + 1) * _TILE, len(index))
         for column in range(len(volumes)):
             for v in range(first, last):
