@@ -100,7 +100,7 @@ def in_a_process(scan: Path, out: Path, cache: Path) -> dict[str, Any]:
     """What :func:`run_here` found, in a process of its own with this cache of kernels."""
     command = [sys.executable, "-m", "benchmarks.bench_compile", "--here", str(scan), str(out)]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"arcuate run ended with {done.returncode}:\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
