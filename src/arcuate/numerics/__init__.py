@@ -21,7 +21,8 @@ Conventions of kernels, here and in :mod:`arcuate.models`:
 - **Compile time.** Counts and positions that start at a constant start at ``np.int64(0)``: numba compiles a function
   once more for a literal 0. ``fastmath`` only with flags that keep NaN and infinity.
 - **Types.** Kernels carry no annotations, since numba infers them; mypy lets them pass by one rule in pyproject.toml.
-- **Twins.** Each function of lanes has a twin in numpy, a few lines long, in ``tests/numerics/test_lanes.py``.
+- **Without numba.** Kernels that use no lanes run as plain Python under ``NUMBA_DISABLE_JIT=1``, which a test does, and
+  each function of lanes has a twin in numpy, a few lines long, in ``tests/numerics/test_lanes.py``.
 """
 
 from arcuate.numerics.kernel_cache import settle_kernel_cache
