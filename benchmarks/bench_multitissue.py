@@ -1,4 +1,4 @@
-"""Multi-tissue CSD, its responses and mtnormalise against MRtrix3, on the 193-volume phantom."""
+"""Multi-tissue CSD, its responses and mtnormalise against MRtrix3: by kind of voxel, and on the 193-volume phantom."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from arcuate.numerics.qp import inner_direction
 from arcuate.numerics.sphere import get_even_directions, to_angles
 from arcuate.phantom import Phantom, add_rician_noise, make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
+from benchmarks.multitissue_kinds import kinds_table
 from benchmarks.side_by_side import alternate, arguments, show, table
 
 Call = Callable[..., Callable[[], object]]
@@ -31,7 +32,9 @@ NEAR_ZERO = 1e-3  # of the median signal of white matter
 
 def main() -> None:
     """Print the tables."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--kinds", action="store_true", help="only the table by kind of voxel")
+    options = parser.parse_args()
     size = (40, 40, 24) if options.small else (48, 48, 30)  # 22,900 voxels in the mask
     head = make_phantom(three_shell_gradients(), shape=size, voxel_size=192 / size[0], snr=30)
     scan = Dwi.from_arrays(head.signal, head.affine, head.gradients)
@@ -40,7 +43,12 @@ def main() -> None:
     texts = [_conditions(head, response)]
     if shutil.which("dwi2fod"):
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+            kinds = kinds_table(Path(name), 40 if options.small else 600, min(options.repeats, 3))
+            if options.kinds:
+                print(kinds)
+                return
             texts.insert(0, _against_mrtrix(Path(name), scan, mask, response, options.repeats))
+            texts.insert(0, kinds)
     show("multitissue", "\n".join(texts), write=options.write)
 
 

@@ -8,7 +8,7 @@ from numba import njit
 
 from arcuate.numerics import lanes
 from arcuate.numerics.lanes import LANES, add_outer_tile, hinge_slopes, mark_negative, multiply_panel, transpose_8
-from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
+from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
 
 def _lay_out(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -33,17 +33,6 @@ def test_solves_eight_systems_as_lapack_does(n: int) -> None:
     cholesky_solve_lanes(_lay_out(matrices, right), n, x)
     expected = np.linalg.solve(matrices, right[..., None])[..., 0]
     np.testing.assert_allclose(x.reshape(n, LANES).T, expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("n", [1, 3, 28, 45, 47])
-def test_the_factor_serves_other_right_hand_sides(n: int) -> None:
-    matrices, right = _systems(n)
-    factor, x = _lay_out(matrices, 0 * right), np.zeros(LANES * n)
-    cholesky_solve_lanes(factor, n, x)
-    for scale in (1.0, -3.0):
-        solve_factored_lanes(factor, n, np.ascontiguousarray(scale * right.T).ravel(), x)
-        expected = np.linalg.solve(matrices, scale * right[..., None])[..., 0]
-        np.testing.assert_allclose(x.reshape(n, LANES).T, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_matrix_that_is_not_positive_definite_spoils_its_own_lane_only() -> None:

@@ -44,7 +44,7 @@ class Fods:
     kkt_residual: VolumeResource | None = None
 
 
-@cacheable(version=3)
+@cacheable(version=4)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,

@@ -66,31 +66,6 @@ def cholesky_solve_lanes(matrix, n, x):
     _substitute_back(matrix, n, x)
 
 
-@njit(cache=True, error_model="numpy")
-def solve_factored_lanes(factor, n, right, x):
-    """Solve the eight systems again for other right-hand sides.
-
-    Parameters
-    ----------
-    factor : the ``matrix`` that :func:`cholesky_solve_lanes` has overwritten
-    right : (8 n,) float, the right-hand sides, overwritten
-    x : (8 n,) float, receives the solutions
-    """
-    last = LANES * (n * (n + 1) // 2)
-    for t in range(LANES * n):
-        factor[last + t] = right[t]
-    for k in range(n):  # forward, in the place of the row that rode along
-        place = last + LANES * k
-        for j in range(k):
-            of_row = LANES * (k * (k + 1) // 2 + j)
-            for lane in range(LANES):
-                factor[place + lane] -= factor[of_row + lane] * factor[last + LANES * j + lane]
-        diagonal = LANES * (k * (k + 1) // 2 + k)
-        for lane in range(LANES):
-            factor[place + lane] *= factor[diagonal + lane]
-    _substitute_back(factor, n, x)
-
-
 @inner(error_model="numpy")
 def _substitute_back(matrix, n, x):
     """x of the factor and of the right-hand side in row n, taken forward already."""

@@ -5,9 +5,9 @@ X and A belong to the acquisition, s to one voxel, so everything that can be fac
 1.  X = QR. With y = Ru and g = Qᵀs the problem is the projection of g on the cone By >= 0, B = AR⁻¹, rows scaled to
     one. Its solution is y = g + Bᵀλ with λ >= 0, By >= 0 and λᵀBy = 0.
 2.  A good start: from (I + cBᵀB)⁻¹g, Newton steps with a line search on ½|y - g|² + ½ρ|min(By, 0)|², ρ growing at
-    every step. A step costs one Cholesky factor, and little for a constraint that changes sides. In five problems of
-    six the constraints that the last iterate violates are those that are active at the solution. Where more are
-    violated than there are unknowns, the solution is the corner in which all of them are zero.
+    every step, until one changes no side. A step costs one Cholesky factor, and little for a constraint that changes
+    sides. As a rule the constraints that the last iterate violates are those that are active at the solution. Where
+    more are violated than there are unknowns, the solution is the corner in which all of them are zero.
 3.  Else Lawson and Hanson's active set method from there, on the pseudo-inverse of the active rows, which one
     constraint that enters or leaves changes by a matrix of rank one. A violated row in the span of the active ones
     takes the place of one of them, as in Goldfarb and Idnani's method.
@@ -96,7 +96,6 @@ class ConeProblem:
             projection=as_panels(_embed(q.T, n_pad, len(q))),
             damped=as_panels(_embed(np.linalg.solve(np.eye(n) + DAMPING * rows.T @ rows, q.T), n_pad, len(q))),
             constraints=as_panels(rows),
-            transposed=as_panels(_embed(rows.T, n, m_pad)),
             rows=np.vstack([padded_rows, -padded_rows]).ravel(),
             n=n,
         )

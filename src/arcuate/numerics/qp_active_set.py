@@ -270,8 +270,7 @@ def factorise(gram, chosen, count, state, least, size):
     """Cholesky factor UᵀU of the chosen rows and columns; a row in the span of those before becomes zero."""
     factor, weights = state.factor, state.right
     for i in range(count):
-        block = (i >> 3) << 3  # the upper triangle, from the diagonal's block of eight onwards
-        for j in range(block, count):
+        for j in range(count):  # whole rows, whose length LLVM knows: what is left of the diagonal is never read
             factor[i, j] = gram[chosen[i], chosen[j]]
         for j in range(count, LANES * len(size)):
             factor[i, j] = 0.0
@@ -280,25 +279,42 @@ def factorise(gram, chosen, count, state, least, size):
         k = 0
         while k + 4 <= i:
             a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            for j in range(block, LANES * len(size)):
+            for j in range(LANES * len(size)):
                 factor[i, j] += (a * factor[k, j] + b * factor[k + 1, j]) + (
                     c * factor[k + 2, j] + d * factor[k + 3, j]
                 )
             k += 4
         while k < i:
             a = weights[k]
-            for j in range(block, LANES * len(size)):
+            for j in range(LANES * len(size)):
                 factor[i, j] += a * factor[k, j]
             k += 1
         scale = 1.0 / math.sqrt(factor[i, i]) if factor[i, i] > least else 0.0
-        for j in range(block, LANES * len(size)):
+        for j in range(LANES * len(size)):
             factor[i, j] *= scale
+
+
+@inner(fastmath=FAST, error_model="numpy")
+def solve_factored(count, state, size):
+    """``state.step`` = solution for ``state.right``, which is overwritten, by the factor; 0 where that has a zero."""
+    right, step, factor = state.right, state.step, state.factor
+    for i in range(count):
+        a = right[i] / factor[i, i] if factor[i, i] > 0.0 else 0.0
+        step[i] = a
+        for j in range(LANES * len(size)):
+            right[j] -= a * factor[i, j]
+    for j in range(LANES * len(size)):
+        right[j] = 0.0
+    for i in range(count - 1, -1, -1):  # ``right`` holds what is known of the solution, 0 before
+        total = step[i] - dot_row(factor, i, right, size)
+        right[i] = total / factor[i, i] if factor[i, i] > 0.0 else 0.0
+        step[i] = right[i]
 
 
 @inner(fastmath=FAST, error_model="numpy")
 def solve_multipliers(g, count, cone, state):
     """Multipliers of the sorted active rows, by Cholesky and refinements; y = g + Σ multiplier row."""
-    right, step, factor, size, lam, y = state.right, state.step, state.factor, state.size, state.multipliers, state.y
+    right, step, size, lam, y = state.right, state.step, state.size, state.multipliers, state.y
     factorise(cone.gram, state.active, count, state, SPANNED, size)
     for j in range(LANES * len(size)):
         y[j] = g[j]
@@ -309,16 +325,7 @@ def solve_multipliers(g, count, cone, state):
         largest, change = 0.0, 0.0
         for i in range(count):
             right[i] = -dot_row(cone.rows, state.active[i], y, size)
-        for i in range(count):
-            a = right[i] / factor[i, i] if factor[i, i] > 0.0 else 0.0
-            step[i] = a
-            for j in range((i >> 3) << 3, LANES * len(size)):
-                right[j] -= a * factor[i, j]
-        for i in range(count - 1, -1, -1):
-            total = step[i]
-            for j in range(i + 1, count):
-                total -= factor[i, j] * step[j]
-            step[i] = total / factor[i, i] if factor[i, i] > 0.0 else 0.0
+        solve_factored(count, state, size)
         for k in range(count):
             lam[k] += step[k]
             largest, change = max(largest, abs(lam[k])), max(change, abs(step[k]))

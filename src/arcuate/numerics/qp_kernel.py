@@ -17,8 +17,10 @@ from arcuate.numerics.qp_active_set import (
     constraint_values,
     dot,
     dot_row,
+    factorise,
     make_active_set,
     restart,
+    solve_factored,
     solve_multipliers,
 )
 
@@ -28,7 +30,9 @@ APEX = 1e-26  # of |g|²: a solution this short is zero
 RESCUE_ROUND = 2  # from here on a solution that is infeasible by rounding is moved inside the cone ...
 ACCEPTED = 1e-7  # ... and taken with this KKT residual
 PROVEN = 1e-9  # KKT residual of a corner with the multipliers of the start
-CHUNK = 128  # problems started together, so that those which need more of it fill their lanes
+BALANCED = 1e-26  # of |g|²: the square of a gap that is rounding
+MAX_BALANCES = 30
+CHUNK = 128  # problems started together: one takes the lane of another that has left the path
 
 SOLVED, NOT_CONVERGED, ZERO = 0, 1, 2
 
@@ -45,17 +49,20 @@ class Solutions(NamedTuple):
 @inner(fastmath=FAST, error_model="numpy")
 def residual_of(g, index, lam, count, cone, state):
     """Largest of stationarity, infeasibility and complementarity, each relative; ``lam`` belongs to the scaled rows."""
-    gap, size = state.z, state.size
+    gap, size, up, down = state.z, state.size, state.part, state.shares
     for j in range(LANES * len(size)):
         gap[j] = g[j] - state.y[j]
     add_combination(cone.rows, index, lam, count, gap, size)
     stationarity, scale, size_x = 0.0, 0.0, 0.0
+    up[:] = 0.0
+    down[:] = 0.0
+    for i in range(LANES * len(size)):
+        a, b = gap[i], g[i]
+        for j in range(LANES * len(size)):
+            up[j] += cone.r[i, j] * a
+            down[j] += cone.r[i, j] * b
     for j in range(LANES * len(size)):
-        up, down = 0.0, 0.0
-        for i in range(j + 1):
-            up += cone.r[i, j] * gap[i]
-            down += cone.r[i, j] * g[i]
-        stationarity, scale = max(stationarity, abs(up)), max(scale, abs(down))
+        stationarity, scale = max(stationarity, abs(up[j])), max(scale, abs(down[j]))
         size_x = max(size_x, abs(state.solution[j]))
     low, high, product = 0.0, 0.0, 0.0
     for i in range(cone.norms.shape[0]):
@@ -135,7 +142,7 @@ def list_active(multipliers, most, state):
 def solve_corner(g, multipliers, n, cone, state):
     """The nearest point where every constraint with a multiplier is zero; its KKT residual with these multipliers.
 
-    For more constraints than unknowns, as where a tissue is absent.
+    For more constraints than unknowns, as where a tissue is absent; ``multipliers`` themselves stay.
     """
     size, y, z, basis = state.size, state.y, state.z, state.factor
     positive, count, rank = np.empty(cone.norms.shape[0]), np.int64(0), np.int64(0)
@@ -165,7 +172,45 @@ def solve_corner(g, multipliers, n, cone, state):
     constraint_values(cone.columns, y, state.values, size)
     move_inside(cone, state)
     unscale(n, cone, state)
+    balance(g, positive, count, n, cone, state)
     return residual_of(g, state.order, positive, count, cone, state)
+
+
+@inner(fastmath=FAST, error_model="numpy")
+def balance(g, lam, count, n, cone, state):
+    """Change the multipliers of the rows in ``state.order`` by the least that makes y = g + Σ multiplier row.
+
+    By the normal matrix of these rows, ``n`` unknowns. Those of the start carry the rounding of By, divided by the
+    violation it allows.
+    """
+    size, normal, gap, step = state.size, state.lines, state.z, state.step
+    normal[:] = 0.0
+    for k in range(count):
+        row = state.order[k]
+        for i in range(n):
+            a = cone.rows[row, i]
+            for j in range(LANES * len(size)):
+                normal[i, j] += a * cone.rows[row, j]
+    for i in range(n):
+        state.active[i] = i
+    factorise(normal, state.active, n, state, SPANNED, size)
+    limit = BALANCED * dot(g, g, size)
+    for _ in range(MAX_BALANCES):  # more than one where a multiplier is held at zero
+        for j in range(LANES * len(size)):
+            gap[j] = state.y[j] - g[j]
+        for k in range(count):
+            for j in range(LANES * len(size)):
+                gap[j] -= lam[k] * cone.rows[state.order[k], j]
+        if dot(gap, gap, size) < limit:
+            break
+        state.right[:] = 0.0
+        for j in range(n):
+            state.right[j] = gap[j]
+        solve_factored(n, state, size)
+        for j in range(n, LANES * len(size)):
+            step[j] = 0.0
+        for k in range(count):
+            lam[k] = max(lam[k] + dot_row(cone.rows, state.order[k], step, size), 0.0)
 
 
 @inner(fastmath=FAST, error_model="numpy")

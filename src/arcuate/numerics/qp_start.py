@@ -1,7 +1,8 @@
 """Start of :mod:`arcuate.numerics.qp`: the multipliers of eight problems side by side, one per lane, nearly right.
 
 Follows the minimisers of ½|y - g|² + ½ρ|min(By, 0)|² as ρ grows, one Newton step with a line search for each weight:
-one that grows faster leaves more to the active set method than it saves here.
+one that grows faster leaves more to the active set method than it saves here. A problem leaves the path after the
+first step that changes no side, and the next one takes its lane; what a lane computes depends on its own problem alone.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from arcuate.numerics.lanes import (
     multiply_panel,
     transpose_8,
 )
-from arcuate.numerics.linalg import cholesky_solve_lanes, solve_factored_lanes, triangle_lines
+from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
-# weight of the first step, its growth from step to step, number of steps
-FIRST_PATH = (1000.0, 1.7, 24)  # for every problem
-SECOND_PATH = (1e8, 1.7, 14)  # for those whose violated constraints still change; it ends near 1e11
-UNREFINED = 1e9  # weight up to which the rounding of the factor does not matter
+FIRST_WEIGHT, GROWTH = 1000.0, 1.7  # of the weight, from step to step
+FEWEST_STEPS, MOST_STEPS = 16, 30  # of one problem; at the end the rounding of the factor begins to matter
 SEARCHES = 20  # trial steps of one line search
 SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
 
@@ -35,7 +34,6 @@ class StartTables(NamedTuple):
     projection: np.ndarray  # flat, panels of Qᵀ (n_pad, n_meas)
     damped: np.ndarray  # flat, panels of (I + cBᵀB)⁻¹Qᵀ (n_pad, n_meas): where the path starts
     constraints: np.ndarray  # flat, panels of B (n_con, n)
-    transposed: np.ndarray  # flat, panels of Bᵀ (n, m_pad)
     rows: np.ndarray  # flat, rows of B, then their negatives, (2 n_con, n_pad)
     n: int  # unknowns
 
@@ -43,7 +41,9 @@ class StartTables(NamedTuple):
 class Lanes(NamedTuple):
     """Scratch of eight problems side by side; lines of eight numbers, made once: fresh memory costs page faults."""
 
-    chosen: np.ndarray  # (8,) int, the problem in each lane
+    chosen: np.ndarray  # (8,) int, the problem in each lane, -1 in one without
+    weights: np.ndarray  # (8,) float, of the step to come
+    n_steps: np.ndarray  # (8,) int, taken
     z: np.ndarray  # (8 n_pad,) float, g
     y: np.ndarray  # (8 n_pad,) float, the point on the path
     new: np.ndarray  # (8 n_pad,) float, the Newton point
@@ -56,18 +56,14 @@ class Lanes(NamedTuple):
     enters: np.ndarray  # (8, n_con) int, rows of the table to add to the normal matrix, times ...
     leaves: np.ndarray  # (8, n_con) int, ... these
     n_changes: np.ndarray  # (8,) int
-    residual: np.ndarray  # (8 n_pad,) float
-    change: np.ndarray  # (8 n_pad,) float
-    violated: np.ndarray  # (8 m_pad,) float
 
 
 class Start(NamedTuple):
     """Problems that are started together, and where they start."""
 
     g: np.ndarray  # (count, n_pad) float, Qᵀs
-    y: np.ndarray  # (count, n_pad) float, the point that the path has reached
-    multipliers: np.ndarray  # (count, n_con) float, approximate; 0 where a constraint is not active
-    is_settled: np.ndarray  # (count,) bool: the last step changed no side, and no more are violated than unknowns
+    y: np.ndarray  # (count, n_pad) float, the point where the path starts
+    multipliers: np.ndarray  # (count, n_con) float, approximate; 0 where a constraint is not active. At first By
 
 
 @inner()
@@ -75,6 +71,8 @@ def make_lanes(n, n_pad, n_con):
     """Scratch for eight problems of ``n`` unknowns, padded to ``n_pad``."""
     m = LANES * ((n_con + LANES - 1) // LANES)
     return Lanes(
+        np.full(LANES, -1, np.int64),
+        np.ones(LANES),
         np.zeros(LANES, np.int64),
         np.zeros(LANES * n_pad),
         np.zeros(LANES * n_pad),
@@ -87,42 +85,57 @@ def make_lanes(n, n_pad, n_con):
         np.zeros(m, np.uint8),
         np.empty((LANES, n_con), np.int64),
         np.empty((LANES, n_con), np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(LANES * n_pad),
-        np.zeros(LANES * n_pad),
-        np.empty(LANES * m),
+        np.zeros(LANES, np.int64),
     )
 
 
 def make_start(count: int, n_pad: int, n_con: int) -> Start:
     """Room for ``count`` problems."""
     g, y = np.zeros((count, n_pad)), np.zeros((count, n_pad))
-    return Start(g, y, np.zeros((count, n_con)), np.zeros(count, np.bool_))
+    return Start(g, y, np.zeros((count, n_con)))
 
 
 @kernel()
 def start_problems(signals, tables, start):
-    """Approximate multipliers of some problems: all of them on the path, then those that it has not settled.
+    """Approximate multipliers of some problems.
 
     ``signals`` (count, n_meas) float64.
     """
     lanes = make_lanes(tables.n, start.g.shape[1], start.multipliers.shape[1])
-    n_vox, chosen = len(signals), lanes.chosen
-    for first in range(0, n_vox, LANES):
-        count = min(LANES, n_vox - first)
-        _project_lanes(signals, first, first + count, tables.projection, start.g)
-        _project_lanes(signals, first, first + count, tables.damped, start.y)
-        for lane in range(count):
-            chosen[lane] = first + lane
-        follow_path(start, lanes, count, FIRST_PATH, tables)
-    count = np.int64(0)
-    for v in range(n_vox):
-        if not start.is_settled[v]:
-            chosen[count] = v
-            count += 1
-        if count == LANES or (count > 0 and v == n_vox - 1):
-            follow_path(start, lanes, count, SECOND_PATH, tables)
-            count = 0
+    for first in range(0, len(signals), LANES):
+        end = min(first + LANES, len(signals))
+        _project_lanes(signals, first, end, tables.projection, start.g)
+        _project_lanes(signals, first, end, tables.damped, start.y)
+        _evaluate_lanes(start, first, end, lanes, tables)
+    lanes.w[:] = 0.0
+    following, n_open = np.int64(0), LANES
+    while n_open > 0:
+        n_open = 0
+        _list_changes(lanes)
+        for lane in range(LANES):
+            v = lanes.chosen[lane]
+            if v < 0 or _is_at_end(lanes, lane, tables.n):
+                if v >= 0:
+                    _publish(start, lanes, lane)
+                _load(start, lanes, lane, following if following < len(signals) else -1, tables.n)
+                following += 1
+            n_open += lanes.chosen[lane] >= 0
+        if n_open > 0:
+            _step(lanes, tables)
+
+
+@inner()
+def _evaluate_lanes(start, begin, end, lanes, tables):
+    """By of up to eight problems in the place of their multipliers."""
+    n, (_, n_con) = tables.n, start.multipliers.shape
+    for lane in range(end - begin):
+        for k in range(n):
+            lanes.y[LANES * k + lane] = start.y[begin + lane, k]
+    for panel in range(len(lanes.marks) // LANES):
+        multiply_panel(tables.constraints, panel * n * LANES, lanes.y, n, lanes.w, panel * LANES)
+    for lane in range(end - begin):
+        for i in range(n_con):
+            start.multipliers[begin + lane, i] = lanes.w[LANES * i + lane]
 
 
 @inner()
@@ -141,60 +154,68 @@ def _project_lanes(signals, begin, end, panels, out):
 
 
 @inner()
-def follow_path(start, lanes, count, path, tables):
-    """Move ``start.y`` of up to eight problems, ``count`` in ``lanes.chosen``, along the path; their multipliers.
-
-    ``path`` is FIRST_PATH or SECOND_PATH.
-    """
-    (weight, growth, n_steps), n, width = path, tables.n, start.g.shape[1]
-    z, y, new, w, dw, normal = lanes.z, lanes.y, lanes.new, lanes.w, lanes.dw, lanes.normal
-    n_panels = len(lanes.marks) // LANES
-    z[:] = 0.0  # lanes without a problem solve that of zero
-    y[:] = 0.0
-    normal[:] = 0.0
-    lanes.inside[:] = 0
-    for lane in range(count):
-        for k in range(n):
-            z[LANES * k + lane], y[LANES * k + lane] = start.g[lanes.chosen[lane], k], start.y[lanes.chosen[lane], k]
-    for panel in range(n_panels):
-        multiply_panel(tables.constraints, panel * n * LANES, y, n, w, panel * LANES)
-    for step in range(n_steps):
-        if step > 0:
-            weight *= growth
-        _list_changes(lanes)
-        for lane in range(count):
-            at, n_changes = lane * width * width, lanes.n_changes[lane]
-            for i in range(0, width, LANES):
-                for j in range(0, i + 1, LANES):
-                    add_outer_tile(
-                        tables.rows, width, lanes.enters[lane], lanes.leaves[lane], n_changes, normal, at, i, j
-                    )
-        _fill(normal, z, n, width, 1.0 / weight, lanes.matrix)
-        cholesky_solve_lanes(lanes.matrix, n, new)
-        for panel in range(n_panels):
-            multiply_panel(tables.constraints, panel * n * LANES, new, n, dw, panel * LANES)
-        if weight > UNREFINED:
-            _refine(lanes, n, 1.0 / weight, tables.transposed)
-            for panel in range(n_panels):
-                multiply_panel(tables.constraints, panel * n * LANES, new, n, dw, panel * LANES)
-        _search(lanes, n, weight)
-    _list_changes(lanes)
-    _publish(start, lanes, count, n, weight)
+def _is_at_end(lanes, lane, n):
+    """Whether the last step changed no side and no more constraints are violated than unknowns, or was the last."""
+    if lanes.n_steps[lane] >= MOST_STEPS:
+        return True
+    if lanes.n_steps[lane] < FEWEST_STEPS or lanes.n_changes[lane] > 0:
+        return False
+    n_violated = 0
+    for i in range(len(lanes.inside)):
+        n_violated += (lanes.inside[i] >> lane) & 1
+    return n_violated <= n
 
 
 @inner()
-def _publish(start, lanes, count, n, weight):
-    """Points and multipliers of the lanes in the rows of their problems."""
-    n_con = start.multipliers.shape[1]
-    for lane in range(count):
-        v, n_violated = lanes.chosen[lane], 0
-        for k in range(n):
-            start.y[v, k] = lanes.y[LANES * k + lane]
-        for i in range(n_con):
-            multiplier = max(-weight * lanes.w[LANES * i + lane], 0.0)
-            start.multipliers[v, i] = multiplier
-            n_violated += multiplier > 0.0
-        start.is_settled[v] = lanes.n_changes[lane] == 0 and n_violated <= n
+def _publish(start, lanes, lane):
+    """Multipliers of a lane in the row of its problem."""
+    v, weight = lanes.chosen[lane], lanes.weights[lane] / GROWTH
+    for i in range(start.multipliers.shape[1]):
+        start.multipliers[v, i] = max(-weight * lanes.w[LANES * i + lane], 0.0)
+
+
+@inner()
+def _load(start, lanes, lane, v, n):
+    """Problem ``v`` in a lane; -1 for the problem of zero."""
+    is_there, n_con, count, width = v >= 0, len(lanes.inside), 0, start.g.shape[1]
+    lanes.chosen[lane], lanes.n_steps[lane], lanes.weights[lane] = v, 0, FIRST_WEIGHT
+    lanes.normal[lane * width * width : (lane + 1) * width * width] = 0.0
+    for k in range(n):
+        lanes.z[LANES * k + lane] = start.g[v, k] if is_there else 0.0
+        lanes.y[LANES * k + lane] = start.y[v, k] if is_there else 0.0
+    bit = np.uint8(1 << lane)
+    for i in range(n_con):
+        value = start.multipliers[v, i] if is_there else 0.0
+        lanes.w[LANES * i + lane] = value
+        lanes.inside[i] &= ~bit
+        if value < 0.0:
+            lanes.inside[i] |= bit
+            lanes.enters[lane, count] = lanes.leaves[lane, count] = i
+            count += 1
+    lanes.n_changes[lane] = count
+
+
+@inner()
+def _step(lanes, tables):
+    """One Newton step of each lane at its weight, once the constraints that changed sides are listed."""
+    n, new, width = tables.n, lanes.new, len(lanes.z) // LANES
+    for lane in range(LANES):
+        if lanes.n_changes[lane] == 0:
+            continue
+        at, n_changes = lane * width * width, lanes.n_changes[lane]
+        for i in range(0, width, LANES):
+            for j in range(0, i + 1, LANES):
+                add_outer_tile(
+                    tables.rows, width, lanes.enters[lane], lanes.leaves[lane], n_changes, lanes.normal, at, i, j
+                )
+    _fill(lanes, n, width)
+    cholesky_solve_lanes(lanes.matrix, n, new)
+    for panel in range(len(lanes.marks) // LANES):
+        multiply_panel(tables.constraints, panel * n * LANES, new, n, lanes.dw, panel * LANES)
+    _search(lanes, n)
+    for lane in range(LANES):
+        lanes.weights[lane] *= GROWTH
+        lanes.n_steps[lane] += 1
 
 
 @inner()
@@ -217,42 +238,25 @@ def _list_changes(lanes):
 
 
 @inner()
-def _refine(lanes, n, shift, transposed):
-    """One step of iterative refinement of (BᵀB + shift I) new = shift z, B the rows with w < 0; dw holds B new.
-
-    The matrix that was factorised carries the rounding of all rows that entered and left; this residual does not.
-    """
-    residual, change, violated, w, dw, new = lanes.residual, lanes.change, lanes.violated, lanes.w, lanes.dw, lanes.new
-    for t in range(len(w)):
-        violated[t] = dw[t] if w[t] < 0.0 else 0.0
-    n_con_lines = len(w) // LANES
-    for panel in range((n + LANES - 1) // LANES):
-        multiply_panel(transposed, panel * n_con_lines * LANES, violated, n_con_lines, residual, panel * LANES)
-    for t in range(LANES * n):
-        residual[t] = shift * (lanes.z[t] - new[t]) - residual[t]
-    solve_factored_lanes(lanes.matrix, n, residual, change)
-    for t in range(LANES * n):
-        new[t] += change[t]
-
-
-@inner()
-def _fill(normal, z, n, width, shift, matrix):
-    """normal + shift I and shift z as lines, in the order the solver takes."""
+def _fill(lanes, n, width):
+    """normal + I / weight and z / weight as lines, in the order the solver takes."""
+    normal, matrix, z, shift = lanes.normal, lanes.matrix, lanes.z, 1.0 / lanes.weights
     for i in range(n):
         for j in range(0, i + 1, LANES):
             transpose_8(normal, i * width + j, width * width, matrix, i * (i + 1) // 2 + j)
         diagonal = LANES * (i * (i + 1) // 2 + i)
         for lane in range(LANES):
-            matrix[diagonal + lane] += shift
+            matrix[diagonal + lane] += shift[lane]
     last = LANES * (n * (n + 1) // 2)
-    for t in range(LANES * n):
-        matrix[last + t] = shift * z[t]
+    for k in range(n):
+        for lane in range(LANES):
+            matrix[last + LANES * k + lane] = shift[lane] * z[LANES * k + lane]
 
 
 @inner()
-def _search(lanes, n, weight):
+def _search(lanes, n):
     """Move y and w towards the Newton point, each lane as far as its penalised objective falls; dw holds B new."""
-    y, new, z, w, dw = lanes.y, lanes.new, lanes.z, lanes.w, lanes.dw
+    y, new, z, w, dw, weight = lanes.y, lanes.new, lanes.z, lanes.w, lanes.dw, lanes.weights
     linear, square = np.zeros(LANES), np.zeros(LANES)
     for k in range(n):
         for lane in range(LANES):
@@ -300,5 +304,5 @@ def _slopes(w, dw, a, weight, linear, square, slope, curvature):
     sums = np.empty(2 * LANES)
     hinge_slopes(w, dw, a, len(w) // LANES, sums)
     for lane in range(LANES):
-        slope[lane] = linear[lane] + a[lane] * square[lane] + weight * sums[lane]
-        curvature[lane] = square[lane] + weight * sums[LANES + lane]
+        slope[lane] = linear[lane] + a[lane] * square[lane] + weight[lane] * sums[lane]
+        curvature[lane] = square[lane] + weight[lane] * sums[LANES + lane]
