@@ -19,6 +19,7 @@ from arcuate.models.peak_rule import NETWORK
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
 from arcuate.nets.bundles import BATCH, INCOMPLETE, CroppedHead, Progress, close_gaps, look_up, main_axes, run_network
 from arcuate.nets.unet import UNet, choose_device, load_unet, require_torch
+from arcuate.numerics.threads import n_threads
 from arcuate.volumes.geometry import Orientation, tilt, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
@@ -220,7 +221,7 @@ def _find_tracts(
     directions = (1,) if single_orientation else (0, 1, 2)
     options: dict[str, Any] = {"directions": directions, "batch": batch, "progress": progress}
     unets = _networks(output_type, files, device, precision)
-    with _as_many_threads_as_numba():
+    with _as_many_threads_as_kernels():
         if output_type == "TOM":
             cropped = _orientation_maps(head, unets, options)
         else:
@@ -342,13 +343,12 @@ def _orientation_maps(head: CroppedHead, unets: Iterator[UNet], options: dict[st
 
 
 @contextmanager
-def _as_many_threads_as_numba() -> Iterator[None]:
+def _as_many_threads_as_kernels() -> Iterator[None]:
     """torch works with the threads that were allowed to the kernels (``--threads``)."""
-    import numba
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(min(before, numba.get_num_threads()))
+    torch.set_num_threads(min(before, n_threads()))
     try:
         yield
     finally:

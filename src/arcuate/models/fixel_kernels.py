@@ -4,66 +4,75 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.models.peak_kernels import _GAIN, _SAME, _climb
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.lanes import LANES, multiply_panel
 from arcuate.numerics.sh_polynomial import to_polynomial
 
 MOST = 16  # lobes kept of one voxel; degree 12 has fewer of any size
-_CHUNK = 64
+CHUNK = 256  # voxels of one thread at a time
 _HOPE = 1.0 / _GAIN  # of the least peak: the top of a lobe that refinement may still raise so far
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+class HalfSphere(NamedTuple):
+    """Directions on which FODs are sampled."""
+
+    panels: np.ndarray  # flat float64, panels of the harmonics, see sampling.as_panels
+    vertices: np.ndarray  # (n_dir, 3) float64, unit vectors
+    neighbours: np.ndarray  # (n_dir, n) int64, directions next to each
+    areas: np.ndarray  # (n_dir,) float64, sr on both halves together
+
+
+@kernel(error_model="numpy")
 def segment_voxels(coefs, sphere, polynomials, thresholds, counts, table):
     """Lobes of each row of ``coefs`` (n_vox, n_coef) into ``table`` (n_vox, most, 8) and their number into ``counts``.
 
     Columns of the table: mean direction, direction of the peak, integral, amplitude of the peak.
     """
     n_vox, n_coef = coefs.shape
-    panels, vertices, neighbours, areas = sphere
-    for chunk in prange((n_vox + _CHUNK - 1) // _CHUNK):
-        n_dir = len(vertices)
-        n_panels = (n_dir + LANES - 1) // LANES
-        lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
-        values, home = np.zeros(n_dir), np.zeros(n_dir, np.int64)
-        series = np.zeros((polynomials.shape[0], 2, polynomials.shape[1]))
-        lobes, tops = np.zeros((n_dir, 4)), np.zeros(n_dir, np.int64)
-        for start in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n_vox), LANES):
-            count = min(LANES, n_vox - start)
-            lines[:] = 0.0
-            for lane in range(count):
-                if np.all(np.isfinite(coefs[start + lane])):
-                    for k in range(n_coef):
-                        lines[LANES * k + lane] = coefs[start + lane, k]
-            for panel in range(n_panels):
-                multiply_panel(panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
-            for lane in range(count):
-                v = start + lane
-                for d in range(n_dir):
-                    values[d] = amplitude[LANES * d + lane]
-                n_lobes = _segment(values, vertices, neighbours, areas, home, tops, lobes)
-                if n_lobes > 0:
-                    to_polynomial(coefs[v], polynomials, series)
-                    counts[v] = _keep(series, values, vertices, tops, lobes, n_lobes, thresholds, table[v])
+    n_dir = len(sphere.vertices)
+    n_panels = (n_dir + LANES - 1) // LANES
+    lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
+    values, home = np.zeros(n_dir), np.zeros(n_dir, np.int64)
+    series = np.zeros((polynomials.shape[0], 2, polynomials.shape[1]))
+    lobes, tops = np.zeros((n_dir, 4)), np.zeros(n_dir, np.int64)
+    for start in range(0, n_vox, LANES):
+        count = min(LANES, n_vox - start)
+        lines[:] = 0.0
+        for lane in range(count):
+            if np.all(np.isfinite(coefs[start + lane])):
+                for k in range(n_coef):
+                    lines[LANES * k + lane] = coefs[start + lane, k]
+        for panel in range(n_panels):
+            multiply_panel(sphere.panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
+        for lane in range(count):
+            v = start + lane
+            for d in range(n_dir):
+                values[d] = amplitude[LANES * d + lane]
+            n_lobes = _segment(values, sphere, home, tops, lobes)
+            if n_lobes > 0:
+                to_polynomial(coefs[v], polynomials, series)
+                counts[v] = _keep(series, values, sphere.vertices, tops, lobes, n_lobes, thresholds, table[v])
 
 
-@njit(cache=True, error_model="numpy")
-def _segment(values, vertices, neighbours, areas, home, tops, lobes):
+@inner(error_model="numpy")
+def _segment(values, sphere, home, tops, lobes):
     """Sums of each lobe (integral, then x y z weighed by it, on the side of its top) and its top; how many.
 
     ``home`` of a direction is its lobe; -1 - lobe where it lies between several, which the strongest gets.
     """
-    n_lobes, free = 0, len(tops)
+    vertices, free = sphere.vertices, len(tops)
+    n_lobes = 0
     home[:] = free
     for d in np.argsort(-values):
         if not values[d] > 0.0:
             break
         lobe, between, is_shared = free, free, False
-        for near in neighbours[d]:
+        for near in sphere.neighbours[d]:
             there = home[near]
             if there < 0:
                 between = min(between, -1 - there)
@@ -78,11 +87,11 @@ def _segment(values, vertices, neighbours, areas, home, tops, lobes):
         elif lobe == free:
             lobe, is_shared = between, True
         home[d] = -1 - lobe if is_shared else lobe
-        _add(values[d] * areas[d], vertices[d], vertices[tops[lobe]], lobes[lobe])
+        _add(values[d] * sphere.areas[d], vertices[d], vertices[tops[lobe]], lobes[lobe])
     return n_lobes
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _add(weight, vertex, top, sums):
     """One direction to the sums of its lobe, turned to the side of the top."""
     sums[0] += weight
@@ -92,7 +101,7 @@ def _add(weight, vertex, top, sums):
         sums[1 + k] += weight * vertex[k]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _keep(series, values, vertices, tops, lobes, n_lobes, thresholds, table):
     """Write the lobes above the thresholds, largest integral first; how many."""
     peaks, heights = np.zeros((n_lobes, 3)), np.zeros(n_lobes)
@@ -127,7 +136,7 @@ def _keep(series, values, vertices, tops, lobes, n_lobes, thresholds, table):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _merge(part, whole):
     """The sums of one lobe into those of another, and none to itself."""
     cosine = part[1] * whole[1] + part[2] * whole[2] + part[3] * whole[3]

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.models.fixel_kernels import MOST, segment_voxels
+from arcuate.models.fixel_kernels import CHUNK, MOST, HalfSphere, segment_voxels
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.sampling import as_panels
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sh_polynomial import polynomial_table
@@ -66,19 +67,22 @@ def segment_lobes(
             f"found min_amplitude = {min_amplitude:g}, min_integral = {min_integral:g}, max_lobes = {max_lobes}; "
             f"expected thresholds of at least 0, and 1 to {MOST} lobes."
         )
-    panels, vertices, neighbours, areas = _sphere(lmax)
-    n_vox = len(coefs)
+    sphere, polynomials, n_vox = _sphere(lmax), polynomial_table(lmax), len(coefs)
     counts, table = np.zeros(n_vox, np.int64), np.zeros((n_vox, max_lobes, 8))
     thresholds = (float(min_amplitude), float(min_integral))
-    segment_voxels(coefs, (panels, vertices, neighbours, areas), polynomial_table(lmax), thresholds, counts, table)
+
+    def segment(begin: int, end: int) -> None:
+        segment_voxels(coefs[begin:end], sphere, polynomials, thresholds, counts[begin:end], table[begin:end])
+
+    run_in_chunks(segment, n_vox, CHUNK)
     rows = table[np.arange(max_lobes) < counts[:, None]]
     afd, peak = rows[:, 6], rows[:, 7]
     return Lobes(counts, rows[:, :3].copy(), rows[:, 3:6].copy(), afd.copy(), peak.copy(), afd / peak)
 
 
 @lru_cache(maxsize=8)
-def _sphere(lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Panels of the harmonics, (1281, 3) directions, neighbours, and the area (2 x 2π / 1281 in the mean) of each."""
+def _sphere(lmax: int) -> HalfSphere:
+    """1281 directions; the area of each is 2 x 2π / 1281 in the mean."""
     half = get_hemisphere("symmetric642").subdivide()
     vertices, faces = half.vertices, np.asarray(half.faces, np.int64)
     corners = vertices[faces]
@@ -88,4 +92,5 @@ def _sphere(lmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     flat = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     areas = np.bincount(faces.ravel(), weights=np.repeat(flat / 3, 3), minlength=len(vertices))
     areas *= 4 * np.pi / areas.sum()
-    return as_panels(sh_matrix(vertices, lmax)), np.ascontiguousarray(vertices), half.neighbours, areas
+    panels = as_panels(sh_matrix(vertices, lmax))
+    return HalfSphere(panels, np.ascontiguousarray(vertices), half.neighbours, areas)

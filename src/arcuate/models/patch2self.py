@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.models.status import Status
+from arcuate.numerics.threads import n_threads
 
 Regression = Literal["ols", "ridge"]
 
@@ -128,8 +128,8 @@ def _groups_to_predict(is_b0: np.ndarray, b0_denoising: bool) -> list[np.ndarray
 
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as numba is set to use, each with a BLAS of one thread."""
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    """As many threads as kernels use, each with a BLAS of one thread."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads()) as pool:
         yield pool
 
 

@@ -1,7 +1,7 @@
 """Mathematics on arrays; knows no MRI words.
 
-Two things must be settled before the first kernel is decorated or a process forks, so they are done here, where every
-module with kernels comes by: where compiled kernels are kept, and how kernels go on in a forked process.
+Where compiled kernels are kept must be settled before the first is decorated, so that is done here, where every module
+with kernels comes by.
 
 Conventions of kernels, here and in :mod:`arcuate.models`:
 
@@ -26,7 +26,5 @@ Conventions of kernels, here and in :mod:`arcuate.models`:
 """
 
 from arcuate.numerics.kernel_cache import settle_kernel_cache
-from arcuate.numerics.threads import keep_kernels_usable_after_a_fork
 
 settle_kernel_cache()
-keep_kernels_usable_after_a_fork()

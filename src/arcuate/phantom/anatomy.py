@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 
+from arcuate.numerics.compiled import inner, kernel
 from arcuate.phantom.shapes import beyond, ellipsoid, ramp, smooth_max, smooth_min, tube, wave_sum
 
 HEAD_SIZE = (164.0, 192.0, 120.0)  # mm, the box that holds the head
@@ -70,7 +70,7 @@ def _waves(rng: np.random.Generator, n: int, shortest: float, longest: float) ->
     return np.column_stack([k, rng.uniform(0, 2 * np.pi, n), np.full(n, np.sqrt(2 / n))])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _cerebrum(x, y, z):
     """Depth in the hull of both hemispheres, before fissures."""
     ax = abs(x)
@@ -81,7 +81,7 @@ def _cerebrum(x, y, z):
     return smooth_max(smooth_min(upper, z - floor, 10.0), temporal, 6.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _cerebellum(x, y, z):
     return smooth_max(
         ellipsoid(abs(x) - 22.0, y + 54.0, z + 36.0, 30.0, 32.0, 21.0),
@@ -90,14 +90,14 @@ def _cerebellum(x, y, z):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def intracranial(x, y, z):
     """Depth in the space inside the skull: the brain, its fluid, and the cisterns below it."""
     brain = smooth_max(_cerebrum(x, y, z), _cerebellum(x, y, z), 12.0)
     return smooth_max(brain, tube(x, y, z, _STEM), 14.0) + RIM
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _sulci(x, y, z, folds, twist):
     """Depth below the sulcal sheets: the distance (mm) to the nearest one."""
     ax, side = abs(x) - 22.0, 1.0 if x > 0 else 0.0
@@ -114,7 +114,7 @@ def _sulci(x, y, z, folds, twist):
     return abs(w) / np.sqrt(slope * slope + 0.0016)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _below_pia(x, y, z, folds, twist):
     """Depth of a point of the cerebrum below the pial surface, sulci and fissures included."""
     ax = abs(x)
@@ -139,7 +139,7 @@ def _below_pia(x, y, z, folds, twist):
     return smooth_min(depth, min(fissure, insula) - 0.8, 1.5)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _below_folia(x, y, z):
     """Depth of a point of the cerebellum below its surface; the folia are thin horizontal leaves."""
     hull = _cerebellum(x, y, z)
@@ -149,7 +149,7 @@ def _below_folia(x, y, z):
     return min(hull, np.sqrt(leaf * leaf + end * end) - 0.3)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _put(share, tissue, fractions):
     """Replace ``share`` of what is there by ``tissue``."""
     for t in range(fractions.size):
@@ -157,7 +157,7 @@ def _put(share, tissue, fractions):
     fractions[tissue] += share
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _ventricles(x, y, z, extra):
     """Depths in the lateral, third and fourth ventricles."""
     ax = abs(x)
@@ -168,7 +168,7 @@ def _ventricles(x, y, z, extra):
     return lateral, third, fourth
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _nuclei(x, y, z):
     """Depths in thalamus, caudate and putamen."""
     ax = abs(x)
@@ -177,7 +177,7 @@ def _nuclei(x, y, z):
     return thalamus, tube(ax, y, z, _CAUDATE), putamen
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _inside(x, y, z, width, folds, twist, extra, fractions):
     """Tissue fractions of a cell inside the skull; returns its region and the depth below the pia (mm)."""
     right = 1 if x > 0 else 0
@@ -211,7 +211,7 @@ def _inside(x, y, z, width, folds, twist, extra, fractions):
     return region, depth
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _outside(x, y, z, depth, width, fractions):
     """Skull, scalp, soft tissue and eyes; ``depth`` is that in the intracranial space."""
     neck = ellipsoid(x, y + 12.0, z + 76.0, 60.0, 72.0, 44.0)
@@ -223,7 +223,7 @@ def _outside(x, y, z, depth, width, fractions):
     _put(ramp(eye, width) * (1.0 - ramp(depth + 3.0, width)), EYE, fractions)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _fill_cell(x, y, z, width, subject, fractions, inner):
     """Fractions of one cell (6,), which need not sum to one: the rest is air.
 
@@ -244,17 +244,18 @@ def _fill_cell(x, y, z, width, subject, fractions, inner):
     return region, pia, depth
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def fill_tissue(shape, to_head, cell, n_sub, folds, twist, extra, fractions, regions, depths):
-    """Tissue of every voxel, averaged over ``n_sub``³ cells.
+@kernel(error_model="numpy")
+def fill_tissue(begin, end, shape, to_head, cell, n_sub, subject, out):
+    """Tissue of every voxel of the lines ``begin`` to ``end`` of the last axis, averaged over ``n_sub``³ cells.
 
-    ``to_head`` (3, 4) takes voxel indices to head mm, ``cell`` is the edge of a voxel in head mm. Writes fractions
-    (n_vox, 6), regions (n_vox,) and depths below the pia (n_vox,), voxels in C order.
+    ``to_head`` (3, 4) takes voxel indices to head mm, ``cell`` is the edge of a voxel in head mm, ``subject`` has
+    folds, twist and ventricles. Writes fractions (n_vox, 6), regions (n_vox,) and depths below the pia (n_vox,), voxels
+    in C order.
     """
-    for row in prange(shape[0] * shape[1]):
+    fractions, regions, depths = out
+    for row in range(begin, end):
         i, j = row // shape[1], row % shape[1]
         part, inner = np.empty(6), np.empty(6)
-        subject = (folds, twist, extra)
         for k in range(shape[2]):
             v = row * shape[2] + k
             fractions[v] = 0.0
@@ -276,7 +277,7 @@ def fill_tissue(shape, to_head, cell, n_sub, folds, twist, extra, fractions, reg
                     fractions[v, t] += part[t] / n_sub**3
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _point(to_head, i, j, k):
     return (
         to_head[0, 0] * i + to_head[0, 1] * j + to_head[0, 2] * k + to_head[0, 3],

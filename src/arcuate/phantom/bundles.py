@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 from scipy.interpolate import CubicSpline
+
+from arcuate.numerics.compiled import inner, kernel
 
 SPACING = 4.0  # mm between the points of a curve
 BACKGROUND = 0.25  # weight of the fibres that fan out to the cortex; they give way to bundles
@@ -157,7 +158,7 @@ def _resample(knots: np.ndarray) -> np.ndarray:
     return np.column_stack([spline(at), tangents / np.linalg.norm(tangents, axis=1, keepdims=True)])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _nearest(x, y, z, points, first, last):
     """Squared distance to the polyline points[first:last], and its tangent there."""
     best, tx, ty, tz = 1e30, 0.0, 0.0, 0.0
@@ -175,7 +176,7 @@ def _nearest(x, y, z, points, first, last):
     return best, tx, ty, tz
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _bundle_weights(x, y, z, points, first, bundle, radius, box, weights, axes):
     """Weight and direction of every bundle at a point; the direction is the mean over the bundle's curves."""
     weights[:] = 0.0
@@ -200,7 +201,7 @@ def _bundle_weights(x, y, z, points, first, bundle, radius, box, weights, axes):
         _normalise(axes[b])
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _normalise(v):
     length = np.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
     if length > 0.0:
@@ -208,7 +209,7 @@ def _normalise(v):
             v[a] /= length
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _fan(x, y, z, below_tentorium, is_stem, axis):
     """Direction of the fibres that are in no bundle: out to the cortex, or along the brainstem."""
     if is_stem:
@@ -223,7 +224,7 @@ def _fan(x, y, z, below_tentorium, is_stem, axis):
     _normalise(axis)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _interleaved(x, y, z, fan, axis):
     """Direction of the short fibres that are interleaved with the fan, and their share of the two.
 
@@ -239,7 +240,7 @@ def _interleaved(x, y, z, fan, axis):
     return min(max(SHORT_SHARE + LAYER_CONTRAST * wave, 0.0), 1.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _merge(weights, axes, members):
     """Join populations that are nearly parallel, the heavier one first; returns their number."""
     n = weights.size
@@ -261,7 +262,7 @@ def _merge(weights, axes, members):
             members[a] |= members[b]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _keep_three(weights, axes, members, directions, fractions):
     """Write the three heaviest populations, strongest first; returns the bundles they belong to."""
     total, found = 0.0, np.uint32(0)
@@ -283,17 +284,17 @@ def _keep_three(weights, axes, members, directions, fractions):
     return found
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def fill_fibres(voxels, shape, to_head, regions, curves, special, directions, fractions, members_of):
+@kernel(error_model="numpy")
+def fill_fibres(voxels, shape, to_head, regions, curves, special, out):
     """Fibre populations of the listed voxels (C order), directions in the head's frame.
 
     ``special`` holds the region codes of the brainstem and of cerebellar cortex (left) to cerebellar white matter.
     Writes directions (n_vox, 3, 3), fractions (n_vox, 3) and one bit per bundle (n_vox,).
     """
     points, first, bundle, radius, box = curves
+    directions, fractions, members_of = out
     n_bundles = len(BUNDLE_NAMES)
-    for n in prange(voxels.size):
-        v = voxels[n]
+    for v in voxels:
         i, j, k = v // (shape[1] * shape[2]), (v // shape[2]) % shape[1], v % shape[2]
         x = to_head[0, 0] * i + to_head[0, 1] * j + to_head[0, 2] * k + to_head[0, 3]
         y = to_head[1, 0] * i + to_head[1, 1] * j + to_head[1, 2] * k + to_head[1, 3]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit, prange
+
+from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 
 WATSON, POWER = 0, 1
 N_POLAR, N_AZIMUTH, N_ODI = 64, 64, 72
@@ -51,9 +52,13 @@ def _disperse_sticks(bvals: tuple[float, ...], d_par: float, density: int) -> Di
     t_nodes, t_series = _chebyshev(n_t)
     odi_nodes, odi_series = _chebyshev(N_ODI)
     polar, polar_weights = np.polynomial.legendre.leggauss(N_POLAR)
-    values, moments = _integrate_sticks(
-        weights, t_nodes, odi_nodes, 0.5 * (polar + 1), 0.5 * polar_weights, density, N_AZIMUTH
-    )
+    quadrature = (0.5 * (polar + 1), 0.5 * polar_weights)
+    values, moments = np.empty((weights.size, n_t, N_ODI)), np.empty(N_ODI)
+
+    def integrate(begin: int, end: int) -> None:
+        _integrate_sticks(begin, end, weights, t_nodes, odi_nodes, quadrature, density, (values, moments))
+
+    run_in_chunks(integrate, N_ODI, 1)
     series = np.ascontiguousarray(np.einsum("jt,ito,ko->ijk", t_series, values, odi_series))
     moment = odi_series @ moments
     series.setflags(write=False)
@@ -69,13 +74,13 @@ def _chebyshev(n: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (1 + np.cos(angles)), to_series
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def watson_kappa(odi: float) -> float:
     """Concentration of the Watson density, κ = cot(π odi / 2)."""
     return 1.0 / np.tan(0.5 * np.pi * max(odi, 1e-12))
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _polar_density(kappa, nodes, weights, sines2, masses):
     """Watson density at polar nodes: sin² of the angle to the axis, and masses that sum to one."""
     reach = min(1.0, DENSITY_RANGE / max(kappa, 1e-300))
@@ -92,7 +97,7 @@ def _polar_density(kappa, nodes, weights, sines2, masses):
     return second  # ⟨1 - (n·μ)²⟩, exact also where it is tiny
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _power_density(power, nodes, weights, sines2, masses):
     """The same for the density |n·μ|^(2 power), whose kink at the equator is smoothed by n·μ = v³."""
     reach = min(1.0, DENSITY_RANGE / max(2.0 * power, 1e-300))
@@ -110,11 +115,12 @@ def _power_density(power, nodes, weights, sines2, masses):
         masses[i] /= total
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def _integrate_sticks(weights, t_nodes, odi_nodes, nodes, node_weights, density, n_azimuth):
-    values = np.empty((weights.size, t_nodes.size, odi_nodes.size))
-    moments = np.empty(odi_nodes.size)
-    for o in prange(odi_nodes.size):
+@kernel(error_model="numpy")
+def _integrate_sticks(begin, end, weights, t_nodes, odi_nodes, polar, density, out):
+    """Integrals at the nodes of ODI ``begin`` to ``end`` by ``polar`` nodes and their weights."""
+    nodes, node_weights = polar
+    values, moments = out
+    for o in range(begin, end):
         sines2, masses = np.empty(nodes.size), np.empty(nodes.size)
         scatter = _polar_density(watson_kappa(odi_nodes[o]), nodes, node_weights, sines2, masses)
         moments[o] = 1.0 - scatter
@@ -127,14 +133,13 @@ def _integrate_sticks(weights, t_nodes, odi_nodes, nodes, node_weights, density,
                 values[i, j, o] = 0.0
             for p in range(nodes.size):
                 a, c = along * np.sqrt(1.0 - sines2[p]), across * np.sqrt(sines2[p])
-                for q in range(n_azimuth):
-                    cosine = a + c * np.cos(np.pi * (q + 0.5) / n_azimuth)
+                for q in range(N_AZIMUTH):
+                    cosine = a + c * np.cos(np.pi * (q + 0.5) / N_AZIMUTH)
                     for i in range(weights.size):
-                        values[i, j, o] += masses[p] / n_azimuth * np.exp(-weights[i] * cosine * cosine)
-    return values, moments
+                        values[i, j, o] += masses[p] / N_AZIMUTH * np.exp(-weights[i] * cosine * cosine)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def series_at_odi(series, odi, out):
     """Contract the last axis of ``series`` (n_b, n_t, n_odi) at one ODI into ``out`` (n_b, n_t)."""
     n_odi = series.shape[2]
@@ -148,7 +153,7 @@ def series_at_odi(series, odi, out):
             out[i, j] = total
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def chebyshev_terms(x, terms):
     """T_0(x) ... T_{n-1}(x) into ``terms``."""
     terms[0] = 1.0
@@ -157,7 +162,7 @@ def chebyshev_terms(x, terms):
         terms[k] = 2.0 * x * terms[k - 1] - terms[k - 2]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def chebyshev_sum(coefs, x):
     """Σ_k coefs[k] T_k(x) by Clenshaw's recurrence."""
     ahead, behind = 0.0, 0.0

@@ -10,6 +10,7 @@ from numpy.polynomial import chebyshev
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.phantom import anatomy, bundles
 from arcuate.phantom.dispersion import disperse_sticks
 from arcuate.phantom.grid import Grid, make_grid
@@ -17,6 +18,7 @@ from arcuate.phantom.signal import D_ISO, D_PAR, TRUTHS, Microstructure, write_s
 from arcuate.volumes.geometry import voxel_size
 
 S0_WM, S0_GM, S0_CSF, S0_SKULL, S0_SCALP = 1000.0, 1250.0, 2800.0, 60.0, 420.0
+_LINES, _VOXELS = 64, 1024  # of one thread at a time
 BLOCK = 8192  # voxels whose signals are held in float64 at a time
 
 
@@ -215,9 +217,12 @@ def _draw_maps(grid: Grid, seed: int, shading: float, head_scale: float | None) 
     regions, depths = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
     cell = float(np.cbrt(np.prod(size))) / head_scale
     n_sub = int(np.clip(np.round(cell), 1, 5))
-    anatomy.fill_tissue(
-        grid.shape, to_head, cell, n_sub, subject.folds, subject.twist, subject.ventricles, fractions, regions, depths
-    )
+    person, tables = (subject.folds, subject.twist, subject.ventricles), (fractions, regions, depths)
+
+    def fill(begin: int, end: int) -> None:
+        anatomy.fill_tissue(begin, end, grid.shape, to_head, cell, n_sub, person, tables)
+
+    run_in_chunks(fill, grid.shape[0] * grid.shape[1], _LINES)
     tissue = fractions[:, :3].copy()
     inside = tissue.sum(axis=1)
     mask = inside >= 0.5
@@ -240,11 +245,14 @@ def _draw_fibres(
     directions, fractions = np.zeros((n_vox, 3, 3), np.float32), np.zeros((n_vox, 3), np.float32)
     bits = np.zeros(n_vox, np.uint32)
     voxels = np.flatnonzero(mask & (tissue[:, 2] < 1.0))
-    bundles.fill_fibres(
-        voxels, grid.shape, to_head, regions,
-        (curves.points, curves.first, curves.bundle, curves.radius, curves.box),
-        (anatomy.STEM, anatomy.FOLIA, anatomy.CEREBELLAR_WHITE), directions, fractions, bits,
-    )  # fmt: skip
+    paths = (curves.points, curves.first, curves.bundle, curves.radius, curves.box)
+    special = (anatomy.STEM, anatomy.FOLIA, anatomy.CEREBELLAR_WHITE)
+
+    def fill(begin: int, end: int) -> None:
+        out = (directions, fractions, bits)
+        bundles.fill_fibres(voxels[begin:end], grid.shape, to_head, regions, paths, special, out)
+
+    run_in_chunks(fill, len(voxels), _VOXELS)
     is_grey = tissue[:, 0] < 0.5 * (tissue[:, 0] + tissue[:, 1])
     directions[is_grey, 1:] = 0
     fractions[is_grey, 1:] = 0

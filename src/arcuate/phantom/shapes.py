@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from arcuate.numerics.compiled import inner
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def smooth_max(a, b, blend):
     """Larger of two depths: the union of two shapes, its crease rounded over ``blend`` mm."""
     h = min(max(0.5 + 0.5 * (a - b) / blend, 0.0), 1.0)
     return b + (a - b) * h + blend * h * (1.0 - h)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def smooth_min(a, b, blend):
     """Smaller of two depths: the part two shapes share."""
     return -smooth_max(-a, -b, blend)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def ellipsoid(x, y, z, semi_x, semi_y, semi_z):
     """Depth in an ellipsoid around the origin, to first order near its surface."""
     px, py, pz = x / semi_x, y / semi_y, z / semi_z
@@ -30,7 +31,7 @@ def ellipsoid(x, y, z, semi_x, semi_y, semi_z):
     return radius * (1.0 - radius) / slope
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def tube(x, y, z, points):
     """Depth in a tube along ``points`` (n, 4): x y z and the radius there."""
     best = -1e9
@@ -44,19 +45,19 @@ def tube(x, y, z, points):
     return best
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def ramp(depth, width):
     """Share of a cell of ``width`` mm that lies inside a surface at ``depth``."""
     return min(max(0.5 + depth / width, 0.0), 1.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def beyond(value, low, high):
     """How far ``value`` lies outside [low, high]."""
     return max(low - value, 0.0) + max(value - high, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def wave_sum(x, y, z, waves):
     """Σ a cos(k·p + φ) and its gradient; ``waves`` (n, 5): k (rad/mm), φ, a."""
     value = gx = gy = gz = 0.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
+from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 from arcuate.phantom.dispersion import (
     POWER,
     WATSON,
@@ -23,6 +23,7 @@ D_PAR, D_ISO = 1.7e-3, 3.0e-3  # mm²/s, along a neurite and in free water, as N
 # The second truth, in mm²/s: faster axons, slow spheres, and extra-axonal tensors whose radial diffusivity is
 # gamma-distributed, so that its signal is not exponential.
 D_AXON, D_SOMA, D_EXTRA_PAR, D_EXTRA_RADIAL, GAMMA_SHAPE = 2.1e-3, 0.15e-3, 1.4e-3, 0.55e-3, 2.5
+_CHUNK = 64  # voxels of one thread at a time
 D_SCALP = 0.9e-3  # mm²/s; a tenth of the scalp is fat, which does not diffuse
 
 
@@ -140,10 +141,15 @@ def write_signals(
     is_second = truth == "tensors"
     table = disperse_sticks(distinct, D_AXON if is_second else D_PAR, POWER if is_second else WATSON)
     scheme = _Scheme(distinct, which, np.asarray(gradients.directions), table.series, table.moment)
-    _write_voxels(scheme, TRUTHS.index(truth), state, out, noise_index, sigma, np.uint64(key))
+    noise, code = (float(sigma), np.uint64(key)), TRUTHS.index(truth)
+
+    def write(begin: int, end: int) -> None:
+        _write_voxels(begin, end, scheme, code, state, out, noise_index, noise)
+
+    run_in_chunks(write, len(out), _CHUNK)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _noddi_signal(b, cos2, ndi, spread, stick):
     """Dispersed stick and averaged zeppelin of one population; ``spread`` = ⟨(n·μ)²⟩."""
     along = D_PAR * (1.0 - ndi * (1.0 - spread))
@@ -151,7 +157,7 @@ def _noddi_signal(b, cos2, ndi, spread, stick):
     return ndi * stick + (1.0 - ndi) * np.exp(-b * (across + (along - across) * cos2))
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _second_signal(b, cos2, ndi, soma, spread, stick):
     """The truth off NODDI's form: a gamma distribution of radial diffusivities, and slow spheres."""
     seen = 0.5 * (1.0 - spread) + (1.5 * spread - 0.5) * cos2  # mean squared cosine after dispersion
@@ -160,7 +166,7 @@ def _second_signal(b, cos2, ndi, soma, spread, stick):
     return (1.0 - soma) * (ndi * stick + (1.0 - ndi) * extra) + soma * np.exp(-b * D_SOMA)
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _mean_exponent(v, g, state, spread):
     """gᵀDg of the mean diffusivity tensor of a voxel as b goes to 0."""
     ndi, total = state.ndi[v], 0.0
@@ -174,7 +180,7 @@ def _mean_exponent(v, g, state, spread):
     return state.fwf[v] * D_ISO + (1.0 - state.fwf[v]) * total
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _voxel_signal(v, scheme, truth, state, sticks, spread, row):
     """One noise-free voxel into ``row``."""
     for i in range(row.size):
@@ -202,7 +208,7 @@ def _voxel_signal(v, scheme, truth, state, sticks, spread, row):
         row[i] = state.s0[v] * tissue
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _scramble(z):
     """SplitMix64's output function."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -210,7 +216,7 @@ def _scramble(z):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, error_model="numpy")
+@inner(error_model="numpy")
 def _add_noise(row, sigma, key, index):
     """Make ``row`` Rician. The stream belongs to (key, index): it is the same in any order and on any thread."""
     step = np.uint64(0x9E3779B97F4A7C15)
@@ -225,27 +231,27 @@ def _add_noise(row, sigma, key, index):
         row[i] = np.sqrt(max(row[i] * row[i] + 2.0 * row[i] * radius * np.cos(angle) + radius * radius, 0.0))
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def _write_voxels(scheme, truth, state, out, noise_index, sigma, key):
-    n_vox, n_meas = out.shape
-    block = 64
-    for start in prange((n_vox + block - 1) // block):
-        row = np.empty(n_meas)
-        sticks = np.empty((scheme.series.shape[0], scheme.series.shape[1]))
-        terms = np.empty(scheme.moment.size)
-        for v in range(start * block, min((start + 1) * block, n_vox)):
-            row[:] = 0.0
-            if state.s0[v] > 0.0:
-                odi = float(state.odi[v])
-                spread = 1.0
-                if state.fwf[v] < 1.0 and np.any(state.fractions[v] > 0.0):
-                    series_at_odi(scheme.series, odi, sticks)
-                    chebyshev_terms(2.0 * odi - 1.0, terms)
-                    spread = 0.0
-                    for k in range(terms.size):
-                        spread += scheme.moment[k] * terms[k]
-                _voxel_signal(v, scheme, truth, state, sticks, spread, row)
-            if sigma > 0.0:
-                _add_noise(row, sigma, key, noise_index[v])
-            for i in range(n_meas):
-                out[v, i] = row[i]
+@kernel(error_model="numpy")
+def _write_voxels(begin, end, scheme, truth, state, out, noise_index, noise):
+    """Signals of the voxels ``begin`` to ``end``; ``noise`` has its standard deviation and its key."""
+    sigma, key = noise
+    n_meas = out.shape[1]
+    row = np.empty(n_meas)
+    sticks = np.empty((scheme.series.shape[0], scheme.series.shape[1]))
+    terms = np.empty(scheme.moment.size)
+    for v in range(begin, end):
+        row[:] = 0.0
+        if state.s0[v] > 0.0:
+            odi = float(state.odi[v])
+            spread = 1.0
+            if state.fwf[v] < 1.0 and np.any(state.fractions[v] > 0.0):
+                series_at_odi(scheme.series, odi, sticks)
+                chebyshev_terms(2.0 * odi - 1.0, terms)
+                spread = 0.0
+                for k in range(terms.size):
+                    spread += scheme.moment[k] * terms[k]
+            _voxel_signal(v, scheme, truth, state, sticks, spread, row)
+        if sigma > 0.0:
+            _add_noise(row, sigma, key, noise_index[v])
+        for i in range(n_meas):
+            out[v, i] = row[i]

@@ -12,7 +12,6 @@ import numpy as np
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.numerics.compiled import kernel, run_in_chunks
-from arcuate.numerics.threads import warn_of_lost_threads
 from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
@@ -115,7 +114,6 @@ def masked_blocks(
     place : slice into the rows of all masked voxels
     rows : (n_vox_in_block, n) float32, or float64 where the image is; a new array each time
     """
-    warn_of_lost_threads()
     picked = np.arange(array.shape[3]) if volumes is None else np.arange(array.shape[3])[volumes]
     picked = np.ascontiguousarray(picked, dtype=np.int64)
     dtype = np.float64 if array.dtype.itemsize > 4 and array.dtype.kind in "fiu" else np.float32
