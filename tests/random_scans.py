@@ -41,6 +41,31 @@ def draw_scan(seed: int) -> RandomScan:
     )
 
 
+def draw_sound_scan(seed: int) -> RandomScan:
+    """A scan of three tissues, 1 to 5 shells of 3 to 64 directions and b=0, SNR 15 to 100, a thousand voxels or two."""
+    rng = np.random.default_rng(seed)
+    n_shells = int(rng.integers(1, 6))
+    levels = np.sort(rng.choice(np.arange(300, 5000, 250), size=n_shells, replace=False)).astype(float)
+    counts = rng.integers(3, 65, size=n_shells)
+    counts[-1] = max(counts[-1], 12)
+    n_b0 = int(rng.integers(1, 7))
+    bvals = np.concatenate([np.zeros(n_b0), np.repeat(levels, counts)])
+    directions = rng.normal(size=(len(bvals), 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions[:n_b0] = 0
+    gradients = GradientTable(bvals, directions)
+    shape = tuple(int(n) for n in rng.integers(9, 14, size=3))
+    signal = simulate_rows(rng, gradients, int(np.prod(shape)), list(S0))
+    snr = float(np.exp(rng.uniform(np.log(15), np.log(100))))
+    noise = rng.normal(scale=S0["wm"] / snr, size=(2, *signal.shape))
+    affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+    image = np.hypot(signal + noise[0], noise[1]).reshape(*shape, -1).astype(np.float32)
+    inside = (rng.random(shape) < rng.uniform(0.5, 1)).astype(np.uint8)
+    shells = ", ".join(f"{n} at {b:.0f}" for n, b in zip(counts, levels, strict=True))
+    about = f"seed {seed}: {n_b0} b=0, {shells}; SNR {snr:.0f}; {inside.sum()} voxels"
+    return RandomScan(Dwi.from_arrays(image, affine, gradients), InMemoryVolumeResource(inside, affine), about)
+
+
 def _draw_gradients(rng: np.random.Generator) -> tuple[GradientTable, str]:
     n_shells = int(rng.integers(1, 10))
     levels = np.sort(rng.choice(np.arange(200, 6000, 150), size=n_shells, replace=False)).astype(float)

@@ -10,7 +10,7 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.masks import extract_brain, mask_quality, otsu_mask, voxel_size
+from arcuate.masks import can_hold_a_human_head, extract_brain, mask_quality, otsu_mask, thin_axis, voxel_size
 
 GOLDEN = Path(__file__).parent / "golden" / "hdbet_canon.npz"  # by scripts/make_hdbet_golden.py
 
@@ -75,6 +75,25 @@ def test_coil_shading_does_not_move_the_mask() -> None:
     assert _dice(shaded, brain) > 0.97
 
 
+@pytest.mark.parametrize("size", [0.05, 0.3, 4.0])
+def test_bridges_are_cut_in_the_brain_of_a_mouse_as_in_that_of_a_man(size: float) -> None:
+    image, brain = _head()
+    middle = [n // 2 for n in image.shape]
+    image[middle[0] :, middle[1] - 1 : middle[1] + 2, middle[2] - 1 : middle[2] + 2] = 800.0  # through the scalp
+    assert _dice(otsu_mask(image, (size, size, size)), brain) > 0.97
+    slab = image[:, :, middle[2] - 1 : middle[2] + 2]
+    assert _dice(otsu_mask(slab, (size, size, size)), brain[:, :, middle[2] - 1 : middle[2] + 2]) > 0.93
+
+
+def test_a_whole_animal_is_neither_a_slab_nor_sent_to_a_network_that_knows_human_heads() -> None:
+    assert thin_axis((96, 96, 20), (0.2, 0.2, 0.4)) is None  # a mouse, 8 mm of it
+    assert thin_axis((110, 110, 2), (2.0, 2.0, 2.0)) == 2
+    assert thin_axis((110, 110, 12), (2.0, 2.0, 2.2)) == 2
+    assert not can_hold_a_human_head((128, 128, 64), (0.3, 0.3, 0.6))
+    assert can_hold_a_human_head((96, 96, 60), (2.0, 2.0, 2.0))
+    assert mask_quality(np.ones((10, 10, 10), bool), (0.3,) * 3).doubts(False, is_human=False) == []
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_slab_is_treated_slice_by_slice_whatever_its_axis(axis: int) -> None:
     image, brain = _head()
@@ -113,12 +132,12 @@ def test_an_unknown_method_names_the_ones_there_are(data_dir: Path) -> None:
 
 def test_a_mask_that_cannot_be_a_brain_is_a_warning_with_numbers() -> None:
     image, _ = _head()
-    affine = np.diag([1.0, 1.0, 1.0, 1.0])  # a head of 4 cm
+    affine = np.diag([2.2, 2.2, 2.2, 1.0])  # a brain of 6 cm in an image for human heads
     from arcuate.gradients import GradientTable
 
     gradients = GradientTable(np.array([0.0, 1000.0]), np.array([[0.0, 0, 0], [1, 0, 0]]))
     scan = Dwi.from_arrays(np.stack([image, image / 2], axis=-1), affine, gradients)
-    with pytest.warns(InputWarning, match=r"volume is [\d.]+ ml"):
+    with pytest.warns(InputWarning, match=r"volume is [\d.]+ ml \(a human brain has"):
         extract_brain(scan, method="otsu")
 
 

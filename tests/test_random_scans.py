@@ -1,4 +1,4 @@
-"""Scans of every sort through response, FOD and NODDI: a result or one sentence, soon, and nothing else."""
+"""Scans of every sort through the plan of a run, response, FOD and NODDI: a result or one sentence, and soon."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from arcuate.csd import ALGORITHMS, estimate_fods, estimate_response_function
-from arcuate.errors import InputError, InputWarning
+from arcuate.dti import Dti
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.noddi import Noddi
+from arcuate.study.bids import Derivatives
+from arcuate.study.pipeline import run_subject
+from arcuate.study.plan import Settings, make_plan
+from arcuate.volumes.voxels import check_mask
 
 _spec = importlib.util.spec_from_file_location("random_scans", Path(__file__).with_name("random_scans.py"))
 assert _spec is not None
@@ -46,8 +51,14 @@ def time_limit(seconds: int, what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+class Refused(NamedTuple):
+    """The one sentence of a step that gives nothing."""
+
+    error: InputError
+
+
 def _try(step: Callable[..., Any], *arguments: Any, about: str, **options: Any) -> Any:
-    """What the step gives, or None where it refuses in one line; any other exception, and any delay, is a failure."""
+    """What the step gives, or how it refuses in one line; any other exception, and any delay, is a failure."""
     with time_limit(SECONDS, f"{step.__name__}, {about}"), warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", InputWarning)
@@ -59,7 +70,7 @@ def _try(step: Callable[..., Any], *arguments: Any, about: str, **options: Any) 
             assert text.endswith("."), (about, text)
             assert len(text) < 600, (about, text)
             assert "nan" not in text.replace("finance", ""), (about, text)
-            return None
+            return Refused(error)
         except TimeoutError:
             raise
         except Exception as error:
@@ -67,28 +78,56 @@ def _try(step: Callable[..., Any], *arguments: Any, about: str, **options: Any) 
 
 
 def _go_through(scan: Any, seed: int) -> dict[str, bool]:
-    """Each step of a run in its order, and which of them gave a result."""
-    # the plan of a run, once there is one, comes first: what it promises must be what the steps below give
+    """The plan of a run and each of its steps in their order; which of them gave a result."""
     rng, about = np.random.default_rng(seed), scan.about
+    is_mask_usable = not isinstance(_try(check_mask, scan.dwi.volume, scan.mask, about=about), Refused)
+    plan = _try(make_plan, scan.dwi, Settings(mask_method="otsu"), scan.mask, about=about)
+    assert not isinstance(plan, Refused), ("a run that names no step is never refused", about, plan)
     named = str(rng.choice(ALGORITHMS))
     response = _try(estimate_response_function, scan.dwi, scan.mask, about=about)
     by_name = _try(estimate_response_function, scan.dwi, scan.mask, named, about=f"{named}, {about}")
-    fods = None
+    noddi = _try(Noddi.estimate_noddi, scan.dwi, scan.mask, about=about)
+    dti = _try(Dti.estimate_dti, scan.dwi, scan.mask, about=about)
+    if is_mask_usable:
+        for step, result in (("response", response), ("noddi", noddi), ("dti", dti)):
+            _agrees_with(plan, step, result, about)
+    fods: Any = Refused(InputError())
     for found in (response, by_name):
-        if found is None:
+        if isinstance(found, Refused):
             continue
         assert all(np.isfinite(table).all() for table in found.coefs), about
         fods = _try(estimate_fods, scan.dwi, scan.mask, found, about=about)
-        for volume in fods.volumes.values() if fods else ():
+        for volume in fods.volumes.values() if not isinstance(fods, Refused) else ():
             assert np.isfinite(volume.get_array()).all(), about
-    noddi = _try(Noddi.estimate_noddi, scan.dwi, scan.mask, about=about)
-    if noddi is not None:
+    if not isinstance(noddi, Refused):
         for volume in (noddi.ndi, noddi.odi, noddi.fwf):
             values = volume.get_array()
             assert np.isfinite(values).all(), about
             assert values.min() >= 0, about
             assert values.max() <= 1 + 1e-6, about
-    return {"response": response is not None, "fod": fods is not None, "noddi": noddi is not None}
+    results = {"response": response, "fod": fods, "noddi": noddi}
+    return {step: not isinstance(result, Refused) for step, result in results.items()}
+
+
+def _agrees_with(plan: Any, step: str, result: Any, about: str) -> None:
+    """A step that the plan leaves out gives nothing; one that it does fails by the data alone, which ends no run."""
+    if step not in plan:
+        assert isinstance(result, Refused), (f"{step} is left out ({plan.left_out[step]}) and can be done", about)
+    elif isinstance(result, Refused):
+        assert isinstance(result.error, NotApplicable), (f"{step} would end the run: {result.error}", about)
+
+
+def _run(scan: Any, folder: Path) -> None:
+    """A whole run without its report ends, and tells of each step what became of it."""
+    if isinstance(_try(check_mask, scan.dwi.volume, scan.mask, about=scan.about), Refused):
+        return
+    names, settings = Derivatives(folder, "sub-1"), Settings(mask_method="otsu")
+    done = _try(run_subject, scan.dwi, names, inputs={}, mask=scan.mask, settings=settings, about=scan.about)
+    if isinstance(done, Refused):  # no brain to be found, and no mask given
+        assert scan.mask is None, (scan.about, done)
+        return
+    stages = {stage.name for stage in done.log.stages}
+    assert stages | set(done.outputs.record.left_out) >= set(done.plan.steps), scan.about
 
 
 def test_200_random_scans_give_a_result_or_one_sentence() -> None:
@@ -98,6 +137,17 @@ def test_200_random_scans_give_a_result_or_one_sentence() -> None:
 @pytest.mark.long
 def test_2000_random_scans_give_a_result_or_one_sentence() -> None:
     _walk(range(1000, 3000))
+
+
+def test_runs_of_random_scans_end(tmp_path: Path) -> None:
+    for seed in range(5000, 5020):
+        _run(random_scans.draw_scan(seed), tmp_path / str(seed))
+
+
+@pytest.mark.long
+def test_200_runs_of_random_scans_end(tmp_path: Path) -> None:
+    for seed in range(5020, 5220):
+        _run(random_scans.draw_scan(seed), tmp_path / str(seed))
 
 
 def _walk(seeds: range) -> None:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 METHODS = ("auto", "hdbet", "otsu")
-SLAB_MM = 30.0  # an image thinner than this is treated slice by slice
+SLAB_MM = 30.0  # an image of a human head thinner than this is treated slice by slice
+SLAB_SHARE = 0.2  # and one of any head thinner than this share of its other extents
+HEAD_MM = 100.0  # an image that is nowhere longer holds no human head
 N_MEDIAN = 4
+HEAD_RADIUS_MM = 60.0  # of what is bright; in smaller heads the next two lengths shrink with it
 SHADING_MM = 25.0  # width of the Gaussian that estimates coil shading
 OTSU_FRACTION = 0.9
 BRIDGE_MM = 9.0  # tissue bridges (optic nerves, neck) up to twice this wide are cut
@@ -50,11 +53,11 @@ class MaskQuality:
         """For a sidecar."""
         return {"VolumeMl": float(f"{self.volume_ml:.4g}"), "Parts": self.n_components}
 
-    def doubts(self, is_slab: bool) -> list[str]:
+    def doubts(self, is_slab: bool, is_human: bool = True) -> list[str]:
         """What speaks against a brain, with numbers; empty if nothing does."""
         found = []
-        if not is_slab and not 300 <= self.volume_ml <= 2500:
-            found.append(f"its volume is {self.volume_ml:.3g} ml (a brain has 300 to 2500)")
+        if is_human and not is_slab and not 300 <= self.volume_ml <= 2500:
+            found.append(f"its volume is {self.volume_ml:.3g} ml (a human brain has 300 to 2500)")
         if not is_slab and self.largest_share < 0.95:
             found.append(f"it falls into {self.n_components} parts, the largest {self.largest_share:.0%} of it")
         return found
@@ -134,8 +137,10 @@ def find_brains(
         if resolved != "hdbet":
             inside = brain_mask(dwi, method=resolved)
         mask = np.asarray(inside.get_array()) > 0
-        quality = mask_quality(mask, voxel_size(inside.get_affine()))
-        _warn_of(quality, is_slab=thin_axis(mask.shape, voxel_size(inside.get_affine())) is not None)
+        zooms = voxel_size(inside.get_affine())
+        quality = mask_quality(mask, zooms)
+        is_slab = thin_axis(mask.shape, zooms) is not None
+        _warn_of(quality.doubts(is_slab, is_human=can_hold_a_human_head(mask.shape, zooms)))
         facts = {
             "Type": "Brain",
             "Method": resolved,
@@ -173,12 +178,12 @@ def resolve_method(method: str, dwi: Scan | None = None) -> str:
         raise InputError(f"found the mask method {method!r}; expected one of {', '.join(METHODS)}.")
     if method != "auto":
         return method
-    if dwi is not None and thin_axis(dwi.volume.shape[:3], voxel_size(dwi.volume.get_affine())) is not None:
-        return "otsu"  # slices that may not be neighbours are no head
+    if dwi is not None and not can_hold_a_human_head(dwi.volume.shape[:3], voxel_size(dwi.volume.get_affine())):
+        return "otsu"  # the network knows human heads: no slices that may not be neighbours, and no animals
     return "hdbet" if is_installed() else "otsu"
 
 
-@cacheable(version=2)
+@cacheable(version=3)
 def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one of the methods without a network."""
     mean_b0 = compute_mean_least_weighted(dwi)
@@ -226,8 +231,10 @@ def otsu_mask(mean_b0: np.ndarray, voxel_size: tuple[float, float, float]) -> np
 
     Notes
     -----
-    Images thinner than 30 mm (slabs, single slices) are treated slice by slice across their thinnest axis: their
-    slices may not be neighbours, and a brain cut by the slab has no shape to close.
+    Slabs and single slices (thinner than 30 mm and than a fifth of their other extents) are treated slice by slice
+    across their thinnest axis: their slices may not be neighbours, and a brain cut by the slab has no shape to close.
+    The widths of shading and bridges are those of a human head; in a smaller one, whose bright part has a radius under
+    60 mm, they shrink with it.
     """
     image = np.where(np.isfinite(mean_b0), np.maximum(mean_b0, 0), 0).astype(np.float32)
     if image.ndim != 3:
@@ -239,54 +246,77 @@ def otsu_mask(mean_b0: np.ndarray, voxel_size: tuple[float, float, float]) -> np
     order = [i for i in range(3) if i != axis] + [axis]
     turned = np.transpose(image, order)
     zooms = tuple(voxel_size[i] for i in order)
-    inside = _head_of(_without_shading(turned, zooms, thin is None), zooms, thin is None)
+    is_whole = thin is None
+    scale = min(1.0, _bright_radius(turned, zooms, is_whole) / HEAD_RADIUS_MM)
+    shading, bridge = SHADING_MM * scale, BRIDGE_MM * scale
+    inside = _head_of(_without_shading(turned, zooms, is_whole, shading), zooms, is_whole, bridge)
     if not inside.any():
         raise InputError("found nothing that stands out from the background; give a mask (--mask).")
     return np.transpose(inside, np.argsort(order))
 
 
-def _without_shading(image: np.ndarray, zooms: tuple[float, ...], is_whole: bool) -> np.ndarray:
+def _bright_radius(image: np.ndarray, zooms: tuple[float, ...], is_whole: bool) -> float:
+    """Radius, mm, of a ball as large as what stands out in the image, or of a disc as large as in its fullest slice."""
+    bright = image > otsu_threshold(image)
+    if is_whole:
+        return float((0.75 / np.pi * bright.sum() * np.prod(zooms)) ** (1 / 3))
+    return float(np.sqrt(bright.sum(axis=(0, 1)).max() * zooms[0] * zooms[1] / np.pi))
+
+
+def _without_shading(image: np.ndarray, zooms: tuple[float, ...], is_whole: bool, width: float) -> np.ndarray:
     smooth = median_filter(image, 1, across_slices=is_whole)
     bright = smooth > otsu_threshold(smooth)
     if not bright.any():
         return image
     floor = 1e-3 * float(image[bright].mean())
-    sigma = [SHADING_MM / z for z in zooms]
+    sigma = [width / z for z in zooms]
     if not is_whole:
         sigma[2] = 0.0
     field = smooth_field(np.maximum(image, floor), bright, (sigma[0], sigma[1], sigma[2]))
     return (image / field).astype(np.float32)
 
 
-def _head_of(image: np.ndarray, zooms: tuple[float, ...], is_whole: bool) -> np.ndarray:
+def _head_of(image: np.ndarray, zooms: tuple[float, ...], is_whole: bool, bridge: float) -> np.ndarray:
     smooth = median_filter(image, N_MEDIAN, across_slices=is_whole)
     raw = smooth > OTSU_FRACTION * otsu_threshold(smooth)
     if is_whole:
-        return _main_part(raw, zooms)
-    return np.stack([_main_part(raw[..., k], zooms[:2]) for k in range(raw.shape[2])], axis=2)
+        return _main_part(raw, zooms, bridge)
+    return np.stack([_main_part(raw[..., k], zooms[:2], bridge) for k in range(raw.shape[2])], axis=2)
 
 
-def _main_part(raw: np.ndarray, zooms: tuple[float, ...]) -> np.ndarray:
-    """The largest part once narrow bridges are cut, holes closed."""
+def _main_part(raw: np.ndarray, zooms: tuple[float, ...], bridge: float) -> np.ndarray:
+    """The largest part once bridges up to twice ``bridge`` (mm) wide are cut, holes closed."""
     # distances, not a structuring element: a ball of 9 mm at 1 mm would cost 3000 look-ups a voxel
     padded = np.pad(raw, 1)
-    core = ndimage.distance_transform_edt(padded, sampling=zooms) > BRIDGE_MM
+    core = ndimage.distance_transform_edt(padded, sampling=zooms) > bridge
     if not core.any():
         core = padded
     labels, n_parts = ndimage.label(core)
     if n_parts == 0:
         return raw
     core = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    near = ndimage.distance_transform_edt(~core, sampling=zooms) <= BRIDGE_MM
+    near = ndimage.distance_transform_edt(~core, sampling=zooms) <= bridge
     part = ndimage.binary_fill_holes(near & padded)
     return part[tuple(slice(1, -1) for _ in zooms)]
 
 
 def thin_axis(shape: tuple[int, ...], zooms: tuple[float, ...]) -> int | None:
-    """Axis along which the image is a slab, or None for a whole head."""
-    extent = [n * z for n, z in zip(shape[:3], zooms, strict=True)]
+    """Axis along which the image is a slab, or None for a whole head, however small."""
+    extent = _extents(shape, zooms)
     axis = int(np.argmin(extent))
-    return axis if extent[axis] < SLAB_MM else None
+    others = float(np.sqrt(np.prod(extent) / extent[axis]))
+    return axis if extent[axis] < min(SLAB_MM, SLAB_SHARE * others) else None
+
+
+def can_hold_a_human_head(shape: tuple[int, ...], zooms: tuple[float, ...]) -> bool:
+    """Whether the image is no slab and large enough for a human head."""
+    extent = _extents(shape, zooms)
+    return bool(extent.min() >= SLAB_MM and extent.max() >= HEAD_MM)
+
+
+def _extents(shape: tuple[int, ...], zooms: tuple[float, ...]) -> np.ndarray:
+    """(3,) mm."""
+    return np.multiply(shape[:3], zooms)
 
 
 def mask_quality(inside: np.ndarray, zooms: tuple[float, float, float]) -> MaskQuality:
@@ -304,9 +334,8 @@ def _facts_of_image(dwi: Scan) -> dict[str, Any]:
     return {"B0Threshold": dwi.b0_threshold, "BValuesOfImage": sorted({float(round(b)) for b in bvals})}
 
 
-def _warn_of(quality: MaskQuality, *, is_slab: bool) -> None:
+def _warn_of(doubts: list[str]) -> None:
     """Warn, with numbers, about a mask that cannot be a brain."""
-    doubts = quality.doubts(is_slab)
     if doubts:
         warnings.warn(
             f"the mask may not be a brain: {' and '.join(doubts)}. Look at it; if it is wrong, give one (--mask).",

@@ -13,7 +13,7 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError, NotApplicable
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
-from arcuate.models.noddi import DISO, DPAR, check_noddi_gradients, fit_noddi
+from arcuate.models.noddi import DISO, DPAR, check_diffusivities, check_noddi_gradients, fit_noddi
 from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -98,7 +98,8 @@ class Noddi:
             comes out as free water.
         """
         gradients = dwi.gradients
-        check_noddi_gradients(gradients)
+        check_noddi_gradients(gradients, has_directions=directions is not None)
+        check_diffusivities(dpar, diso)
         inside = check_mask(dwi.volume, mask)
         given = None if directions is None else _rows_of(directions, inside)
         n_vox = int(inside.sum())

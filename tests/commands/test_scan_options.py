@@ -54,6 +54,22 @@ def test_two_parts_of_another_scale_are_told_and_mended(
     assert {"dwi", "dwi2", "bval", "bval2"} <= written["Inputs"].keys()
 
 
+def test_parts_are_scaled_only_after_a_plan_was_made(
+    arcuate: Arcuate, make_head: Callable[..., Dwi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in (1, 2):
+        make_head(seed=i).save(tmp_path, f"run-{i}")
+    parts = [tmp_path / f"run-{i}.nii.gz" for i in (1, 2)]
+    monkeypatch.setattr(NiftiVolumeResource, "get_array", lambda *_: pytest.fail("a voxel was read"))
+    monkeypatch.setattr(NiftiVolumeResource, "load", lambda *_: pytest.fail("a voxel was read"))
+    refused = arcuate("run", *parts, "--scale-parts", "--steps", "noddi", "--out", tmp_path / "out")
+    assert (refused.code, (tmp_path / "out").exists()) == (2, False)
+    assert "two shells" in refused.err
+    refused = arcuate("run", *parts, "--scale-parts", "--exclude", "13", "--out", tmp_path / "out")
+    assert (refused.code, (tmp_path / "out").exists()) == (2, False)
+    assert "a part of the scan has no b=0 volume" in refused.err
+
+
 def test_the_unit_of_b_values_can_be_named(arcuate: Arcuate, scan: Path) -> None:
     bval = scan.with_name("sub-ball_dwi.bval")
     FslBvalResource.save(FslBvalResource(bval).get() / 1000, bval)

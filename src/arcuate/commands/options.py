@@ -59,9 +59,13 @@ class ScanFiles:
         return self.scan
 
     @cached_property
-    def scan(self) -> Dwi:
-        """The scan, gradient files found where not given; voxels stay on disk, the rest is checked."""
+    def checked(self) -> Dwi:
+        """The scan, gradient files found where not given; no voxel is read, the rest is checked.
+
+        Its parts have the scales that they come with: what is planned before :meth:`read` reads the voxels.
+        """
         from arcuate.dwi import Dwi
+        from arcuate.volumes.scale_steps import check_parts
 
         scan = Dwi.from_files(
             self.images,
@@ -73,7 +77,14 @@ class ScanFiles:
             exclude=self.exclude,
             shells=self.shells,
         ).checked()
-        return scan.scale_parts() if self.scale_parts else scan
+        if self.scale_parts:
+            check_parts(scan.gradients, scan.origin.get("Parts", ()))
+        return scan
+
+    @cached_property
+    def scan(self) -> Dwi:
+        """The scan that is to be used; its voxels stay on disk unless its parts are to be scaled by them."""
+        return self.checked.scale_parts() if self.scale_parts else self.checked
 
     @property
     def inputs(self) -> dict[str, Path]:

@@ -171,13 +171,14 @@ def run(
     names = Derivatives.of_scan(out, scan.dwi)
     inputs = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
     refuse_overwriting(possible_files(names), inputs)
-    dwi = scan.read()
-    inside = read_mask(mask, dwi.volume)
+    unread = scan.checked
+    inside = read_mask(mask, unread.volume)
     response = read_response(responses) if responses else None
-    plan = make_plan(dwi, settings, inside, response)
+    plan = make_plan(unread, settings, inside, response)
     lines = StageLines(Console(stderr=True))
     for sentence in plan.sentences:
         lines.say(sentence)
+    dwi = scan.read()
     with Cache(cache_folder or out / ".arcuate-cache"):
         result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan, response=response)
         result = result.without_maps()

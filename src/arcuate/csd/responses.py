@@ -35,7 +35,7 @@ ROI_RADIUS = 10.0  # voxels
 LEAST_KEPT = 0.2  # of the mask; an erosion that leaves less is made smaller
 
 
-@cacheable(version=5)
+@cacheable(version=6)
 def estimate_response_function(
     dwi: Scan,
     mask: VolumeResource | None = None,

@@ -102,8 +102,8 @@ def fit_noddi(
     Zhang et al. 2012, NeuroImage 61:1000; Daducci et al. 2015, NeuroImage 105:32.
     """
     signals = _check_signals(signals, gradients)
-    check_noddi_gradients(gradients)
-    _check_diffusivities(dpar, diso)
+    check_noddi_gradients(gradients, has_directions=directions is not None)
+    check_diffusivities(dpar, diso)
     given = None if directions is None else _check_directions(directions, len(signals))
     dictionary = make_dictionary(gradients, dpar, diso, has_dot=ex_vivo, as_amico=as_amico)
     weights = _axis_weights(gradients, dictionary, given is not None)
@@ -172,8 +172,8 @@ def _check_signals(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
     return np.ascontiguousarray(signals, dtype=dtype)
 
 
-def check_noddi_gradients(gradients: GradientTable) -> None:
-    """Refuses, with an InputError, a scan that NODDI cannot be fitted to."""
+def check_noddi_gradients(gradients: GradientTable, *, has_directions: bool = False) -> None:
+    """Refuses, with NotApplicable, a scan that NODDI cannot be fitted to, fibre directions given or not."""
     gradients.require_b0("NODDI, which divides by the b=0 signal,")
     shells = gradients.shells
     if len(shells) < 2:
@@ -188,9 +188,12 @@ def check_noddi_gradients(gradients: GradientTable) -> None:
             f"NODDI has six unknowns per voxel; found {n_weighted} weighted volumes, expected 12 or more. "
             "Check that the scan is complete."
         )
+    if not has_directions:
+        quadrupole_weights(gradients, np.ones(len(shells)))
 
 
-def _check_diffusivities(dpar: float, diso: float) -> None:
+def check_diffusivities(dpar: float, diso: float) -> None:
+    """Refuses diffusivities that are not those of neurites and of free water in mm²/s."""
     for name, value in (("dpar", dpar), ("diso", diso)):
         if not 1e-5 <= value <= 1e-2:
             raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
@@ -24,7 +24,7 @@ def quadrupole_weights(gradients: GradientTable, amplitudes: np.ndarray) -> np.n
 
     Raises
     ------
-    InputError
+    NotApplicable
         No shell has six directions spread over the sphere.
 
     Notes
@@ -47,7 +47,7 @@ def quadrupole_weights(gradients: GradientTable, amplitudes: np.ndarray) -> np.n
                 break
     if not weights.any():
         found = ", ".join(f"{len(shell)} at b={shell.b:.0f}" for shell in gradients.shells)
-        raise InputError(
+        raise NotApplicable(
             f"the fibre direction needs a shell with 6 or more directions spread over the sphere; found {found}. "
             "Check the b-vectors, or give the directions (directions=)."
         )

@@ -14,8 +14,7 @@ from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fit_tensor
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
-ENOUGH_DIRECTIONS = 28  # with fewer a fit of the degree they carry is biased: FULL_DEGREE is fitted and cut
-FULL_DEGREE = 10  # MRtrix3's
+FULL_DEGREE = 10  # fitted and cut to the degree of the response: a fit of that degree alone is biased (MRtrix3's)
 N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
 DEFAULT_LMAX = 8
 
@@ -95,9 +94,8 @@ def fibre_response(
             table[row, :1] = isotropic_zonal(signals[:, volumes])
             continue
         degree = min(highest, max(LEAST_DEGREE, _degree_of(len(volumes)))) if lmax is None else lmax
-        fitted = FULL_DEGREE if lmax is None and len(volumes) < ENOUGH_DIRECTIONS else degree
         cosines = directions @ gradients.directions[volumes].T
-        zonal = fibre_zonal(signals[:, volumes], cosines, fitted)
+        zonal = fibre_zonal(signals[:, volumes], cosines, max(degree, FULL_DEGREE) if degree else 0)
         table[row, : degree // 2 + 1] = zonal[: degree // 2 + 1]
     return _made_of(signals, gradients, tissue, table)
 

@@ -199,7 +199,7 @@ def _describe_voxels(
         if snr is None:
             snr, source = _snr_of_residuals(rows, fit, gradients.subset(volumes)), "residuals of the tensor"
     if snr is not None and snr < 10:
-        doubts.append(f"the SNR on b=0 is {snr:.1f}; below 10 fits are biased (denoise first)")
+        doubts.append(f"the SNR on b=0 is {snr:.1f}; below 10 fits are biased by the noise floor, whatever the method")
     return {
         "snr_b0": snr,
         "snr_from": None if snr is None else source,

@@ -15,6 +15,10 @@ from arcuate.numerics.filters import otsu_threshold
 
 STEP = 1.1  # factor between the b=0 of two parts; motion and drift within a scan stay below it
 SPREAD = 1 / 3  # of the step: what the b=0 volumes of one part may differ by, both as logarithms
+_NO_B0 = (
+    "a part of the scan has no b=0 volume, so its intensity scale cannot be told. Leave --scale-parts out, or give "
+    "parts that have each a b=0 volume."
+)
 MOST_PARTS = 6  # with more jumps than this the scale wanders, and no parts are seen
 
 
@@ -125,6 +129,13 @@ def with_one_scale(
     return scaled, {**origin, "Parts": sizes, "PartScales": scales}
 
 
+def check_parts(gradients: GradientTable, sizes: Sequence[int]) -> None:
+    """Refuse known parts (their numbers of volumes) of which one has no b = 0, before a voxel is read."""
+    edges = np.cumsum([0, *sizes])
+    if any(not gradients.is_b0[start:stop].any() for start, stop in itertools.pairwise(edges)):
+        raise InputError(_NO_B0)
+
+
 def factors_of(parts: Sequence[ScanPart], gradients: GradientTable, *, are_known: bool) -> np.ndarray:
     """(n_meas,) what to multiply each volume with, so that all parts have the scale of the first.
 
@@ -134,10 +145,7 @@ def factors_of(parts: Sequence[ScanPart], gradients: GradientTable, *, are_known
         A part without b = 0; or parts that were guessed and do not tell where the weighted volumes belong.
     """
     if any(np.isnan(part.scale) for part in parts):
-        raise InputError(
-            "a part of the scan has no b=0 volume, so its intensity scale cannot be told. Leave --scale-parts out, or "
-            "give parts that have each a b=0 volume."
-        )
+        raise InputError(_NO_B0)
     is_sorted = any(np.all(gradients.is_b0[part.start : part.stop]) for part in parts)
     if len(parts) > 1 and not are_known and is_sorted:
         raise InputError(
