@@ -42,11 +42,11 @@ def draw_scan(seed: int) -> RandomScan:
 
 
 def draw_sound_scan(seed: int) -> RandomScan:
-    """A scan of three tissues, 1 to 5 shells of 3 to 64 directions and b=0, SNR 15 to 100, a thousand voxels or two."""
+    """A scan of three tissues, 1 to 5 shells of 6 to 64 directions and b=0, SNR 15 to 100, a thousand voxels or two."""
     rng = np.random.default_rng(seed)
     n_shells = int(rng.integers(1, 6))
     levels = np.sort(rng.choice(np.arange(300, 5000, 250), size=n_shells, replace=False)).astype(float)
-    counts = rng.integers(3, 65, size=n_shells)
+    counts = rng.integers(6, 65, size=n_shells)
     counts[-1] = max(counts[-1], 12)
     n_b0 = int(rng.integers(1, 7))
     bvals = np.concatenate([np.zeros(n_b0), np.repeat(levels, counts)])

@@ -14,9 +14,8 @@ from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, merge_responses
-from arcuate.models.response_voxels import fibre_response, isotropic_response, shell_rows
-from arcuate.models.tensor import fractional_anisotropy, select_volumes, tensor_design
-from arcuate.numerics.eigen import eigh_3x3
+from arcuate.models.response_voxels import fibre_response, isotropic_response, rank_by_tensors, shell_rows
+from arcuate.models.tensor import select_volumes
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.sphere import get_even_directions
@@ -26,8 +25,6 @@ TWO_TISSUES = ("wm", "csf")
 MOST_DECAY = 10.0  # the signal decay metric is cut here
 FEW_VOXELS = 20  # a tissue of fewer voxels is warned of
 RIDGE = 1e-3  # of the largest singular value: added where the signals do not determine the sharp FODs
-SMALLEST = 1e-6  # of the largest signal of a voxel: what a tensor takes for one that is not positive
-ROWS = 20_000  # voxels whose tensors are fitted together
 MOST_STEPS = 200  # of a golden section, each of which takes a third off the interval
 
 
@@ -108,7 +105,7 @@ def choose_tissue_voxels(
     if len(usable) == 0:
         raise NotApplicable("no voxel has a signal that decays from b = 0 to the shells; check the scan and the mask.")
     vectors = np.zeros((len(signals), 3))
-    fa, vectors[usable] = _fit_tensors(signals[usable], gradients)
+    fa, vectors[usable] = rank_by_tensors(signals[usable], gradients)
     is_wm = fa > choice.fa_threshold
     wm, gm, csf = _refine(usable[is_wm], usable[~is_wm], decay)
     if "gm" not in tissues and len(csf) == 0:
@@ -123,32 +120,6 @@ def choose_tissue_voxels(
     csf_response = isotropic_response(signals[chosen_csf], gradients, "csf")
     chosen_wm = _single_fibres(signals, gradients, wm, csf_response, choice.wm_percent)
     return TissueVoxels(chosen_wm, chosen_gm, chosen_csf, vectors[chosen_wm], counts)
-
-
-def _fit_tensors(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
-    """FA (n_vox,) and first eigenvector (n_vox, 3) of tensors of all volumes, as MRtrix3's dwi2tensor fits them.
-
-    Weights are the signals as measured, then twice those of the fit. Where most shells lie on the noise floor that has
-    not converged, and FA of fluid lies on the other side of the threshold than with weights from ordinary least
-    squares: such tensors only rank the voxels, and are to rank them as the published method does.
-    """
-    design = tensor_design(gradients.bvals, gradients.directions)
-    products = np.einsum("ij,ik->ijk", design, design).reshape(len(design), -1)
-    tensors = np.empty((len(signals), 6))
-    for start in range(0, len(signals), ROWS):
-        rows = signals[start : start + ROWS]
-        rows = np.maximum(rows, SMALLEST * rows.max(axis=1, keepdims=True))
-        logs, squares = np.log(rows), np.square(rows / rows.max(axis=1, keepdims=True))
-        for _ in range(3):
-            normal = (squares @ products).reshape(-1, 7, 7)
-            normal += 1e-14 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(7)
-            right = (squares * logs) @ design
-            found = np.linalg.solve(normal, right[..., None])[..., 0]
-            fitted = found @ design.T
-            squares = np.exp(2 * (fitted - fitted.max(axis=1, keepdims=True)))
-        tensors[start : start + ROWS] = found[:, :6]
-    evals, evecs = eigh_3x3(tensors)
-    return fractional_anisotropy(evals), evecs[:, 0]
 
 
 def check_tissue_gradients(gradients: GradientTable) -> None:

@@ -6,15 +6,19 @@ import math
 
 import numpy as np
 from scipy.optimize import nnls
+from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.models.response import Response
 from arcuate.models.response_zonal import zonal_harmonics
-from arcuate.models.tensor import fit_tensor
+from arcuate.models.tensor import fractional_anisotropy, tensor_design
+from arcuate.numerics.eigen import eigh_3x3
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
 FULL_DEGREE = 10  # fitted and cut to the degree of the response: a fit of that degree alone is biased (MRtrix3's)
+SMALLEST = 1e-6  # of the largest signal of a voxel: what a tensor takes for one that is not positive
+ROWS = 20_000  # voxels whose tensors are fitted together
 N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
 DEFAULT_LMAX = 8
 
@@ -85,7 +89,7 @@ def fibre_response(
     if len(signals) == 0:
         raise InputError("found no voxel to make a response of; expected some. Check the mask.")
     if directions is None:
-        directions = main_directions(signals, gradients)
+        directions = rank_by_tensors(signals, gradients)[1]
     rows = shell_rows(gradients)
     highest = DEFAULT_LMAX if lmax is None else lmax
     table = np.zeros((len(rows), highest // 2 + 1))
@@ -121,9 +125,42 @@ def _made_of(signals: np.ndarray, gradients: GradientTable, tissue: str, table: 
     )
 
 
-def main_directions(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
-    """(n_vox, 3) first eigenvectors of the tensors of all volumes."""
-    return fit_tensor(signals, gradients, b_max=float(gradients.bvals.max())).evecs[:, 0]
+def rank_by_tensors(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
+    """FA (n_vox,) and first eigenvector (n_vox, 3) of tensors of all volumes, as MRtrix3's dwi2tensor fits them.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float64; what is not finite counts as 0
+
+    Notes
+    -----
+    Weights are the signals as measured, then twice those of the fit. Where most shells lie on the noise floor that has
+    not converged, and FA of fluid lies on the other side of the threshold than with weights from ordinary least
+    squares: such tensors only rank the voxels, and are to rank them as the published method does.
+    """
+    design = tensor_design(gradients.bvals, gradients.directions)
+    products = np.einsum("ij,ik->ijk", design, design).reshape(len(design), -1)
+    tensors = np.empty((len(signals), 6))
+    with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+        for start in range(0, len(signals), ROWS):
+            tensors[start : start + ROWS] = _tensors_of(signals[start : start + ROWS], design, products)
+    evals, evecs = eigh_3x3(tensors)
+    return fractional_anisotropy(evals), evecs[:, 0]
+
+
+def _tensors_of(signals: np.ndarray, design: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """(n_vox, 6), weighted least squares; ``products`` (n_meas, 49) are those of the rows of the design (n_meas, 7)."""
+    rows = np.nan_to_num(signals, nan=0.0, posinf=0.0, neginf=0.0)
+    highest = np.maximum(rows.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    rows = np.maximum(rows, SMALLEST * highest)
+    logs, squares = np.log(rows), np.square(rows / highest)
+    for _ in range(3):
+        normal = (squares @ products).reshape(-1, 7, 7)
+        normal += 1e-14 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(7)
+        found = np.linalg.solve(normal, ((squares * logs) @ design)[..., None])[..., 0]
+        fitted = found @ design.T
+        squares = np.exp(2 * (fitted - fitted.max(axis=1, keepdims=True)))
+    return np.asarray(found[:, :6])
 
 
 def _degree_of(n_directions: int) -> int:
