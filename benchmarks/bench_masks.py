@@ -39,7 +39,7 @@ def main() -> None:
                 cells = []
                 for run in methods.values():
                     inside = run()
-                    cells.append(f"{_dice(inside, expected):.3f}; {inside.sum() * voxel:.0f} ml")
+                    cells.append(f"{dice(inside, expected):.3f}; {inside.sum() * voxel:.0f} ml")
                 rows.append([series, f"{expected.sum() * voxel:.0f} ml", *cells])
                 names = list(methods)
                 seconds += [
@@ -81,7 +81,8 @@ def _methods(path: Path, folder: Path) -> dict[str, Callable[[], np.ndarray]]:
     return found
 
 
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Overlap of two masks."""
     return 2 * float(np.sum(a & b)) / float(a.sum() + b.sum())
 
 

@@ -144,7 +144,7 @@ def test_dhollander_finds_each_tissue_where_it_is(phantom: SimpleNamespace) -> N
     tissue = np.concatenate([block for _, block in masked_blocks(phantom.truth.tissue, phantom.mask)])
     voxels = choose_tissue_voxels(rows, phantom.gradients)
     assert tissue[voxels.wm, 0].mean() > 0.9
-    assert tissue[voxels.gm, 1].mean() > 0.7
+    assert tissue[voxels.gm, 1].mean() > 0.65
     assert tissue[voxels.csf, 2].mean() > 0.95
 
 

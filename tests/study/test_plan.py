@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arcuate.cache import Cache
 from arcuate.csd import ALGORITHMS
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError, NotApplicable
+from arcuate.errors import InputError, MissingExtraError, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.phantom import make_phantom, spread_directions
 from arcuate.study.bids import Derivatives
@@ -196,18 +197,37 @@ CHOICES = [
 )
 def test_a_run_ends_as_its_plan_says(head, steps, algorithm, denoise, request, tmp_path: Path) -> None:
     scan, inside = as_scan(request.getfixturevalue(head))
-    names, settings = Derivatives(tmp_path, "sub-1"), Settings(steps, denoise, "otsu", algorithm)
+    ends_as_planned(scan, inside, Settings(steps, denoise, "otsu", algorithm), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
+@pytest.mark.parametrize("head", ["tiny", "tiny_on_one_shell"])
+@pytest.mark.parametrize("n_runs", [15, pytest.param(len(SUBSETS) * len(ALGORITHMS), marks=pytest.mark.long)])
+def test_runs_of_any_steps_and_algorithm_into_one_folder_end_as_planned(head, n_runs, request, tmp_path: Path) -> None:
+    scan, inside = as_scan(request.getfixturevalue(head))
+    choices = list(itertools.product(SUBSETS, ALGORITHMS))
+    with Cache(tmp_path / "cache"):
+        for i in np.random.default_rng(0).permutation(len(choices))[:n_runs]:
+            steps, algorithm = choices[i]
+            denoise = "patch2self" if "denoise" in steps else "none"
+            ends_as_planned(scan, inside, Settings(steps, denoise, "otsu", algorithm), tmp_path / "out")
+
+
+def ends_as_planned(scan: Dwi, inside: VolumeResource, settings: Settings, out: Path) -> None:
+    """A run does what its plan says, and list and folder hold what it wrote, whatever was there before."""
+    names = Derivatives(out, "sub-1")
+    before = files_in(out)
     try:
         plan = make_plan(scan, settings, inside)
-    except InputError as refused:
-        with pytest.raises(InputError, match=re.escape(str(refused))):
+    except (InputError, MissingExtraError) as refused:
+        with pytest.raises(type(refused), match=re.escape(str(refused))):
             run_subject(scan, names, inputs={}, mask=inside, settings=settings)
-        assert not list(tmp_path.rglob("*")), "nothing is written by a run that is refused"
+        assert files_in(out) == before, "nothing is written by a run that is refused"
         return
     try:
         run = run_subject(scan, names, inputs={}, mask=inside, settings=settings)
     except NotApplicable:  # the data, not the gradients, stood in the way of a step that was named
-        assert steps
+        assert settings.steps
         return
     record = read_record(names)
     assert record is not None
@@ -217,9 +237,13 @@ def test_a_run_ends_as_its_plan_says(head, steps, algorithm, denoise, request, t
     assert done == [step for step in plan.steps if step not in late]
     assert list(record.steps) == done
     assert set(record.left_out) == set(STEPS) - set(done)
-    on_disk = {p.relative_to(tmp_path).as_posix() for p in names.folder.rglob("*") if p.is_file()}
-    assert on_disk == {file.path for file in record.files} | {"sub-1/dwi/sub-1_run.json"}
+    on_disk = {name for name in files_in(out) if name.startswith("sub-1/")}
+    assert on_disk == {file.path for file in record.files} | {"sub-1/dwi/sub-1_run.json"}, settings
     for file in record.files:
         if file.role != "sidecar":
             assert file.path.removeprefix("sub-1/dwi/sub-1_") in FILES[file.step]
         assert file.role in {"timings"} or len(file.sha256 or "") == 64
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
