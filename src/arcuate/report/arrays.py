@@ -60,25 +60,29 @@ class Arrays:
         return thick_planes(self.inside.shape, self.affine)
 
     @property
-    def _reference(self) -> Path | None:
-        return next((self.subject.path_of(file) for file in self.subject.files("reference")), None)
-
-    @property
-    def has_b0(self) -> bool:
-        """Whether the anatomy is the mean b = 0 image."""
-        return self._reference is not None or self.subject.denoised is not None
+    def anatomy_name(self) -> str:
+        """What :attr:`anatomy` is."""
+        if self._reference("reference") is not None:
+            return "Mean b = 0"
+        if self._reference("reference without b0") is not None:
+            return "Mean of the lowest b"
+        return "FA" if self.subject.denoised is None else "Mean b = 0"
 
     @cached_property
     def anatomy(self) -> np.ndarray | None:
-        """(x, y, z) what overlays are drawn on: the mean b = 0 image, else FA."""
-        if self._reference is not None:
-            from arcuate.io import NiftiVolumeResource
+        """(x, y, z) what overlays are drawn on: the mean b = 0 image, else that of the lowest shell, else FA."""
+        for role in ("reference", "reference without b0"):
+            if (path := self._reference(role)) is not None:
+                from arcuate.io import NiftiVolumeResource
 
-            return np.asarray(NiftiVolumeResource(self._reference).get_array(), dtype=np.float32)
+                return np.asarray(NiftiVolumeResource(path).get_array(), dtype=np.float32)
         if self.subject.denoised is not None:
             return np.asarray(self.subject.denoised.compute_mean_b0().get_array(), dtype=np.float32)
         fa = self.subject.get_map("tensor", "fa")
         return None if fa is None else self.of(fa)
+
+    def _reference(self, role: str) -> Path | None:
+        return next((self.subject.path_of(file) for file in self.subject.files(role)), None)
 
 
 def thick_planes(shape: tuple[int, ...], affine: np.ndarray) -> list[str]:

@@ -89,8 +89,8 @@ def layers_of(grid: ViewerGrid, arrays: Arrays) -> Iterator[Layer]:
 
 def _signal_layers(grid: ViewerGrid, arrays: Arrays) -> Iterator[Layer]:
     subject = arrays.subject
-    if arrays.has_b0 and arrays.anatomy is not None:
-        yield Layer("Mean b = 0", "Signal", grid.take(arrays.anatomy))
+    if arrays.anatomy_name != "FA" and arrays.anatomy is not None:
+        yield Layer(arrays.anatomy_name, "Signal", grid.take(arrays.anatomy))
     if subject.noise is not None:
         noise = np.asarray(subject.noise.get_array(), dtype=np.float32)
         yield Layer("Noise σ", "Signal", grid.take(noise if noise.ndim == 3 else noise[..., 0]), "inferno")

@@ -137,7 +137,7 @@ def _mask(arrays: Arrays, section: Section) -> None:
     for plane in arrays.planes:
         pair = []
         for contour in (None, inside):
-            panel = Panel(below, "Mean b = 0", "gray", (0.0, robust_limits(below)[1]), contour)
+            panel = Panel(below, arrays.anatomy_name, "gray", (0.0, robust_limits(below)[1]), contour)
             shown = draw_mosaic(panel, arrays.affine, Layout(plane, slices=_slices_of(arrays, plane)), box=_box(wide))
             pair.append(shown.png())
         alt = f"{plane.capitalize()} slices with the outline of the brain mask."

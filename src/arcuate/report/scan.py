@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arcuate.errors import InputWarning
 from arcuate.study.bids import write_json
 from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
+from arcuate.volumes.scan import compute_mean_least_weighted
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -25,13 +28,27 @@ def keep_scan_facts(run: SubjectResult) -> None:
     facts["doubts"] = list(dict.fromkeys([*run.doubts, *facts["doubts"]]))
     write_json(path, facts)
     run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
-    if run.scan.gradients.is_b0.any():
-        about = {"Description": "mean of the b=0 volumes as they were given"}
-        mean = run.scan.compute_mean_b0()
-        run.outputs.image("desc-b0_dwiref.nii.gz", mean, about, role="reference", step=REPORT, made_from=("dwi",))
+    _keep_reference(run)
     if run.denoised is not None:
         for which, picture in keep_residuals(run.names, run.scan, run.denoised, run.mask).items():
             run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"), label=which)
+
+
+def _keep_reference(run: SubjectResult) -> None:
+    """Write what overlays are drawn on: the mean b=0 image, or that of the lowest shell."""
+    gradients = run.scan.gradients
+    name, role, what = "desc-b0_dwiref.nii.gz", "reference", "b=0 volumes"
+    if not gradients.is_b0.any():
+        name, role, what = (
+            "desc-lowestb_dwiref.nii.gz",
+            "reference without b0",
+            f"volumes of b={gradients.levels[0].b:.0f}",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # the mask's step has said it
+        mean = compute_mean_least_weighted(run.scan)
+    about = {"Description": f"mean of the {what} as they were given"}
+    run.outputs.image(name, mean, about, role=role, step=REPORT, made_from=("dwi",))
 
 
 def scan_facts(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ FILES: dict[str, tuple[str, ...]] = {
     REPORT: (
         "timings.json",
         "desc-scan_facts.json",
-        "desc-b0_dwiref.nii.gz",
+        *_names("desc-{}_dwiref.nii.gz", "b0 lowestb"),
         *_names("desc-denoising_{}.png", "before after residuals"),
     ),
 }

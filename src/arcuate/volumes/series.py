@@ -121,20 +121,20 @@ def check_same_grid(volumes: list[VolumeResource]) -> None:
     """Refuse images that do not lie on one grid, and name the first that does not."""
     first = volumes[0]
     affine = first.get_affine()
+    names = [getattr(getattr(volume, "path", None), "name", f"scan {i}") for i, volume in enumerate(volumes)]
+    apart = "They are no parts of one scan: run each on its own, or resample them to one grid first."
     for i, volume in enumerate(volumes):
         if len(volume.shape) != 4:
             raise InputError(
-                f"part {i} is a {len(volume.shape)}-D image of shape {tuple(volume.shape)}; a diffusion scan is 4-D, "
+                f"{names[i]} is a {len(volume.shape)}-D image of shape {tuple(volume.shape)}; a diffusion scan is 4-D, "
                 "one volume per b-value."
             )
         if volume.shape[:3] != first.shape[:3]:
             raise InputError(
-                f"scan {i} has the grid {volume.shape[:3]}, the first {first.shape[:3]}; "
-                "expected one grid. Resample them to the same space first."
+                f"{names[i]} has the grid {volume.shape[:3]}, {names[0]} {first.shape[:3]}; expected one grid. {apart}"
             )
         if not np.allclose(volume.get_affine(), affine, atol=1e-3):
             raise InputError(
-                f"scan {i} has another affine than the first (largest difference "
-                f"{np.abs(volume.get_affine() - affine).max():.4g}); expected the same head position. "
-                "Register them first."
+                f"{names[i]} lies elsewhere than {names[0]} (their affines differ by up to "
+                f"{np.abs(volume.get_affine() - affine).max():.4g}); expected one place of the head. {apart}"
             )
