@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.clipping import count_odd_voxels
 from arcuate.models.flat_image import flat_image, memory_order
@@ -209,7 +208,7 @@ def run_denoising(
     if method == "patch2self":
         denoised, noise, status, used = _by_patch2self(image, gradients.is_b0, model, alpha, b0_denoising)
         if doubt := patch2self_doubt(gradients):
-            warnings.warn(doubt, InputWarning, stacklevel=2)
+            warn(doubt)
     else:
         denoised, noise, status, used = _by_mppca(image, inside if mask is not None else None, extent, estimator)
     flat = flat_image(denoised)

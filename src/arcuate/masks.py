@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
 from arcuate.volumes.geometry import Orientation, voxel_size
@@ -158,11 +157,7 @@ def _without_network(method: str) -> str:
         raise NotApplicable(
             "HD-BET found no brain in the mean b=0 image; try the method otsu, or give a mask (--mask)."
         )
-    warnings.warn(
-        "HD-BET found no brain in the mean b=0 image; the mask is made by the method otsu. Look at it.",
-        InputWarning,
-        stacklevel=3,
-    )
+    warn("HD-BET found no brain in the mean b=0 image; the mask is made by the method otsu. Look at it.")
     return "otsu"
 
 
@@ -337,8 +332,4 @@ def _facts_of_image(dwi: Scan) -> dict[str, Any]:
 def _warn_of(doubts: list[str]) -> None:
     """Warn, with numbers, about a mask that cannot be a brain."""
     if doubts:
-        warnings.warn(
-            f"the mask may not be a brain: {' and '.join(doubts)}. Look at it; if it is wrong, give one (--mask).",
-            InputWarning,
-            stacklevel=4,
-        )
+        warn(f"the mask may not be a brain: {' and '.join(doubts)}. Look at it; if it is wrong, give one (--mask).")

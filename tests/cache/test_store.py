@@ -14,7 +14,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -279,6 +278,15 @@ with Cache(sys.argv[1]):
 """
 
 
+def wait_for_changes(folder: Path, n: int) -> None:
+    """Wait until files were seen to come or go ``n`` times."""
+    before: list = []
+    while n > 0:
+        now = list(os.walk(folder))
+        n -= now != before
+        before = now
+
+
 @pytest.mark.parametrize("n_kills", [6, pytest.param(60, marks=pytest.mark.long)])
 def test_a_process_killed_at_any_moment_leaves_whole_entries_and_nothing_else(n_kills, tmp_path):
     script = tmp_path / "killed.py"
@@ -289,7 +297,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_entries_and_nothing_else(n_
         process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(rng.uniform(0, 0.4))
+        wait_for_changes(folder, int(rng.integers(1, 80)))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         with warnings.catch_warnings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from arcuate.io import NiftiVolumeResource
 SECONDS = ("timings.json", ".html")  # the two files that say how long things took: the table, and the report of it
 FEW = ("--no-report", "--steps", "denoise,mask,dti")  # the rest goes the same way, and takes minutes to compile
 EVERYTHING: tuple[str, ...] = ()
-Reference = Callable[[tuple[str, ...]], tuple[dict[str, str], float, Path]]
+Reference = Callable[[tuple[str, ...]], tuple[dict[str, str], int, Path]]
 
 
 @pytest.fixture(scope="module")
@@ -105,67 +106,72 @@ def strays(out: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def reference(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """By options: the files of a run that nobody disturbed, seconds of one with its kernels compiled, its folder."""
+    """By options: the files of a run that nobody disturbed, how many it leaves with its cache, its folder."""
 
     @functools.cache
-    def run(options: tuple[str, ...]) -> tuple[dict[str, str], float, Path]:
+    def run(options: tuple[str, ...]) -> tuple[dict[str, str], int, Path]:
         first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
         finish(start(scan, first, *options))
-        begin = time.perf_counter()
         finish(start(scan, second, *options))
-        seconds = time.perf_counter() - begin
         expected = digests(first)
         assert len(expected) > 10
         assert_same_files(second, expected, first)  # two runs give the same bytes to begin with
-        return expected, seconds, first
+        return expected, n_files(second), first
 
     return run
 
 
 @pytest.fixture(scope="module")
-def undisturbed(reference: Reference) -> tuple[dict[str, str], float, Path]:
+def undisturbed(reference: Reference) -> tuple[dict[str, str], int, Path]:
     return reference(FEW)
 
 
-def stop_and_resume(scan: Path, out: Path, options: tuple[str, ...], sign: int, after: float) -> int:
-    """Stop a run after some seconds, then run it to its end; exit status of the first."""
+def n_files(out: Path) -> int:
+    """Files and folders of a run, those of its cache and those being written included."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(out))
+
+
+def stop(scan: Path, out: Path, options: tuple[str, ...], sign: int, at: int) -> tuple[int, str]:
+    """Exit status and errors of a run that is stopped as soon as it has made ``at`` files, however long that takes."""
     process = start(scan, out, *options)
-    time.sleep(after)
+    while process.poll() is None and n_files(out) < at:
+        time.sleep(0.002)
     process.send_signal(sign)
     _, error = process.communicate()
-    assert sign == signal.SIGKILL or not strays(out), error
-    if process.returncode != 0:
-        assert process.returncode == -sign, error
-        assert "Traceback" not in error
+    return process.returncode, error
+
+
+def resume(scan: Path, out: Path, options: tuple[str, ...]) -> None:
+    """Run to the end what was stopped; no step that had finished is computed again."""
     cache = out / ".arcuate-cache"
     before = finished_steps(cache)
     finish(start(scan, out, *options))
     after_all = finished_steps(cache)
-    assert {key: after_all[key] for key in before} == before  # no finished step was repeated
+    assert {key: after_all[key] for key in before} == before
     assert not strays(out)
-    return process.returncode
+
+
+def moments(n: int, n_all: int) -> list[int]:
+    """``n`` numbers of files at which to stop, from the first one to nine tenths of what a run makes."""
+    return sorted(np.random.default_rng(n).choice(np.arange(1, int(0.9 * n_all)), n, replace=False).tolist())
 
 
 @pytest.mark.parametrize(("n_kills", "options"), [(4, FEW), pytest.param(30, EVERYTHING, marks=pytest.mark.long)])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, options, scan, reference, tmp_path):
-    expected, seconds, first = reference(options)
-    rng = np.random.default_rng(n_kills)
-    killed = 0
-    for i in range(n_kills):
-        out = tmp_path / str(i)
-        after = rng.uniform(0.1, 1.0) * seconds
-        killed += stop_and_resume(scan, out, options, signal.SIGKILL, after) == -signal.SIGKILL
+    expected, n_all, first = reference(options)
+    for at in moments(n_kills, n_all):
+        out = tmp_path / str(at)
+        code, error = stop(scan, out, options, signal.SIGKILL, at)
+        assert code == -signal.SIGKILL, error
+        resume(scan, out, options)
         assert_same_files(out, expected, first)
-    assert killed
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_bytes(scan, undisturbed, tmp_path):
-    expected, seconds, first = undisturbed
+    expected, n_all, first = undisturbed
     for share in (0.3, 0.5, 0.7):
-        process = start(scan, tmp_path, *FEW)
-        time.sleep(share * seconds)
-        process.kill()
-        process.communicate()
+        code, error = stop(scan, tmp_path, FEW, signal.SIGKILL, int(share * n_all))
+        assert code == -signal.SIGKILL, error
     finish(start(scan, tmp_path, *FEW))
     assert_same_files(tmp_path, expected, first)
     assert not strays(tmp_path)
@@ -173,14 +179,15 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(scan, undisturbed
 
 @pytest.mark.parametrize(("n_stops", "options"), [(3, FEW), pytest.param(15, EVERYTHING, marks=pytest.mark.long)])
 def test_ctrl_c_ends_a_run_cleanly_and_it_goes_on_where_it_was(n_stops, options, scan, reference, tmp_path):
-    expected, seconds, first = reference(options)
-    rng = np.random.default_rng(n_stops)
-    codes = []
-    for i in range(n_stops):
-        out = tmp_path / str(i)
-        codes.append(stop_and_resume(scan, out, options, signal.SIGINT, rng.uniform(0.4, 0.9) * seconds))
+    expected, n_all, first = reference(options)
+    for at in moments(n_stops, n_all):
+        out = tmp_path / str(at)
+        code, error = stop(scan, out, options, signal.SIGINT, at)
+        assert code == -signal.SIGINT, error
+        assert "Traceback" not in error
+        assert not strays(out)
+        resume(scan, out, options)
         assert_same_files(out, expected, first)
-    assert -signal.SIGINT in codes
 
 
 def test_a_finished_run_computes_nothing_again(scan, undisturbed, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.response import Response, check_response
@@ -150,11 +149,9 @@ def _prepare(
     check_response(response)
     found = find_shell_of(response, dwi.gradients, shell=shell)
     if math.isnan(response.shells[0]):
-        warnings.warn(
+        warn(
             f"the response does not say which shell it was made on; taken as b={found.b:.0f} s/mm². Add the line "
-            f"'# Shells: {found.b:.0f}' to its file, or give --shell.",
-            InputWarning,
-            stacklevel=4,
+            f"'# Shells: {found.b:.0f}' to its file, or give --shell."
         )
     degree = choose_lmax(response, dwi.gradients, found, lmax)
     zonal = response.get_zonal()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import choose_shell
 from arcuate.models.response import Response, check_response, merge_responses
@@ -203,18 +202,16 @@ def _said_why(response: Response, what: str, reasons: list[str]) -> Response:
     if not reasons:
         return response
     reason = reasons[0].partition(";")[0].rstrip(".")
-    warnings.warn(f"three tissues cannot be had ({reason}): taking {what}.", InputWarning, stacklevel=5)
+    warn(f"three tissues cannot be had ({reason}): taking {what}.")
     return response.with_origin(fewer_tissues_because=reason)
 
 
 def _warn_of_missing_b0(dwi: Scan, tissues: tuple[str, ...]) -> None:
     shells = dwi.gradients.shells
     if len(shells) > 1:
-        warnings.warn(
+        warn(
             f"found no b=0 volume; the lowest shell, b={shells[0].b:.0f} s/mm², stands for it in the choice of voxels, "
-            f"and the responses are those of {', '.join(tissues)}.",
-            InputWarning,
-            stacklevel=5,
+            f"and the responses are those of {', '.join(tissues)}."
         )
 
 

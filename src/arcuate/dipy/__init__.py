@@ -7,8 +7,6 @@ only may be given by position, as older scripts do; names that DIPY gave up (``s
 
 from __future__ import annotations
 
-import warnings
-
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
 from arcuate.dipy.datasets import fetch_sherbrooke_3shell, fetch_stanford_hardi, get_fnames
 from arcuate.dipy.denoise import patch2self
@@ -66,6 +64,7 @@ from arcuate.dipy.tensor import (
     sphericity,
     trace,
 )
+from arcuate.errors import warn
 
 __all__ = [
     "AxSymShResponse",
@@ -146,6 +145,6 @@ def __getattr__(name: str) -> object:
         return get_small_sphere()
     if name in _FORMER:
         present = _FORMER[name].__name__
-        warnings.warn(f"{name} is called {present} in today's DIPY and here.", DeprecationWarning, stacklevel=2)
+        warn(f"{name} is called {present} in today's DIPY and here.", DeprecationWarning)
         return _FORMER[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

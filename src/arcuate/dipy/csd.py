@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +11,7 @@ from arcuate.dipy.harmonics import basis_matrix, basis_to_the_last_bit, rotation
 from arcuate.dipy.renames import renamed
 from arcuate.dipy.simulations import single_tensor
 from arcuate.dipy.spheres import get_small_sphere, vertices_of
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.gradients import SHELL_GAP
 from arcuate.models.csd import CsdSystem, scale_of_penalty
 from arcuate.models.response_zonal import zonal_harmonics
@@ -146,11 +145,7 @@ class ConstrainedSphericalDeconvModel:
         coefs[status == Status.NOT_FINITE] = np.nan  # as DIPY
         n_lost = int(np.sum(status == Status.NOT_CONVERGED))
         if n_lost:
-            warnings.warn(
-                f"maximum number of iterations exceeded - failed to converge in {n_lost} of {len(rows)} voxels",
-                InputWarning,
-                stacklevel=3,
-            )
+            warn(f"maximum number of iterations exceeded - failed to converge in {n_lost} of {len(rows)} voxels")
         return coefs, status
 
     def sampling_matrix(self, sphere: Any) -> np.ndarray:
@@ -224,13 +219,9 @@ def _check_volumes(gtab: Any, where_dwi: np.ndarray, sh_order_max: int) -> None:
     groups = np.split(bvals, np.flatnonzero(np.diff(bvals) > SHELL_GAP) + 1)
     if len(groups) > 1:
         found = ", ".join(f"{group.mean():.0f}" for group in groups)
-        warnings.warn(
+        warn(
             f"the weighted volumes lie on shells at b = {found}; single-shell CSD takes them all as one, as DIPY "
-            "does. Give it one shell and its b=0 volumes, or use multi-tissue CSD.",
-            InputWarning,
-            stacklevel=4,
+            "does. Give it one shell and its b=0 volumes, or use multi-tissue CSD."
         )
     if (sh_order_max + 1) * (sh_order_max + 2) // 2 > len(where_dwi):
-        warnings.warn(
-            "Number of parameters required for the fit are more than the actual data points", UserWarning, stacklevel=4
-        )
+        warn("Number of parameters required for the fit are more than the actual data points", UserWarning)

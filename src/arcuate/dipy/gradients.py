@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from functools import cached_property
 from io import StringIO
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 
 WATER_GYROMAGNETIC_RATIO = 267.513e6  # rad / (s T)
 _SHAPES = {"LTE": (1.0, 0.0), "PTE": (0.0, 1 / 2), "STE": (1 / 3, 1 / 3), "CTE": (2 / 3, 1 / 6)}  # along, across
@@ -108,7 +107,7 @@ class GradientTable:
         elif isinstance(idx, slice):
             start = idx.start if idx.start is not None else 0
             if start != threshold:
-                warnings.warn(f"b0_threshold is {start} in the slice, from its start (as in DIPY).", stacklevel=2)
+                warn(f"b0_threshold is {start} in the slice, from its start (as in DIPY).", UserWarning)
                 threshold = start
             idx = range(*idx.indices(len(self)))
         picked = np.arange(len(self))[np.asarray(idx)]
@@ -159,7 +158,7 @@ def gradient_table_from_bvals_bvecs(
     if b0_threshold < 0:
         raise InputError(f"b0_threshold is {b0_threshold}; expected 0 or above.")
     if b0_threshold >= 200:
-        warnings.warn(f"b0_threshold is {b0_threshold}: weighted volumes may count as b=0.", stacklevel=2)
+        warn(f"b0_threshold is {b0_threshold}: weighted volumes may count as b=0.", UserWarning)
     bvecs = np.where(np.isnan(bvecs), 0, bvecs)
     is_unit = np.abs(np.linalg.norm(bvecs, axis=1) - 1) <= atol
     is_weighted = bvals > b0_threshold
@@ -227,7 +226,7 @@ def read_bvals_bvecs(fbvals: Any, fbvecs: Any) -> tuple[np.ndarray | None, np.nd
     if 3 not in bvecs.shape:
         raise OSError(f"found b-vectors of shape {bvecs.shape} in {fbvecs}; expected three rows or three columns.")
     if bvecs.ndim != 2:
-        warnings.warn("the b-vector file holds a single direction; models need more.", stacklevel=2)
+        warn("the b-vector file holds a single direction; models need more.", UserWarning)
         bvecs = bvecs[None]
         bvals = None if bvals is None else bvals[None]
     if bvecs.shape[1] != 3:

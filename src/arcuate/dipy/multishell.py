@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +15,7 @@ from arcuate.dipy.responses import _region, response_from_mask_ssst
 from arcuate.dipy.simulations import single_tensor
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy, mean_diffusivity
+from arcuate.errors import warn
 from arcuate.models.csd import zonal_to_rotational
 from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.status import Status
@@ -98,7 +98,7 @@ def multi_shell_fiber_response(
     along_z = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).T
     has_b0 = bvals[0] < tol
     if not has_b0:
-        warnings.warn("No b0 given. Proceeding either way.", UserWarning, stacklevel=3)
+        warn("No b0 given. Proceeding either way.", UserWarning)
     response = np.empty((len(bvals), len(degrees) + 2))
     for row, b in enumerate(bvals):
         i = max(row - 1, 0) if has_b0 else row
@@ -194,10 +194,9 @@ class MultiShellDeconvModel:
             status[place][fit.outcome == NOT_CONVERGED] = Status.NOT_CONVERGED
             status[place][~is_finite] = Status.NOT_FINITE
         if verbose and np.isnan(coefs).any():
-            warnings.warn(
+            warn(
                 f"{int(np.isnan(coefs[:, 0]).sum())} voxels hold signals that are not finite; filled with NaN.",
                 UserWarning,
-                stacklevel=2,
             )
         full = np.zeros((*grid, coefs.shape[1]))
         full[inside] = coefs
@@ -268,7 +267,7 @@ def mask_for_response_msmt(
         )
     region = _region(data.shape[:3], roi_center, roi_radii)
     if not np.all(unique_bvals_tolerance(gtab.bvals) <= _MAX_B):
-        warnings.warn("Some b-values are higher than 1200. The DTI fit might be affected.", UserWarning, stacklevel=2)
+        warn("Some b-values are higher than 1200. The DTI fit might be affected.", UserWarning)
     evals = TensorModel(gtab).fit(data[region]).evals
     fa: np.ndarray = np.nan_to_num(np.asarray(fractional_anisotropy(evals)))
     md: np.ndarray = np.nan_to_num(np.asarray(mean_diffusivity(evals)))
@@ -328,12 +327,11 @@ def auto_response_msmt(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Responses of white matter, grey matter and fluid in a cuboid, three (n_weighted, 4) float."""
     if not np.all(unique_bvals_tolerance(gtab.bvals) <= _MAX_B):
-        warnings.warn(
+        warn(
             "Some b-values are higher than 1200. The DTI fit might be affected. It is advised to use "
             "mask_for_response_msmt with bvalues lower than 1200, followed by response_from_mask_msmt with all bvalues "
             "to overcome this.",
             UserWarning,
-            stacklevel=2,
         )
     masks = mask_for_response_msmt(
         gtab,
@@ -369,7 +367,7 @@ def _one_of_each_pair(vertices: np.ndarray) -> np.ndarray:
 def _warn_of_empty(tissue: str, fa: float, md: float | None) -> None:
     text = "No voxel with a {0} than {1} were found. Try a larger roi or a {2} threshold for {3}."
     if md is None:
-        warnings.warn(text.format("FA higher", fa, "lower FA", tissue), UserWarning, stacklevel=3)
+        warn(text.format("FA higher", fa, "lower FA", tissue), UserWarning)
         return
     for name, limit in (("FA", fa), ("MD", md)):
-        warnings.warn(text.format(f"{name} lower", limit, f"higher {name}", tissue), UserWarning, stacklevel=3)
+        warn(text.format(f"{name} lower", limit, f"higher {name}", tissue), UserWarning)

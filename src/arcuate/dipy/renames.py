@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from arcuate.errors import warn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,10 +21,9 @@ def renamed(**names: str) -> Callable[[F], F]:
                 present = names[former]
                 if present in kwargs:
                     raise TypeError(f"{function.__qualname__}() was given {former} and {present}; give {present} alone")
-                warnings.warn(
+                warn(
                     f"{former} is called {present} in today's DIPY and here; write {present}=... instead.",
                     DeprecationWarning,
-                    stacklevel=2,
                 )
                 kwargs[present] = kwargs.pop(former)
             return function(*args, **kwargs)

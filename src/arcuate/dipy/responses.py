@@ -12,7 +12,7 @@ from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel
 from arcuate.dipy.renames import renamed
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.models.response_recursive import calibrate
 from arcuate.numerics.sampling import sample
 
@@ -49,11 +49,7 @@ def mask_for_response_ssst(
     mask = np.zeros(data.shape[:3], dtype=np.int64)
     mask[region] = fa > fa_thr
     if not mask.any():
-        warnings.warn(
-            f"No voxel with a FA higher than {fa_thr} were found. Try a larger roi or a lower threshold.",
-            UserWarning,
-            stacklevel=3,
-        )
+        warn(f"No voxel with a FA higher than {fa_thr} were found. Try a larger roi or a lower threshold.", UserWarning)
     return mask
 
 
@@ -61,7 +57,7 @@ def response_from_mask_ssst(gtab: Any, data: np.ndarray, mask: np.ndarray) -> tu
     """``(evals, S0), ratio``: mean first and second eigenvalue and mean b = 0 signal where ``mask`` > 0."""
     rows = np.asarray(data)[np.asarray(mask) > 0]
     if len(rows) == 0:
-        warnings.warn("No voxel in mask with value > 0 were found.", UserWarning, stacklevel=2)
+        warn("No voxel in mask with value > 0 were found.", UserWarning)
         return (np.nan, np.nan), np.nan
     first, second = TensorModel(gtab).fit(rows).evals[:, :2].mean(axis=0)
     at_b0 = rows[:, np.asarray(gtab.b0s_mask)]

@@ -7,7 +7,6 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 
 CHUNK = 1 << 20
 ATTEMPTS = 4  # a connection that breaks off is taken up again this often
@@ -97,11 +96,9 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
         raise InputError(f"another process has been fetching {path} for an hour; stop it, or wait for it.") from error
     except urllib.error.URLError as error:
         if path.is_file() and path.stat().st_size:
-            warnings.warn(
+            warn(
                 f"{path} is not the file that was published (its checksum differs), and {file.url} cannot be reached; "
-                "taken as it is.",
-                InputWarning,
-                stacklevel=2,
+                "taken as it is."
             )
             return path
         raise InputError(

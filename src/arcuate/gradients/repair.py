@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 
 NORM_TOLERANCE = 0.05  # a b-vector whose length is further from 1 is refused
 NORM_EXACT = 0.01  # one whose length is further from 1 is scaled with a warning
@@ -50,11 +48,9 @@ def check_unit(bvals: np.ndarray, vectors: np.ndarray) -> None:
             "(1 ms/µm² is 1000 s/mm²). Name the unit with --b-unit ms/um2 (in Python b_unit='ms/um2'), or multiply "
             "the b-values by 1000."
         )
-    warnings.warn(
+    warn(
         f"the largest b-value is {highest:g}: if the unit of the file is ms/µm², multiply it by 1000 or say --b-unit "
-        "ms/um2; arcuate takes s/mm² and never rescales by itself.",
-        InputWarning,
-        stacklevel=4,
+        "ms/um2; arcuate takes s/mm² and never rescales by itself."
     )
 
 
@@ -175,7 +171,7 @@ def _ranges(numbers: np.ndarray) -> str:
 
 
 def _warn(what: str) -> None:
-    warnings.warn(f"{what}.", InputWarning, stacklevel=6)
+    warn(f"{what}.")
 
 
 def _count(which: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, InputWarning, NotApplicable, warn
 from arcuate.gradients.repair import NORM_TOLERANCE, check_unit, separate_lengths, unit_directions
 
 B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
@@ -163,11 +163,9 @@ class GradientTable:
                 )
         low = self.bvals[order][self.bvals[order] <= 2 * B0_THRESHOLD]
         if len(low):
-            warnings.warn(
+            warn(
                 f"the lowest weighted b-value is {low[0]:g} s/mm², above b0_threshold = {self.b0_threshold:g}: "
-                f"if such volumes are meant as b=0, raise b0_threshold (--b0-threshold) to {np.ceil(low[-1]):g}.",
-                InputWarning,
-                stacklevel=2,
+                f"if such volumes are meant as b=0, raise b0_threshold (--b0-threshold) to {np.ceil(low[-1]):g}."
             )
         return tuple(Shell(float(self.bvals[g].mean()), np.sort(g)) for g in groups)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBvalResource, MrtrixBvecResource
 from arcuate.io.images import open_volume
 from arcuate.io.mif import MifBvalResource, MifBvecResource, MifVolumeResource
@@ -115,11 +114,9 @@ def _own(path: Path, kind: str) -> Path | None:
     if kind == "bval" or not rotated.is_file():
         return found
     if found is not None:
-        warnings.warn(
+        warn(
             f"{rotated.name} and {found.name} lie beside {path.name}: took eddy's rotated b-vectors. Name the other "
-            "with --bvec if the image is not eddy's.",
-            InputWarning,
-            stacklevel=4,
+            "with --bvec if the image is not eddy's."
         )
     return rotated
 

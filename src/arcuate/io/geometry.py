@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.volumes.geometry import voxel_size
 
 _GEOMETRY = (
@@ -34,21 +33,17 @@ def affine_of(header: Any, path: Path) -> np.ndarray:
     if sform is not None and qform is not None:
         moved = _largest_move(sform, qform, header["dim"][1:4])
         if moved > _DIFFERENT:
-            warnings.warn(
+            warn(
                 f"{path}: sform and qform place the image differently (by up to {moved:.3g} voxels); "
-                "the sform is used. If it was set by a registration, make the two agree (fslorient, mrconvert).",
-                InputWarning,
-                stacklevel=3,
+                "the sform is used. If it was set by a registration, make the two agree (fslorient, mrconvert)."
             )
     if sform is not None:
         return sform
     if qform is not None:
         return qform
-    warnings.warn(
+    warn(
         f"{path} does not say how it lies in the scanner (sform and qform codes are 0); its axes are taken as left, "
-        "anterior, superior. Check the directions of fibres before use.",
-        InputWarning,
-        stacklevel=3,
+        "anterior, superior. Check the directions of fibres before use."
     )
     return np.asarray(header.get_base_affine(), dtype=np.float64)
 
@@ -66,11 +61,8 @@ def mend_voxel_size(header: Any, path: Path) -> None:
     pixdim[1:4] = np.where(is_absent, 1, sizes)
     n_axes = min(3, int(header["dim"][0]))
     if is_absent[:n_axes].any() and _sform(header) is None:
-        warnings.warn(
-            f"{path} gives the voxel sizes {sizes.tolist()}; 1 mm is taken where there is none. "
-            "Set them (fslchpixdim).",
-            InputWarning,
-            stacklevel=5,
+        warn(
+            f"{path} gives the voxel sizes {sizes.tolist()}; 1 mm is taken where there is none. Set them (fslchpixdim)."
         )
     quaternion = ("quatern_b", "quatern_c", "quatern_d")
     length = math.sqrt(sum(float(header[name]) ** 2 for name in quaternion))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.io.gzip_blocks import CorruptFileError, read_head
 from arcuate.io.stored_voxels import StoredVoxels
 
@@ -282,11 +281,7 @@ def _affine(path: Path, entries: Mapping[str, str], dims: list[int], header: Mif
         usual = float(np.abs(sizes[is_known]).mean()) if is_known.any() else 1.0
         sizes = np.where(is_known, sizes, usual)
         if min(dims[:3]) > 1:
-            warnings.warn(
-                f"{path} does not give every voxel size; {usual:g} mm is taken where there is none.",
-                InputWarning,
-                stacklevel=6,
-            )
+            warn(f"{path} does not give every voxel size; {usual:g} mm is taken where there is none.")
     sizes = np.abs(sizes)
     affine = np.eye(4)
     rows = [_numbers(path, line, "transform") for line in entries.get("transform", "").split("\n") if line.strip()]
@@ -298,11 +293,9 @@ def _affine(path: Path, entries: Mapping[str, str], dims: list[int], header: Mif
     else:
         affine[:3, :3] = np.diag(sizes)
         affine[:3, 3] = -0.5 * (np.array(dims[:3]) - 1) * sizes
-        warnings.warn(
+        warn(
             f"{path} does not say how it lies in the scanner (no transform); its axes are taken as right, anterior, "
-            "superior. Check the directions of fibres before use.",
-            InputWarning,
-            stacklevel=6,
+            "superior. Check the directions of fibres before use."
         )
     out = np.eye(4)
     out[:3, 3] = affine[:3, 3]

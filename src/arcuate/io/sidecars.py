@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
-from arcuate.errors import InputWarning
+from arcuate.errors import warn
 from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import beside_image
 from arcuate.io.nifti import NiftiVolumeResource
@@ -31,11 +30,7 @@ def read_sidecar(image: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         facts = error
     if not isinstance(facts, dict):
-        warnings.warn(
-            f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); it is not used.",
-            InputWarning,
-            stacklevel=2,
-        )
+        warn(f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); it is not used.")
         return {}
     return facts
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.csd_kernels import CHUNK, CsdResults, CsdTables, fit_voxels
 from arcuate.models.response import Response, check_response
@@ -297,9 +296,7 @@ def _warn_of_degree(shell: Shell, count: int, lmax: int, *, is_given: bool) -> N
         what = f"lmax falls to {lmax} (8 takes 45)"
     else:
         return
-    warnings.warn(
-        f"the shell b={shell.b:.0f} s/mm² has {count} distinct directions; {what}.", InputWarning, stacklevel=4
-    )
+    warn(f"the shell b={shell.b:.0f} s/mm² has {count} distinct directions; {what}.")
 
 
 def _padded(n: int) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.kurtosis_kernels import CHUNK, PAIRS, WIDTH, N, Results, Tables, fit_chunk
 from arcuate.models.kurtosis_measures import (
@@ -265,9 +264,5 @@ def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -
             "directions on a cone or in a plane). Fit the tensor alone, or check the b-vector file."
         )
     if len(b0s) == 0:
-        warnings.warn(
-            "the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.",
-            InputWarning,
-            stacklevel=3,
-        )
+        warn("the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.")
     return volumes

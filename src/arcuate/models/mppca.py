@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.models.flat_image import flat_image
 from arcuate.models.mppca_kernels import Masks, PatchResults, denoise_lines, find_finite
 from arcuate.models.status import Status
@@ -67,11 +66,9 @@ def choose_extent(
             raise InputError(f"the patch's extent is one or three odd numbers of voxels; found {extent}.")
         chosen = [min(e, fit) for e, fit in zip(asked, fits, strict=True)]
         if chosen != asked:
-            warnings.warn(
+            warn(
                 f"a patch of {_times(asked)} voxels does not fit an image of {_times(shape[:3])}; "
-                f"{_times(chosen)} is used.",
-                InputWarning,
-                stacklevel=3,
+                f"{_times(chosen)} is used."
             )
     if np.prod(chosen) < 2:
         raise InputError(

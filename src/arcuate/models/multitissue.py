@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.csd import MAX_LMAX, zonal_to_rotational
 from arcuate.models.response import Response, check_response
@@ -307,10 +306,8 @@ def _is_super_resolved(gradients: GradientTable, volumes: np.ndarray, degrees: t
     count, n = _count_directions(gradients, volumes), n_coefs(max(degrees))
     if count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
         return False
-    warnings.warn(
+    warn(
         f"lmax = {max(degrees)} has {n} coefficients, the scan has {count} distinct directions on all shells: the FOD "
-        "rests on its constraint (super-resolved). A lower lmax is determined by the signals alone.",
-        InputWarning,
-        stacklevel=3,
+        "rests on its constraint (super-resolved). A lower lmax is determined by the signals alone."
     )
     return True

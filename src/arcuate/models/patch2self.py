@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.models.status import Status
 from arcuate.numerics.threads import n_threads
 
@@ -121,8 +120,7 @@ def _groups_to_predict(is_b0: np.ndarray, b0_denoising: bool) -> list[np.ndarray
             "volumes, expected at least 2 weighted ones. Leave this scan as it is, or check the b-values."
         )
     if len(weighted) == 1:
-        warnings.warn("the only weighted volume has no others to be predicted from; it is passed through.",
-                      InputWarning, stacklevel=3)  # fmt: skip
+        warn("the only weighted volume has no others to be predicted from; it is passed through.")  # fmt: skip
     return groups
 
 
@@ -189,12 +187,10 @@ def _predictors(gram: np.ndarray, n_vox: int, alpha: float) -> np.ndarray:
     is_null = values <= 4.4e-16 * n * max(values[-1], 1e-300)
     is_determined = is_constant | ((vectors[:, is_null] ** 2).sum(axis=1) > 1e-8)
     if is_determined.any():
-        warnings.warn(
+        warn(
             f"{int(is_determined.sum())} of {n} volumes are constant, identical to others or combinations of them "
             f"({n_vox} voxels); they are returned as they are, and a pseudo-inverse serves the others. Check the scan "
-            "for repeated or empty volumes.",
-            InputWarning,
-            stacklevel=4,
+            "for repeated or empty volumes."
         )
     weights = np.where(is_null, 0.0, 1.0 / np.where(is_null, 1.0, values))
     inverse = (vectors * weights) @ vectors.T / np.outer(scale, scale)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import B0_THRESHOLD, SHELL_GAP, GradientTable
 from arcuate.models.response_text import as_list, as_number, as_plain, parse_mrtrix
 from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
@@ -271,11 +270,9 @@ class Response:
                 f"belong to, and the scan has {len(bvals)} (b = {listed} s/mm²); expected as many. Add the line at the "
                 "top of the files, as dwi2response does, or estimate the response on this scan."
             )
-        warnings.warn(
+        warn(
             f"the response has no line '# Shells: ...'; its {len(bvals)} rows are taken in order, as b = {listed} "
-            "s/mm² of the scan.",
-            InputWarning,
-            stacklevel=4,
+            "s/mm² of the scan."
         )
         return replace(self, bvals=bvals, b0_threshold=gradients.b0_threshold)
 
@@ -346,18 +343,14 @@ def check_response(response: Response) -> None:
             )
     ratio, n_voxels = response.ratio, response.n_voxels
     if ratio is not None and ratio > MAX_RATIO:
-        warnings.warn(
+        warn(
             f"the response is fat: radial over axial diffusivity is {ratio:.2f}, expected about 0.2 (below "
-            f"{MAX_RATIO}). Look at the voxels it was estimated from.",
-            InputWarning,
-            stacklevel=3,
+            f"{MAX_RATIO}). Look at the voxels it was estimated from."
         )
     if n_voxels is not None and n_voxels < MIN_VOXELS:
-        warnings.warn(
+        warn(
             f"the response was estimated from {n_voxels} voxels; expected at least {MIN_VOXELS}. Use a larger mask "
-            "or a lower threshold.",
-            InputWarning,
-            stacklevel=3,
+            "or a lower threshold."
         )
 
 

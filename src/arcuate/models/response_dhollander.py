@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, InputWarning, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
@@ -239,11 +239,7 @@ def _warn_of_few(counts: dict[str, int], tissues: tuple[str, ...]) -> None:
     few = {tissue: n for tissue, n in counts.items() if tissue in tissues}
     if min(few.values()) < FEW_VOXELS:
         made = " and ".join(f"{n} voxel{'s' * (n != 1)} of {names[tissue]}" for tissue, n in few.items())
-        warnings.warn(
-            f"the responses rest on {made}; expected at least {FEW_VOXELS} each. Take a larger mask.",
-            InputWarning,
-            stacklevel=4,
-        )
+        warn(f"the responses rest on {made}; expected at least {FEW_VOXELS} each. Take a larger mask.")
 
 
 def _take(voxels: np.ndarray, cost: np.ndarray, percent: float) -> np.ndarray:

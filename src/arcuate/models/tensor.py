@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.tensor_kernels import CHUNK, PAIRS, Design, Limits, Results, fit_voxels
 from arcuate.numerics.compiled import run_in_chunks
@@ -233,18 +232,12 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
         raise NotApplicable(_what_is_missing(gradients, shells))
     if n_used > n_wanted:
         used = ", ".join(f"{shell.b:.0f}" for shell in shells[:n_used])
-        warnings.warn(
+        warn(
             f"the volumes with b <= {b_max:g} s/mm² do not determine a tensor; fitted to the shells at b = {used}. "
-            "Its diffusivities are lower than those of scans with b <= 1500: compare with like scans only.",
-            InputWarning,
-            stacklevel=3,
+            "Its diffusivities are lower than those of scans with b <= 1500: compare with like scans only."
         )
     if len(b0s) == 0:
-        warnings.warn(
-            "the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.",
-            InputWarning,
-            stacklevel=3,
-        )
+        warn("the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.")
     return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import MAX_LMAX
 from arcuate.models.multitissue import MultiTissueFit, constraint_matrix, forward_matrix, match_shells
@@ -214,18 +213,14 @@ def _check_directions(gradients: GradientTable, lmax: int) -> None:
             f"has {count}. Estimate a response of one tissue (algorithm 'tournier'), or use the tensor."
         )
     if b < LOW_B:
-        warnings.warn(
+        warn(
             f"at b={b:.0f} s/mm² grey and white matter decay too much alike to be told apart well: three-tissue CSD "
-            "leaves false peaks in grey matter, and fractions near the cortex say little. Expected b = 2000 or more.",
-            InputWarning,
-            stacklevel=3,
+            "leaves false peaks in grey matter, and fractions near the cortex say little. Expected b = 2000 or more."
         )
     if count < n_coefs(lmax):
-        warnings.warn(
+        warn(
             f"the shell b={b:.0f} s/mm² has {count} distinct directions, lmax = {lmax} has {n_coefs(lmax)} "
-            "coefficients: the solution rests on the constraint (super-resolved).",
-            InputWarning,
-            stacklevel=3,
+            "coefficients: the solution rests on the constraint (super-resolved)."
         )
 
 

@@ -6,12 +6,11 @@ import os
 import stat
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import platformdirs
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 
 VARIABLE = "NUMBA_CACHE_DIR"
 
@@ -40,11 +39,9 @@ def settle_kernel_cache() -> None:
     if "numba" in sys.modules:  # imported before arcuate: it has read the environment already
         sys.modules["numba"].config.CACHE_DIR = str(folder)
     refused = ", ".join(map(str, places))
-    warnings.warn(
+    warn(
         f"compiled kernels are kept in {folder}, because none of {refused} can be written; "
-        f"set {VARIABLE} to a folder that stays, and they are compiled only once.",
-        InputWarning,
-        stacklevel=2,
+        f"set {VARIABLE} to a folder that stays, and they are compiled only once."
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from arcuate.errors import warn
+
 SAME_DIRECTION = 1.0  # degrees; closer lines count as one direction of a scan
 NAMES = ("symmetric362", "symmetric642", "symmetric724", "repulsion724", "repulsion100", "repulsion200")
 
@@ -73,9 +75,7 @@ class Sphere:
         else:
             points = np.asarray(xyz if xyz is not None else np.stack([x, y, z], axis=-1), dtype=np.float64)
             if not np.allclose(np.linalg.norm(points, axis=-1), 1):
-                import warnings
-
-                warnings.warn("Vertices are not on the unit sphere.", stacklevel=2)
+                warn("Vertices are not on the unit sphere.", UserWarning)
             self.theta, self.phi = to_angles(points)
         if faces is not None:
             self.faces = np.asarray(faces)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputWarning, NotApplicable
+from arcuate.errors import NotApplicable, warn
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, write_json
 from arcuate.study.maps import fod_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
@@ -221,7 +220,7 @@ def _warn_of_scales(scan: Dwi) -> tuple[str, ...]:
         return ()
     doubts = find_scale_doubts(scan)
     for doubt in doubts:
-        warnings.warn(doubt, InputWarning, stacklevel=3)
+        warn(doubt)
     return tuple(doubts)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from arcuate.errors import InputWarning
+from arcuate.errors import warn
 from arcuate.gradients import GradientTable
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
@@ -68,11 +67,9 @@ def compute_mean_least_weighted(scan: Scan) -> InMemoryVolumeResource:
     """
     gradients = scan.gradients
     if not gradients.is_b0.any():
-        warnings.warn(
+        warn(
             f"the scan has no b=0 volume: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} "
-            "s/mm²).",
-            InputWarning,
-            stacklevel=2,
+            "s/mm²)."
         )
     return _mean_of(scan, gradients.least_weighted)
 

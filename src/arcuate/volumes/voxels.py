@@ -5,12 +5,11 @@ Rows follow the order in which NIfTI stores voxels (x fastest), whatever the mem
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, warn
 from arcuate.numerics.compiled import kernel, run_in_chunks
 from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -93,7 +92,7 @@ def check_same_place(
             f"{smallest:.3g} mm), although both have {tuple(volume.shape[:3])} voxels. Expected the same grid: "
             f"{remedy}."
         )
-    warnings.warn(f"{found}; taken as drawn voxel by voxel on the scan.", InputWarning, stacklevel=4)
+    warn(f"{found}; taken as drawn voxel by voxel on the scan.")
 
 
 def masked_blocks(
