@@ -45,6 +45,7 @@ COMMANDS = {
     "cohort": "arcuate.commands.cohort:cohort",
     "fetch": "arcuate.commands.fetch:fetch",
     "cache": "arcuate.commands.cache:cache",
+    "compile": "arcuate.commands.compile:compile_",
 }
 
 

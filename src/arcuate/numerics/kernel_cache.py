@@ -21,7 +21,8 @@ def settle_kernel_cache() -> None:
     numba keeps kernels in ``$NUMBA_CACHE_DIR``, beside their source, or in the user's cache folder, and refuses to
     decorate a function when it can write to none of these: in a container that is mounted read-only, for example.
     Then ``$NUMBA_CACHE_DIR`` becomes a folder of this user below the temporary one, with a warning that says so;
-    programs started from here inherit it.
+    programs started from here inherit it. Kernels in a folder that was named and cannot be written, as ``arcuate
+    compile`` leaves them in an image of a container, are copied there (16 MB) and used, without a word.
 
     Raises
     ------
@@ -32,12 +33,16 @@ def settle_kernel_cache() -> None:
     beside_source = Path(__file__).parent / "__pycache__"
     of_user = Path(platformdirs.user_cache_dir("numba", appauthor=False))
     places = [*([Path(named)] if named else []), beside_source, of_user]
-    if any(_can_be_written(place) for place in places):
+    prepared = bool(named) and not _can_be_written(places[0]) and any(places[0].rglob("*.nbi"))
+    if not prepared and any(_can_be_written(place) for place in places):
         return
     folder = _temporary_folder()
     os.environ[VARIABLE] = str(folder)
     if "numba" in sys.modules:  # imported before arcuate: it has read the environment already
         sys.modules["numba"].config.CACHE_DIR = str(folder)
+    if prepared:
+        _copy_kernels(places[0], folder)
+        return
     refused = ", ".join(map(str, places))
     warn(
         f"compiled kernels are kept in {folder}, because none of {refused} can be written; "
@@ -52,6 +57,18 @@ def _can_be_written(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def _copy_kernels(source: Path, folder: Path) -> None:
+    """Files of ``source`` that are not in ``folder`` yet; other processes may be doing the same."""
+    for path in source.rglob("*.nb[ic]"):
+        target = folder / path.relative_to(source)
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
+            copy.write(path.read_bytes())
+        Path(copy.name).replace(target)
 
 
 def _temporary_folder() -> Path:

@@ -1,0 +1,94 @@
+"""Kernels that are compiled ahead are those of a run, and are found where they were put."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcuate.commands.compilation import TASKS, Ahead, are_compiled, compile_kernels
+
+Arcuate = Callable[..., Any]  # code, out and err of a command, see conftest
+
+COUNT = """
+import sys, warnings
+from numba.core import event
+class Count(event.Listener):
+    n = 0
+    def on_start(self, _): Count.n += 1
+    def on_end(self, _): pass
+event.register("numba:compile", Count())
+from arcuate.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+print(Count.n)
+"""
+
+
+def count(folder: Path, *words: object, **variables: str) -> int:
+    """Kernels that a command compiles in a new process."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)} | variables
+    command = [sys.executable, "-c", COUNT, *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
+
+
+def test_kernels_lie_in_the_folder_that_was_named(arcuate: Arcuate, tmp_path: Path) -> None:
+    done = arcuate("compile", "mask", "--folder", tmp_path / "kernels")
+    assert done.code == 0, done.err
+    assert f"NUMBA_CACHE_DIR={tmp_path / 'kernels'}" in done.out
+    assert count(tmp_path / "kernels", "compile", "--jobs", "1", "mask") == 0
+    assert count(tmp_path / "elsewhere", "compile", "--jobs", "1", "mask") > 0
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="a processor of the x86 family by name")
+def test_kernels_for_a_named_processor_are_found_by_that_name(arcuate: Arcuate, tmp_path: Path) -> None:
+    done = arcuate("compile", "mask", "--folder", tmp_path, "--cpu", "x86-64")
+    assert done.code == 0, done.err
+    named = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+    assert all(f"{name}={value}" in done.out for name, value in named.items())
+    assert count(tmp_path, "compile", "--jobs", "1", "mask", **named) == 0
+    assert count(tmp_path, "compile", "--jobs", "1", "mask") > 0
+
+
+def test_an_unknown_task_is_one_sentence(arcuate: Arcuate) -> None:
+    done = arcuate("compile", "fods")
+    assert done.code == 2
+    assert "found the task 'fods'; expected some of fod, tensor," in done.err
+
+
+def test_a_process_compiles_ahead_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    ahead = Ahead(("mask",))
+    ahead.wait()
+    assert any(tmp_path.rglob("*.nbi"))
+    stopped = Ahead(("fod",))
+    process = stopped._process
+    assert process is not None
+    stopped.stop()
+    assert process.poll() is not None
+
+
+def test_kernels_that_are_there_are_known(tmp_path: Path) -> None:
+    compile_kernels("peaks")
+    assert are_compiled("peaks")
+    code = "from arcuate.commands.compilation import are_compiled; print(are_compiled('peaks'))"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.long
+def test_a_run_compiles_nothing_where_all_tasks_were_compiled(arcuate: Arcuate, scan: Path, tmp_path: Path) -> None:
+    assert arcuate("compile", *TASKS, "--folder", tmp_path / "kernels").code == 0
+    words = ("run", scan, "--mask-method", "otsu", "--denoise", "mppca", "--out", tmp_path / "out")
+    assert count(tmp_path / "kernels", *words) == 0
