@@ -97,7 +97,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The reduced counts try the same examples each time; new ones are looked for by `make test-long`."""
+    """Kernels are compiled before several workers would each do it; reduced counts try the same examples each time.
+
+    New examples are looked for by `make test-long`.
+    """
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-m", "arcuate", "compile"], check=False)
     if "long" not in (config.getoption("-m") or ""):
         settings.register_profile("reduced", derandomize=True)
         settings.load_profile("reduced")
