@@ -11,6 +11,7 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
@@ -18,7 +19,7 @@ from arcuate.numerics.eigen import eigh_3x3
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter, scatter_fields
 
 TENSOR_ORDERS = {  # of the six elements in a file, from the order that arcuate works in, which is FSL's
     "fsl": ("xx xy xz yy yz zz", (0, 1, 2, 3, 4, 5)),
@@ -26,6 +27,21 @@ TENSOR_ORDERS = {  # of the six elements in a file, from the order that arcuate 
 }
 METHODS = ("OLS", "WLS", "IWLS")  # 0, 1 and more rounds of reweighting
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest eigenvalue: what float32 tensors leave of a zero
+
+
+def fit_facts(
+    gradients: GradientTable, volumes: np.ndarray, *, b_max: float, n_reweight: int, nonnegative: bool
+) -> dict[str, Any]:
+    """How a model linear in the log signal was fitted, and to which ``volumes`` (n,), for sidecars."""
+    return {
+        "FitMethod": METHODS[min(n_reweight, 2)],
+        "NReweight": n_reweight,
+        "NonNegative": nonnegative,
+        "BMax": b_max,
+        "B0Threshold": gradients.b0_threshold,
+        "BValuesUsed": sorted({float(round(b)) for b in gradients.bvals[volumes]}),
+        "VolumesUsed": [int(i) for i in volumes],
+    }
 
 
 @storable
@@ -87,31 +103,19 @@ class Dti:
         gradients = dwi.gradients
         volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
         inside = check_mask(dwi.volume, mask)
-        n_vox = int(inside.sum())
-        tensors, s0 = np.empty((n_vox, 6), np.float32), np.empty(n_vox, np.float32)
-        status = np.empty(n_vox, np.uint8)
-        for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
-            fit = model.fit(rows)
-            tensors[place], s0[place], status[place] = fit.tensors, fit.s0, fit.status
-        used = gradients.subset(volumes)
+
+        def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
+            found = model.fit(rows)
+            return {"tensors": found.tensors, "s0": found.s0, "status": found.status}
+
+        fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion tensor",
-            "FitMethod": METHODS[min(n_reweight, 2)],
-            "NReweight": n_reweight,
-            "NonNegative": nonnegative,
-            "BMax": b_max,
-            "B0Threshold": gradients.b0_threshold,
-            "BValuesUsed": sorted({float(round(b)) for b in used.bvals}),
-            "VolumesUsed": [int(i) for i in volumes],
-            "VoxelsByStatus": count_status(status),
+            **fit_facts(gradients, volumes, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative),
+            "VoxelsByStatus": count_status(fields["status"]),
         }
-        like = dwi.volume
-        return Dti(
-            like.with_array(scatter(tensors, inside)),
-            like.with_array(scatter(status, inside, np.uint8)),
-            like.with_array(scatter(s0, inside)),
-            parameters,
-        )
+        maps = scatter_fields(fields, inside, dwi.volume)
+        return Dti(maps["tensors"], maps["status"], maps["s0"], parameters)
 
     def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.dti import METHODS, Dti
+from arcuate.dti import Dti, fit_facts
 from arcuate.errors import MissingExtraError
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
@@ -21,7 +21,7 @@ from arcuate.models.status import count_status
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
 
 
 @storable
@@ -100,44 +100,33 @@ class Dki:
         volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
         mean_model = prepare_mean_signal(gradients, volumes)
         inside = check_mask(dwi.volume, mask)
-        n_vox = int(inside.sum())
-        maps, means = np.empty((n_vox, 4), np.float32), np.empty((n_vox, 2), np.float32)
-        tensors, elements = np.empty((n_vox, 6), np.float32), np.empty((n_vox, 15), np.float32)
-        s0, status, n_limited = np.empty(n_vox, np.float32), np.empty(n_vox, np.uint8), 0
-        for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
-            fit = model.fit(rows)
-            measures = np.stack([fit.mk, fit.ak, fit.rk], axis=1)
+
+        def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
+            found = model.fit(rows)
+            measures = np.stack([found.mk, found.ak, found.rk], axis=1)
             limited = np.clip(measures, MIN_KURTOSIS, MAX_KURTOSIS)
-            n_limited += int(np.any(limited != measures, axis=1).sum())
-            maps[place, :3], maps[place, 3] = limited, fit.kfa
-            tensors[place], elements[place], s0[place], status[place] = fit.tensors, fit.kurtosis, fit.s0, fit.status
+            fields = {
+                "volume": np.column_stack([limited, found.kfa]),
+                "tensors": found.tensors,
+                "elements": found.kurtosis,
+                "s0": found.s0,
+                "status": found.status,
+                "is_limited": np.any(limited != measures, axis=1).astype(np.uint8),
+            }
             if mean_model is not None:
                 diffusivity, kurtosis = mean_model.fit(rows)
-                means[place] = np.stack([diffusivity, np.clip(kurtosis, MIN_KURTOSIS, MAX_KURTOSIS)], axis=1)
-        used = gradients.subset(volumes)
+                fields["mean_signal"] = np.column_stack([diffusivity, np.clip(kurtosis, MIN_KURTOSIS, MAX_KURTOSIS)])
+            return fields
+
+        fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion kurtosis",
-            "FitMethod": METHODS[min(n_reweight, 2)],
-            "NReweight": n_reweight,
-            "NonNegative": nonnegative,
-            "BMax": b_max,
-            "B0Threshold": gradients.b0_threshold,
-            "BValuesUsed": sorted({float(round(b)) for b in used.bvals}),
-            "VolumesUsed": [int(i) for i in volumes],
+            **fit_facts(gradients, volumes, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative),
             "KurtosisLimits": [round(MIN_KURTOSIS, 4), MAX_KURTOSIS],
-            "VoxelsLimited": n_limited,
-            "VoxelsByStatus": count_status(status),
+            "VoxelsLimited": int(fields.pop("is_limited").sum()),
+            "VoxelsByStatus": count_status(fields["status"]),
         }
-        like = dwi.volume
-        return Dki(
-            volume=like.with_array(scatter(maps, inside)),
-            tensors=like.with_array(scatter(tensors, inside)),
-            elements=like.with_array(scatter(elements, inside)),
-            mean_signal=like.with_array(scatter(means, inside)) if mean_model is not None else None,
-            s0=like.with_array(scatter(s0, inside)),
-            status=like.with_array(scatter(status, inside, np.uint8)),
-            parameters=parameters,
-        )
+        return Dki(**scatter_fields(fields, inside, dwi.volume), parameters=parameters)
 
     @property
     def mk(self) -> InMemoryVolumeResource:

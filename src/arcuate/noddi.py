@@ -18,7 +18,7 @@ from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter_fields
 
 ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
 
@@ -102,18 +102,25 @@ class Noddi:
         check_diffusivities(dpar, diso)
         inside = check_mask(dwi.volume, mask)
         given = None if directions is None else _rows_of(directions, inside)
-        n_vox = int(inside.sum())
-        maps = {name: np.empty(n_vox, np.float32) for name in ("ndi", "odi", "fwf", "dot", "rmse", "s0")}
-        axes, status = np.empty((n_vox, 3), np.float32), np.empty(n_vox, np.uint8)
-        for place, rows in masked_blocks(dwi.volume.get_array(), inside):
-            fit = fit_noddi(
-                rows, gradients, dpar=dpar, diso=diso, refine=refine, ex_vivo=ex_vivo,
-                directions=None if given is None else given[place], as_amico=as_amico,
-            )  # fmt: skip
-            for name, values in maps.items():
-                values[place] = getattr(fit, name)
-            axes[place], status[place] = fit.directions, fit.status
-        _refuse_water_everywhere(maps["fwf"], status)
+
+        def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
+            axes = None if given is None else given[place]
+            found = fit_noddi(
+                rows,
+                gradients,
+                dpar=dpar,
+                diso=diso,
+                refine=refine,
+                ex_vivo=ex_vivo,
+                directions=axes,
+                as_amico=as_amico,
+            )
+            names = ("directions", "rmse", "s0", "status", *(["dot"] if ex_vivo else []))
+            three = np.column_stack([found.ndi, found.odi, found.fwf])
+            return {"volume": three, **{name: getattr(found, name) for name in names}}
+
+        fields = fit_masked(dwi.volume.get_array(), inside, fit)
+        _refuse_water_everywhere(fields["volume"][:, 2], fields["status"])
         parameters = {
             "Model": "NODDI (Watson)",
             "Fit": "maximum likelihood, Rician noise" if refine else "convex, dictionary of 144 atoms",
@@ -125,19 +132,9 @@ class Noddi:
             "AmicoRules": as_amico,
             "B0Threshold": gradients.b0_threshold,
             "Shells": [round(shell.b, 1) for shell in gradients.shells],
-            "VoxelsByStatus": count_status(status),
+            "VoxelsByStatus": count_status(fields["status"]),
         }
-        like = dwi.volume
-        three = np.stack([maps["ndi"], maps["odi"], maps["fwf"]], axis=1)
-        return Noddi(
-            volume=like.with_array(scatter(three, inside)),
-            directions=like.with_array(scatter(axes, inside)),
-            rmse=like.with_array(scatter(maps["rmse"], inside)),
-            s0=like.with_array(scatter(maps["s0"], inside)),
-            dot=like.with_array(scatter(maps["dot"], inside)) if ex_vivo else None,
-            status=like.with_array(scatter(status, inside, np.uint8)),
-            parameters=parameters,
-        )
+        return Noddi(**scatter_fields(fields, inside, dwi.volume), parameters=parameters)
 
     @property
     def ndi(self) -> InMemoryVolumeResource:

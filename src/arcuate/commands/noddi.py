@@ -15,6 +15,7 @@ from arcuate.commands.options import (
     out_folder_option,
     read_mask,
     scan_options,
+    write_maps,
 )
 from arcuate.noddi import Noddi
 
@@ -74,7 +75,6 @@ def noddi(
     Needs two shells or more. Directions are in the scanner's frame (x to the right, y to the front, z up).
     """
     from arcuate.io import open_volume
-    from arcuate.study.bids import write_map
     from arcuate.study.maps import NODDI_MAPS, noddi_maps
 
     files = scan.inputs_with(mask=mask, directions=directions)
@@ -91,8 +91,6 @@ def noddi(
         as_amico=as_amico,
     )
     facts = {**result.parameters, **scan.facts(mask=mask, directions=directions)}
-    for image in noddi_maps(result):
-        write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
+    counts = write_maps(out, noddi_maps(result), facts)
     shells = ", ".join(f"{b:.0f}" for b in facts["Shells"])
     click.echo(f"{out}: NODDI from the shells {shells}; voxels: {counts}")

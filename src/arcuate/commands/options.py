@@ -19,6 +19,7 @@ from arcuate.gradients import B0_THRESHOLD, B_UNITS
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.study.maps import Map
     from arcuate.volumes.resource import VolumeResource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -257,6 +258,42 @@ def _check_parents(path: Path, param: click.Parameter | None) -> None:
 def default_of(function: Callable[..., Any], name: str) -> Any:
     """Default that ``function`` gives to its parameter ``name``: a default is written once."""
     return inspect.signature(inspect.unwrap(function)).parameters[name].default
+
+
+def least_squares_options(estimate: Callable[..., Any], b_max_help: str) -> Callable[[F], F]:
+    """``--b-max``, ``--n-reweight`` and ``--nonnegative`` with the defaults of the step ``estimate``."""
+    options = (
+        click.option("--b-max", type=float, default=default_of(estimate, "b_max"), show_default=True, help=b_max_help),
+        click.option(
+            "--n-reweight",
+            type=click.IntRange(0),
+            default=default_of(estimate, "n_reweight"),
+            show_default=True,
+            help="0 is OLS, 1 WLS, more IWLS.",
+        ),
+        click.option(
+            "--nonnegative/--no-nonnegative",
+            default=default_of(estimate, "nonnegative"),
+            show_default=True,
+            help="Raise negative eigenvalues of the tensor to (nearly) zero.",
+        ),
+    )
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def write_maps(out: Path, maps: Iterable[Map], facts: Mapping[str, Any]) -> str:
+    """Write maps of a step to ``out`` under their names; the counts of voxels by status, for the last line."""
+    from arcuate.study.bids import write_map
+
+    for image in maps:
+        write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
 
 
 def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> None:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
-from arcuate.errors import InputError, NotApplicable, warn
+from arcuate.errors import NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable
-from arcuate.models.kurtosis_kernels import CHUNK, PAIRS, WIDTH, N, Results, Tables, fit_chunk
 from arcuate.models.kurtosis_measures import (
     kurtosis_fractional_anisotropy,
     kurtosis_measures,
     mean_kurtosis_tensor,
     monomials,
 )
-from arcuate.models.status import Status
-from arcuate.models.tensor import NEGLIGIBLE, TensorFit, shells_or_levels, tensor_design
-from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.eigen import LANES, eigh_3x3
+from arcuate.models.log_linear import LogLinearModel, check_rows, column_lengths, take_volumes, warn_without_b0
+from arcuate.models.tensor import TensorFit, shells_or_levels, tensor_design
 from arcuate.numerics.sphere import count_directions
 
 B_MAX = 3000.0  # s/mm²; above it the cumulant expansion of tissue's signal no longer converges
 MIN_KURTOSIS, MAX_KURTOSIS = -3 / 7, 10.0  # of maps: water in spherical pores, and far above any tissue
+N = 22  # unknowns: 6 of the diffusion tensor, 15 of MD² W, log S0
 N_DIRECTIONS = 15  # a kurtosis tensor has as many elements
 _LEAST_SUPPORT = 5e-3  # smallest singular value of the design, columns of unit length, that still determines it
 
@@ -68,17 +67,15 @@ class KurtosisFit(TensorFit):
 
 
 @dataclass(frozen=True)
-class KurtosisModel:
+class KurtosisModel(LogLinearModel):
     """Least-squares fit of a tensor and its kurtosis to log signals, prepared once for a list of volumes.
 
     Parameters
     ----------
     design : (n_meas, 22) float
         Rows that give log S from the coefficients, see :func:`kurtosis_design`.
-    n_reweight : int
-        Rounds of reweighting after the ordinary least-squares fit: 0 is OLS, 1 is WLS, more is IWLS.
-    min_diffusivity, min_signal
-        See :class:`arcuate.models.tensor.TensorModel`.
+    n_reweight, min_diffusivity, min_signal
+        See :class:`arcuate.models.log_linear.LogLinearModel`.
 
     Notes
     -----
@@ -91,26 +88,12 @@ class KurtosisModel:
     Jensen et al. 2005, Magn. Reson. Med. 53:1432. Veraart et al. 2013, NeuroImage 81:335 (weights).
     """
 
-    design: np.ndarray
-    n_reweight: int = 1
-    min_diffusivity: float = -np.inf
-    min_signal: float = 0.0
-    _tables: Tables = field(init=False, repr=False)
+    scales_columns: ClassVar[bool] = True  # they span 1 (log S0) to 1e6 (b²)
 
-    def __post_init__(self) -> None:
-        if self.n_reweight < 0:
-            raise InputError(f"n_reweight is {self.n_reweight}; expected 0 (OLS), 1 (WLS) or more (IWLS).")
-        lengths = _lengths(self.design)
-        u, s, vt = np.linalg.svd(self.design / lengths, full_matrices=False)
-        rank = int(np.sum(s > 1e-12 * s[0]))
-        n_meas = len(self.design)
-        basis = np.zeros((-(-n_meas // 4) * 4, WIDTH))  # rows and columns in fours, as the kernel takes them
-        basis[:n_meas, :rank] = u[:, :rank]
-        to_coefs = np.zeros((N, N))
-        to_coefs[:, :rank] = vt[:rank].T / s[:rank] / lengths[:, None]
-        products = np.ascontiguousarray(basis[:, PAIRS[0]] * basis[:, PAIRS[1]])
-        floors = np.array([self.min_diffusivity, self.min_signal])
-        object.__setattr__(self, "_tables", Tables(basis, products, to_coefs, np.arange(N) < rank, floors))
+    @staticmethod
+    def design_of(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """See :func:`kurtosis_design`."""
+        return kurtosis_design(bvals, directions)
 
     def fit(self, signals: np.ndarray) -> KurtosisFit:
         """Tensor and kurtosis of each row.
@@ -120,31 +103,10 @@ class KurtosisModel:
         signals : (n_vox, n_meas) float32 or float64
             The volumes of the design, in its order.
         """
-        signals = np.asarray(signals)
-        if signals.dtype not in (np.float32, np.float64):
-            signals = signals.astype(np.float64)
-        signals = np.ascontiguousarray(signals)
-        n_vox, tables, n_reweight = len(signals), self._tables, self.n_reweight
-        results = Results(np.zeros((n_vox, N)), np.zeros(n_vox, dtype=np.uint8))
-        n_groups = -(-n_vox // LANES)
-        run_in_chunks(lambda a, b: fit_chunk(signals, a, b, tables, n_reweight, results), n_groups, CHUNK)
-        return _kurtosis_of(results, self.min_diffusivity)
-
-
-def _kurtosis_of(results: Results, min_diffusivity: float) -> KurtosisFit:
-    """Eigenvalues above their floor, and W, of coefficients D, MD² W, S0."""
-    coefs, status = results
-    tensors = coefs[:, :6].copy()
-    evals, evecs = eigh_3x3(tensors)
-    is_nothing = (status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)
-    is_low = (evals[:, 2] < min_diffusivity) & ~is_nothing
-    evals[is_low] = np.maximum(evals[is_low], min_diffusivity)
-    raised = np.einsum("vki,vk,vkj->vij", evecs[is_low], evals[is_low], evecs[is_low])
-    tensors[is_low] = raised[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
-    evecs[is_nothing] = 0
-    square = evals.mean(axis=1, keepdims=True) ** 2
-    kurtosis = np.divide(coefs[:, 6:21], square, out=np.zeros((len(coefs), 15)), where=square > 0)
-    return KurtosisFit(tensors, coefs[:, 21].copy(), evals, evecs, status, kurtosis)
+        coefs, evals, evecs, status = self.fit_rows(signals)
+        square = evals.mean(axis=1, keepdims=True) ** 2
+        kurtosis = np.divide(coefs[:, 6:21], square, out=np.zeros((len(coefs), 15)), where=square > 0)
+        return KurtosisFit(coefs[:, :6].copy(), coefs[:, 21].copy(), evals, evecs.reshape(-1, 3, 3), status, kurtosis)
 
 
 def fit_kurtosis(
@@ -170,14 +132,9 @@ def fit_kurtosis(
     InputError
         The volumes do not determine a kurtosis tensor, or their number is not that of the gradient table.
     """
-    signals = np.asarray(signals)
-    if signals.ndim != 2 or signals.shape[1] != len(gradients):
-        raise InputError(
-            f"found signals of shape {signals.shape} for {len(gradients)} b-values; expected one row per voxel "
-            f"with {len(gradients)} columns. Check that the image and the b-values belong to the same scan."
-        )
+    signals = check_rows(signals, gradients)
     volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
-    return model.fit(signals if len(volumes) == len(gradients) else signals[:, volumes])
+    return model.fit(take_volumes(signals, volumes))
 
 
 def prepare_kurtosis(
@@ -202,10 +159,7 @@ def prepare_kurtosis(
         Fits rows of those volumes.
     """
     volumes = select_kurtosis_volumes(gradients, b_max=b_max)
-    bvals = gradients.bvals[volumes]
-    floor = NEGLIGIBLE / bvals.max() if nonnegative else -np.inf
-    design = kurtosis_design(bvals, gradients.directions[volumes])
-    return volumes, KurtosisModel(design, n_reweight=n_reweight, min_diffusivity=floor)
+    return volumes, KurtosisModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
 
 
 def kurtosis_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -213,12 +167,6 @@ def kurtosis_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
     bvals = np.asarray(bvals, dtype=np.float64)
     tensor = tensor_design(bvals, directions)
     return np.column_stack([tensor[:, :6], (bvals**2 / 6)[:, None] * monomials(directions), tensor[:, 6]])
-
-
-def _lengths(design: np.ndarray) -> np.ndarray:
-    """(22,) norms of the columns, which span 1 (log S0) to 1e6 (b²): divided by them before a decomposition."""
-    lengths = np.linalg.norm(design, axis=0)
-    return np.where(lengths > 0, lengths, 1.0)
 
 
 def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndarray:
@@ -256,13 +204,12 @@ def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -
             "b-vector file."
         )
     design = kurtosis_design(gradients.bvals[volumes], gradients.directions[volumes])
-    support = np.linalg.svd(design / _lengths(design), compute_uv=False)
+    support = np.linalg.svd(design / column_lengths(design), compute_uv=False)
     if len(support) < N or support[-1] < _LEAST_SUPPORT:
         raise NotApplicable(
             f"diffusion and kurtosis tensors have {N} unknowns; the {len(volumes)} volumes up to b = {used[-1].b:.0f} "
             f"s/mm² determine {int(np.sum(support >= _LEAST_SUPPORT))} of them (too few volumes, shells too close, or "
             "directions on a cone or in a plane). Fit the tensor alone, or check the b-vector file."
         )
-    if len(b0s) == 0:
-        warn("the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.")
+    warn_without_b0(gradients)
     return volumes

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcuate.gradients import GradientTable
+from arcuate.models.log_linear_kernels import FLOOR, NOTHING
 from arcuate.models.tensor import shells_or_levels
-from arcuate.models.tensor_kernels import FLOOR, NOTHING
 from arcuate.numerics.sphere import count_directions
 
 _LEAST_DIRECTIONS = 6  # fewer do not average over the sphere

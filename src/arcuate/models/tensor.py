@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
-from arcuate.models.tensor_kernels import CHUNK, PAIRS, Design, Limits, Results, fit_voxels
-from arcuate.numerics.compiled import run_in_chunks
+from arcuate.models.log_linear import LogLinearModel, check_rows, take_volumes, warn_without_b0
 from arcuate.numerics.sphere import count_directions
 
 B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
-NEGLIGIBLE = 1e-6  # eigenvalues are raised to NEGLIGIBLE / b: less attenuation than that cannot be told from none
 _LEAST_SUPPORT = (
     0.05  # smallest singular value of the design (b in units of the highest) that still determines a tensor
 )
@@ -52,20 +50,15 @@ class TensorFit:
 
 
 @dataclass(frozen=True)
-class TensorModel:
+class TensorModel(LogLinearModel):
     """Least-squares fit of a tensor to log signals, prepared once for a list of volumes.
 
     Parameters
     ----------
     design : (n_meas, 7) float
         Rows that give log S from the coefficients (xx, xy, xz, yy, yz, zz, log S0), see :func:`tensor_design`.
-    n_reweight : int
-        Rounds of reweighting after the ordinary least-squares fit: 0 is OLS, 1 is WLS, more is IWLS.
-    min_diffusivity : float, mm²/s
-        Eigenvalues below it are raised to it, and the tensor with them; ``-inf`` leaves them as they are.
-    min_signal : float
-        Signals below it are raised to it. With 0, those at or below zero are raised to 0.01 of the largest of their
-        voxel instead, which does not depend on the unit of the signal.
+    n_reweight, min_diffusivity, min_signal
+        See :class:`arcuate.models.log_linear.LogLinearModel`.
 
     Notes
     -----
@@ -78,27 +71,10 @@ class TensorModel:
     Veraart et al. 2013, NeuroImage 81:335 (weights from the fitted signal).
     """
 
-    design: np.ndarray
-    n_reweight: int = 1
-    min_diffusivity: float = -np.inf
-    min_signal: float = 0.0
-    _basis: np.ndarray = field(init=False, repr=False)  # (n, 7): orthonormal columns that span the design
-    _products: np.ndarray = field(init=False, repr=False)  # (n, 28): products of two of them
-    _to_coefs: np.ndarray = field(init=False, repr=False)  # (7, 7): coordinates in the basis -> coefficients
-
-    def __post_init__(self) -> None:
-        if self.n_reweight < 0:
-            raise InputError(f"n_reweight is {self.n_reweight}; expected 0 (OLS), 1 (WLS) or more (IWLS).")
-        u, s, vt = np.linalg.svd(self.design, full_matrices=False)
-        rank = int(np.sum(s > 1e-12 * s[0]))
-        n_meas = len(self.design)
-        basis = np.zeros((-(-n_meas // 4) * 4, 7))  # rows in fours, as the kernel takes them
-        basis[:n_meas, :rank] = u[:, :rank]
-        to_coefs = np.zeros((7, 7))
-        to_coefs[:, :rank] = vt[:rank].T / s[:rank]
-        object.__setattr__(self, "_basis", basis)
-        object.__setattr__(self, "_products", np.ascontiguousarray(basis[:, PAIRS[0]] * basis[:, PAIRS[1]]))
-        object.__setattr__(self, "_to_coefs", to_coefs)
+    @staticmethod
+    def design_of(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """See :func:`tensor_design`."""
+        return tensor_design(bvals, directions)
 
     def fit(self, signals: np.ndarray) -> TensorFit:
         """Tensor of each row.
@@ -108,21 +84,8 @@ class TensorModel:
         signals : (n_vox, n_meas) float32 or float64
             The volumes of the design, in its order.
         """
-        signals = np.asarray(signals)
-        n_vox = len(signals)
-        coefs, evals = np.zeros((n_vox, 7)), np.zeros((n_vox, 3))
-        evecs, status = np.zeros((n_vox, 9)), np.zeros(n_vox, dtype=np.uint8)
-        results = Results(coefs, evals, evecs, status)
-        design = Design(self._basis, self._products, self._to_coefs)
-        limits = Limits(float(self.min_diffusivity), float(self.min_signal))
-
-        def work(begin: int, end: int) -> None:
-            # in double precision: else the kernels would be compiled for every type and layout of the signals
-            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
-            fit_voxels(rows, design, self.n_reweight, limits, Results(*(array[begin:end] for array in results)))
-
-        run_in_chunks(work, n_vox, CHUNK)
-        return TensorFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(n_vox, 3, 3), status)
+        coefs, evals, evecs, status = self.fit_rows(signals)
+        return TensorFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(-1, 3, 3), status)
 
 
 def fit_tensor(
@@ -148,14 +111,9 @@ def fit_tensor(
     InputError
         The volumes do not determine a tensor, or their number is not that of the gradient table.
     """
-    signals = np.asarray(signals)
-    if signals.ndim != 2 or signals.shape[1] != len(gradients):
-        raise InputError(
-            f"found signals of shape {signals.shape} for {len(gradients)} b-values; expected one row per voxel "
-            f"with {len(gradients)} columns. Check that the image and the b-values belong to the same scan."
-        )
+    signals = check_rows(signals, gradients)
     volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
-    return model.fit(signals if len(volumes) == len(gradients) else signals[:, volumes])
+    return model.fit(take_volumes(signals, volumes))
 
 
 def prepare_tensor(
@@ -180,10 +138,7 @@ def prepare_tensor(
         Fits rows of those volumes.
     """
     volumes = select_volumes(gradients, b_max=b_max)
-    bvals = gradients.bvals[volumes]
-    floor = NEGLIGIBLE / bvals.max() if nonnegative else -np.inf
-    design = tensor_design(bvals, gradients.directions[volumes])
-    return volumes, TensorModel(design, n_reweight=n_reweight, min_diffusivity=floor)
+    return volumes, TensorModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
 
 
 def solve_weighted(
@@ -236,8 +191,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
             f"the volumes with b <= {b_max:g} s/mm² do not determine a tensor; fitted to the shells at b = {used}. "
             "Its diffusivities are lower than those of scans with b <= 1500: compare with like scans only."
         )
-    if len(b0s) == 0:
-        warn("the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.")
+    warn_without_b0(gradients)
     return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
 
 

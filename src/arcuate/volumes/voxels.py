@@ -5,7 +5,7 @@ Rows follow the order in which NIfTI stores voxels (x fastest), whatever the mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -120,6 +120,40 @@ def masked_blocks(
     for start in range(0, len(index), block):
         place = slice(start, min(start + block, len(index)))
         yield place, _gather(array, index[place], picked, dtype)
+
+
+def fit_masked(
+    array: np.ndarray,
+    mask: np.ndarray,
+    fit: Callable[[np.ndarray, slice], Mapping[str, np.ndarray]],
+    *,
+    volumes: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """What ``fit`` says of all masked voxels, by name: (n_vox, ...) float32, or uint8 where it gives that.
+
+    Parameters
+    ----------
+    array, mask, volumes
+        See :func:`masked_blocks`.
+    fit
+        Given rows (n, n_meas) and their place among all rows, arrays (n, ...) by name, the same names every time.
+    """
+    n_vox = int(np.count_nonzero(mask))
+    fields: dict[str, np.ndarray] = {}
+    for place, rows in masked_blocks(array, mask, volumes=volumes):
+        for name, values in fit(rows, place).items():
+            if name not in fields:
+                dtype = np.uint8 if values.dtype == np.uint8 else np.float32
+                fields[name] = np.empty((n_vox, *values.shape[1:]), dtype)
+            fields[name][place] = values
+    return fields
+
+
+def scatter_fields(
+    fields: Mapping[str, np.ndarray], mask: np.ndarray, like: VolumeResource
+) -> dict[str, VolumeResource]:
+    """Volumes (x, y, z, ...) of fields (n_vox, ...) on the grid of ``like``, 0 outside the mask."""
+    return {name: like.with_array(scatter(values, mask, values.dtype)) for name, values in fields.items()}
 
 
 def scatter(values: np.ndarray, mask: np.ndarray, dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
