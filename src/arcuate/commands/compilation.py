@@ -32,11 +32,11 @@ def compile_kernels(task: str) -> None:
 
 def are_compiled(task: str) -> bool:
     """Whether the kernels of a task are kept on disk for the present source, judged by the largest of them."""
-    from arcuate.models import noddi_stages, peak_kernels, tensor_kernels
+    from arcuate.models import log_linear_kernels, noddi_stages, peak_kernels
     from arcuate.numerics import qp_kernel
 
     last = {
-        "tensor": tensor_kernels.fit_voxels,
+        "tensor": log_linear_kernels.fit_voxels,
         "noddi": noddi_stages.fit_voxels,
         "fod": qp_kernel.solve_problems,
         "peaks": peak_kernels.find_peaks_of_voxels,
