@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,8 @@ from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
 from arcuate.volumes.resource import InMemoryVolumeResource
+
+ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Patch2Self takes anisotropy")  # these scans are small
 
@@ -282,6 +286,38 @@ def test_the_choice_of_denoising_follows_from_what_is_known(sidecars, asked, met
     assert reason in found.reason
     assert "directions" in found.reason
     assert "denois" in found.reason
+
+
+def _cells_of_the_table() -> dict[tuple[str, str], dict[str, str]]:
+    """(scan, SNR) of ``benchmarks/results/denoise_choice.md``: by method, in which measures it is further off."""
+    text = (ROOT / "benchmarks" / "results" / "denoise_choice.md").read_text(encoding="utf-8")
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for line in text.splitlines():
+        words = [word.strip() for word in line.strip("|").split("|")]
+        if words[0].startswith(("phantom, ", "canon_dti, ", "mdt_b1k_b2k, ")):
+            cells.setdefault((words[0], words[1]), {})[words[2]] = words[-1]
+    return cells
+
+
+def test_the_default_of_a_run_is_in_no_cell_of_the_table_further_from_the_truth_than_none():
+    cells = _cells_of_the_table()
+    phantom = {(name, snr) for name, snr in cells if name.startswith("phantom")}
+    assert {snr for _, snr in phantom} == {"10", "20", "40"}
+    assert {name.count("(b=") for name, _ in phantom} == {1, 2, 3}
+    assert {n for n in (6, 12, 20, 32, 64) if any(f" + {n} (b=" in name for name, _ in phantom)} == {6, 12, 20, 32, 64}
+    assert any(name.startswith("canon_dti") for name, _ in cells)
+    assert any(name.startswith("mdt_b1k_b2k") for name, _ in cells)
+    for (name, _), methods in cells.items():
+        assert len(methods) == 3
+        (taken,) = [method for method in methods if method.endswith("(taken)")]
+        assert methods[taken] == "", f"{name}: {taken} is further off in {methods[taken]}"
+        n_b0, *shells = name.split(", ")[1].split(" + ")
+        parts = [shell.removesuffix(")").split(" (b=") for shell in shells]
+        bvals = np.concatenate([np.zeros(int(n_b0)), *(np.full(int(n), float(b)) for n, b in parts)])
+        directions = np.random.default_rng(0).normal(size=(len(bvals), 3))
+        directions *= (bvals > 0)[:, None] / np.linalg.norm(directions, axis=1, keepdims=True)
+        now = choose_denoising(GradientTable(bvals, directions)).method
+        assert f"{now} (taken)" == taken, "the default changed: make the table anew"
 
 
 def test_an_unknown_way_to_denoise_is_refused():
