@@ -69,7 +69,7 @@ def draw_sound_scan(seed: int) -> RandomScan:
 def _draw_gradients(rng: np.random.Generator) -> tuple[GradientTable, str]:
     n_shells = int(rng.integers(1, 10))
     levels = np.sort(rng.choice(np.arange(200, 6000, 150), size=n_shells, replace=False)).astype(float)
-    low = bool(rng.random() < 0.1)
+    low = bool(rng.random() < 0.1) and n_shells > 1  # alone it would be taken for another unit
     if low:
         levels[0] = 30.0
     counts = rng.integers(1, 65, size=n_shells)

@@ -101,6 +101,8 @@ def _go_through(scan: Any, seed: int) -> dict[str, bool]:
             continue
         assert all(np.isfinite(table).all() for table in found.coefs), about
         fods = _try(estimate_fods, scan.dwi, scan.mask, found, about=about)
+        if isinstance(fods, Refused) and found is response and is_mask_usable:
+            assert isinstance(fods.error, NotApplicable), (f"FODs would end the run: {fods.error}", about)
         for volume in fods.volumes.values() if not isinstance(fods, Refused) else ():
             assert np.isfinite(volume.get_array()).all(), about
     if not isinstance(noddi, Refused):

@@ -135,6 +135,40 @@ def test_an_empty_volume_and_nan_end_in_a_response_or_a_reason() -> None:
     assert response.tissues[0] == "wm"
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "dhollander", "tournier", "ssst"])
+@pytest.mark.parametrize("lmax", [7, 40, -2])
+def test_a_degree_that_is_odd_or_out_of_range_is_refused_by_every_algorithm(algorithm: str, lmax: int) -> None:
+    with pytest.raises(InputError, match=f"found lmax = {lmax}; expected an even degree"):
+        estimate_response_function(_scan({0: 3, 1000: 20, 2000: 30}, n=4), None, algorithm, lmax=lmax)
+
+
+@pytest.mark.filterwarnings("ignore:the shell b=2600 s/mm² has 31")
+def test_isotropic_tissues_without_signal_at_the_shell_leave_white_matter_alone() -> None:
+    scan = _scan({0: 3, 2600: 31}, n=8)
+    lowered = Dwi.from_arrays(scan.volume.get_array() - 350, AFFINE, scan.gradients)  # a background taken away
+    with pytest.warns(InputWarning, match="three tissues cannot be had"):
+        response = estimate_response_function(lowered)
+    assert response.tissues == ("wm",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", InputWarning)
+        estimate_fods(lowered, None, response)
+
+
+@pytest.mark.parametrize("n_broken", [1, 3])
+def test_b0_volumes_of_nan_are_no_part_of_tourniers_response(n_broken: int) -> None:
+    scan = _scan({0: 3, 2500: 45}, tissues=("wm",), n=8)
+    array = scan.volume.get_array().copy()
+    array[..., :n_broken] = np.nan
+    broken = Dwi.from_arrays(array, AFFINE, scan.gradients)
+    if n_broken == 3:
+        with pytest.raises(NotApplicable, match="b=0 volumes hold no number"):
+            estimate_response_function(broken, None, "tournier")
+        return
+    found, whole = (estimate_response_function(s, None, "tournier") for s in (broken, scan))
+    np.testing.assert_allclose(found.coefs[0], whole.coefs[0], rtol=0.05, atol=1e-6)
+
+
 @pytest.mark.parametrize("algorithm", ["dhollander", "auto"])
 def test_a_single_shell_asked_of_dhollander_is_refused_and_of_auto_obeyed(algorithm: str) -> None:
     scan = _scan({0: 4, 1000: 30, 2500: 45}, n=8)

@@ -132,3 +132,14 @@ def test_a_mask_that_an_earlier_run_wrote_there_is_no_mask_to_be_given(
     outcome = arcuate("run", files["scan"], "--mask", mask, "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "copy the input to another place" in outcome.err
+
+
+def test_an_empty_name_of_the_output_folder_is_refused_and_nothing_is_written_where_one_stands(
+    arcuate: Callable, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    outcome = arcuate("run", scan, "--out", "", "--steps", "mask")
+    assert outcome.code == 2
+    assert "found an empty --out; expected a folder" in outcome.err
+    assert not list((tmp_path / "here").iterdir())

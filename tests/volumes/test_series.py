@@ -85,6 +85,9 @@ def test_numbers_are_read_as_typed() -> None:
     np.testing.assert_array_equal(parse_numbers("0, 1000 2e3", "b-values"), [0, 1000, 2000])
     with pytest.raises(InputError, match=r"'0,a' for b-values; expected numbers"):
         parse_numbers("0,a", "b-values")
+    for word in ("nan", "-1000", "inf"):
+        with pytest.raises(InputError, match="numbers of 0 or above"):
+            parse_numbers(word, "b-values")
 
 
 def test_shells_are_the_nearest_and_b0_is_that_of_the_table() -> None:

@@ -205,6 +205,8 @@ class OutFolder(click.ParamType):
         self.must_be_writable = must_be_writable
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            raise InputError(f"found an empty {_name_of(param)}; expected a folder for the results ('.' is this one).")
         path = Path(value)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for the results. Give another {_name_of(param)}.")

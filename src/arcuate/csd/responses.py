@@ -9,7 +9,7 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
-from arcuate.models.csd import choose_shell
+from arcuate.models.csd import check_lmax, choose_shell
 from arcuate.models.response import Response, check_response, merge_responses
 from arcuate.models.response_dhollander import (
     THREE_TISSUES,
@@ -21,7 +21,7 @@ from arcuate.models.response_dhollander import (
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.response_tournier import choose_single_fibres
 from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response
-from arcuate.models.three_tissue import can_have_three_tissues
+from arcuate.models.three_tissue import can_have_three_tissues, grey_and_fluid, is_three_tissue
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
@@ -73,6 +73,7 @@ def estimate_response_function(
     """
     name = _resolve(algorithm, dwi, shell)
     _check_options(name, shell=shell, fa_threshold=fa_threshold, roi_radius=roi_radius)
+    check_lmax(lmax)
     inside = check_mask(dwi.volume, mask)
     choice = Choice() if fa_threshold is None else Choice(fa_threshold=fa_threshold)
     if algorithm == "auto" and name == "dhollander":
@@ -123,7 +124,13 @@ def estimate_tournier(
         picked[single.chosen] = True
         at_b0 = np.flatnonzero(dwi.gradients.is_b0)
         blocks = masked_blocks(array, scatter(picked, inside, np.bool_), volumes=at_b0)
-        mean = float(np.mean(np.concatenate([block for _, block in blocks]), dtype=np.float64))
+        signals = np.concatenate([block for _, block in blocks])
+        signals = signals[np.isfinite(signals)]
+        if not len(signals):
+            raise NotApplicable(
+                "the b=0 volumes hold no number in the voxels of single fibres; leave such volumes out (--exclude)."
+            )
+        mean = float(np.mean(signals, dtype=np.float64))
         bvals = np.array([0.0, found.b])
         table = np.vstack([np.eye(1, len(single.zonal))[0] * mean * np.sqrt(4 * np.pi), single.zonal])
     return Response(
@@ -184,6 +191,8 @@ def _estimate_what_can_be_had(dwi: Scan, inside: np.ndarray, *, lmax: int | None
         try:
             response = estimate_dhollander(dwi, inside, tissues, lmax=lmax, choice=choice)
             check_response(response)
+            if is_three_tissue(response):
+                grey_and_fluid(response)
         except NotApplicable as reason:
             reasons.append(str(reason))
             continue

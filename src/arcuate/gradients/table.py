@@ -197,7 +197,7 @@ class GradientTable:
         if not self.shells:
             raise NotApplicable(f"no weighted volume: every b-value is at or below {self.b0_threshold:g} s/mm².")
         nearest = min(self.shells, key=lambda shell: abs(shell.b - b))
-        if abs(nearest.b - b) > SHELL_GAP:
+        if not abs(nearest.b - b) <= SHELL_GAP:  # also where b is not a number
             have = ", ".join(f"{s.b:.0f}" for s in self.shells)
             raise InputError(f"found no shell at b = {b:g} s/mm²; the scan has shells at {have}. Choose one of them.")
         return nearest

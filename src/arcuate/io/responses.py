@@ -108,13 +108,15 @@ def read_directions(path: Path) -> np.ndarray:
     """(n, 3) unit vectors from a text file of rows x y z, or azimuth and polar angle (rad) as MRtrix3 writes them."""
     try:
         rows = np.atleast_2d(np.loadtxt(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"the directions in {path} cannot be read: not text; expected rows x y z.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"the directions in {path} cannot be read: {error}.") from error
     if rows.shape[1] == 2:
         azimuth, polar = rows.T
         rows = np.column_stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
     norms = np.linalg.norm(rows, axis=1) if rows.shape[1] == 3 else np.zeros(1)
-    if not np.all(norms > 0.1):
+    if not (np.all(norms > 0.1) and np.all(np.isfinite(norms))):
         raise InputError(f"found directions of shape {rows.shape} in {path}; expected rows x y z, none of them zero.")
     return np.asarray(rows / norms[:, None])
 

@@ -176,7 +176,7 @@ def choose_shell(gradients: GradientTable, *, shell: float | None = None, lmax: 
         No such shell; fewer than 15 distinct directions; a degree that is odd or above 12.
     """
     if lmax is not None:
-        _check_lmax(lmax)
+        check_lmax(lmax)
     candidates = [gradients.get_shell(shell)] if shell is not None else list(gradients.shells)[::-1]
     if not candidates:
         raise InputError(f"no weighted volume: every b-value is at or below {gradients.b0_threshold:g} s/mm².")
@@ -224,7 +224,7 @@ def choose_lmax(response: Response, gradients: GradientTable, shell: Shell, lmax
     """Degree of the FOD: ``lmax`` where given (here or to the response), else 8, less where directions carry less."""
     lmax = response.lmax if lmax is None else lmax
     if lmax is not None:
-        _check_lmax(lmax)
+        check_lmax(lmax)
         if lmax > response.degree:
             raise InputError(
                 f"the response has degree {response.degree}, the model asks for lmax = {lmax}; lower lmax, or estimate "
@@ -280,8 +280,9 @@ def fit_csd(
     return system.fit(signals[:, found.indices])
 
 
-def _check_lmax(lmax: int) -> None:
-    if lmax % 2 or not 2 <= lmax <= MAX_LMAX:
+def check_lmax(lmax: int | None) -> None:
+    """Refuse a degree of responses and FODs that is odd or out of range; None, the degree that suits, is one."""
+    if lmax is not None and (lmax % 2 or not 2 <= lmax <= MAX_LMAX):
         raise InputError(f"found lmax = {lmax}; expected an even degree from 2 to {MAX_LMAX}.")
 
 

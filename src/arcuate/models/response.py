@@ -326,6 +326,12 @@ def check_response(response: Response) -> None:
         No signal, no anisotropic tissue or two of them, or more signal along the fibre than across it (not prolate).
     """
     table = response.coefs[0][response.weighted]
+    for tissue, isotropic in zip(response.tissues[1:], response.coefs[1:], strict=True):
+        if not isotropic[0, 0] > 0:
+            raise NotApplicable(
+                f"the response of {tissue} has no signal at its lowest b (mean coefficient {isotropic[0, 0]:.4g}); "
+                "expected a positive one. Check the mask and the data it was estimated from."
+            )
     if not np.all(table[:, 0] > 0):
         raise NotApplicable(
             f"the response of {response.tissues[0]} has no signal (mean coefficient {float(table[:, 0].min()):.4g}); "

@@ -25,6 +25,7 @@ B0_SHARE = 0.1  # what the b=0 volumes weigh together, of what the weighted ones
 LEAST_DIRECTIONS = 18  # fewer carry neither three tissues nor degree 4 with something to spare
 LOW_B = 1500.0  # s/mm²; below it grey matter and white matter decay too much alike
 RIDGE = 1e-7  # of the square of white matter's mean signal, where the directions do not determine the degree
+NO_SIGNAL = 1e-6  # of the signal at b=0
 LEAST_CONTRAST = 0.1  # of the decay of fluid: how much slower grey matter must decay
 DETERMINED = 1e-6  # least singular value over the largest, columns of length one, from which they do
 DEFAULT_LMAX = 8
@@ -162,13 +163,7 @@ def make_three_tissue_model(
         )
     degrees = (_choose_degree(response, response.lmax if lmax is None else lmax), 0, 0)
     _check_directions(table, degrees[0])
-    decays = [float(np.log(response.coefs[k][0, 0] / response.coefs[k][1, 0])) for k in (1, 2)]
-    grey, fluid = (1, 2) if decays[0] <= decays[1] else (2, 1)
-    if abs(decays[0] - decays[1]) < LEAST_CONTRAST * max(decays):
-        raise InputError(
-            f"the responses of {response.tissues[1]} and {response.tissues[2]} decay alike from b=0 to the shell; "
-            "expected grey matter and fluid. Leave out a tissue."
-        )
+    grey, fluid = grey_and_fluid(response)
     averaging = _averaging(table.is_b0, b0_share)
     n_wm = n_coefs(degrees[0])
     blocks = forward_matrix(table, response.coefs, which, degrees)
@@ -177,6 +172,29 @@ def make_three_tissue_model(
     return ThreeTissueModel(
         design, constraints, averaging, volumes, degrees, (grey, fluid), n_iterations=n_iterations, b0_share=b0_share
     )
+
+
+def grey_and_fluid(response: Response) -> tuple[int, int]:
+    """Which tissues of a response on b=0 and one shell are grey matter and fluid, whose signal decays faster.
+
+    Raises
+    ------
+    NotApplicable
+        They decay alike.
+    """
+    decays = [_decay_of(response.coefs[k]) for k in (1, 2)]
+    if abs(decays[0] - decays[1]) < LEAST_CONTRAST * max(decays):
+        raise NotApplicable(
+            f"the responses of {response.tissues[1]} and {response.tissues[2]} decay alike from b=0 to the shell; "
+            "expected grey matter and fluid. Leave out a tissue."
+        )
+    return (1, 2) if decays[0] <= decays[1] else (2, 1)
+
+
+def _decay_of(table: np.ndarray) -> float:
+    """Log of the mean signal at b=0 over that of the shell, which noise may bring to 0 or below in fluid."""
+    at_b0, at_shell = table[:2, 0]
+    return float(np.log(at_b0 / max(at_shell, NO_SIGNAL * at_b0)))
 
 
 def _averaging(is_b0: np.ndarray, b0_share: float) -> np.ndarray:

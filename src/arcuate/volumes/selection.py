@@ -15,9 +15,12 @@ def parse_numbers(words: str | Sequence[float], what: str) -> np.ndarray:
     """(n,) float from ``"0, 1000"`` or numbers."""
     parts = words.replace(",", " ").split() if isinstance(words, str) else list(words)
     try:
-        return np.array([float(part) for part in parts])
+        numbers = np.array([float(part) for part in parts])
     except (TypeError, ValueError):
         raise InputError(f"found {words!r} for {what}; expected numbers, such as 0,1000.") from None
+    if not np.all(np.isfinite(numbers) & (numbers >= 0)):
+        raise InputError(f"found {words!r} for {what}; expected numbers of 0 or above, such as 0,1000.")
+    return numbers
 
 
 def parse_volumes(words: str | Sequence[int], n_volumes: int) -> np.ndarray:
