@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from arcuate.commands.options import PATH
+from arcuate.commands.shell import ArcuateCommand
 from arcuate.errors import InputError
 
 _UNITS = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -35,18 +36,22 @@ _folder = click.option(
 )
 
 
+_given = click.argument("given", metavar="[FOLDER]", type=PATH, required=False)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cache() -> None:
     """Look into a cache, and clean it up."""
 
 
-@cache.command()
+@cache.command(cls=ArcuateCommand)
+@_given
 @_folder
-def ls(folder: Path) -> None:
+def ls(folder: Path, given: Path | None) -> None:
     """List the kept results: step, version, dates, size, time they took, and parameters."""
     from arcuate.cache.upkeep import list_entries, open_store
 
-    store = open_store(folder)
+    store = open_store(given or folder)
     entries = list_entries(store)
     rows = [("step", "version", "computed (UTC)", "last used", "size", "seconds", "key", "parameters")]
     for entry in entries:
@@ -69,33 +74,35 @@ def ls(folder: Path) -> None:
     click.echo(f"{len(entries)} results, {_bytes(sum(entry.size for entry in entries))}, in {store.folder}")
 
 
-@cache.command()
+@cache.command(cls=ArcuateCommand)
 @click.argument("step")
+@_given
 @_folder
-def why(step: str, folder: Path) -> None:
+def why(step: str, folder: Path, given: Path | None) -> None:
     """Say why STEP was computed the last time: which argument changed.
 
     STEP is a name that `arcuate cache ls` shows.
     """
     from arcuate.cache.upkeep import explain, open_store
 
-    for line in explain(open_store(folder), step):
+    for line in explain(open_store(given or folder), step):
         click.echo(line)
 
 
-@cache.command()
+@cache.command(cls=ArcuateCommand)
+@_given
 @_folder
 @click.option("--keep-days", type=click.FloatRange(min=0), help="Remove results that were not used for so many days.")
 @click.option("--max-size", type=Size(), help="Remove the longest unused results until so much is left (500MB, 10GB).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-def gc(folder: Path, keep_days: float | None, max_size: float | None, dry_run: bool) -> None:
+def gc(folder: Path, given: Path | None, keep_days: float | None, max_size: float | None, dry_run: bool) -> None:
     """Remove old results, and whatever killed processes left behind.
 
     A result that another process is using stays. Without a limit only damaged results and leftovers are removed.
     """
     from arcuate.cache.upkeep import clean_up, open_store
 
-    removal = clean_up(open_store(folder), keep_days=keep_days, max_size=max_size, is_dry=dry_run)
+    removal = clean_up(open_store(given or folder), keep_days=keep_days, max_size=max_size, is_dry=dry_run)
     for entry in removal.entries:
         click.echo(f"{entry.record['label']}  {entry.record['key'][:12]}  {_bytes(entry.size)}")
     click.echo(

@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 
 from arcuate.commands.cohort_lines import CohortLines
-from arcuate.commands.options import PATH, OutFolder
+from arcuate.commands.options import PATH, OutFolder, command
 from arcuate.commands.run import run as run_command
+from arcuate.commands.shell import Choice, tell
 from arcuate.errors import InputError
 from arcuate.study.plan import Settings
 
@@ -73,10 +74,10 @@ def _with_options_of_run(command: click.Command) -> click.Command:
 
 
 @_with_options_of_run
-@click.command()
+@command()
 @click.argument("bids_dir", type=PATH)
 @click.argument("out", type=OutFolder())
-@click.argument("level", type=click.Choice(["participant", "group"]))
+@click.argument("level", type=Choice(["participant", "group"]))
 @click.option(
     "--participant-label", multiple=True, metavar="LABEL", help="Subjects, with or without sub-. Default: all."
 )
@@ -162,7 +163,7 @@ def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
     describe_dataset(options.out, bids_dir)
     placement = Placement(given["scheduler"], n_workers, threads, memory, work, slurm)
     code = _run(tasks, left, done, options, placement, lines, stops=given["stop_on_first_crash"])
-    click.echo(str(out))
+    tell(str(out))
     return code
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from arcuate.commands.compilation import TASKS, compile_kernels
-from arcuate.errors import InputError
+from arcuate.commands.shell import ArcuateCommand, tell
+from arcuate.errors import InputError, did_you_mean
 
 
-@click.command(name="compile")
+@click.command(cls=ArcuateCommand, name="compile")
 @click.argument("tasks", nargs=-1, metavar="[TASK ...]")
 @click.option(
     "--folder",
@@ -32,21 +33,18 @@ def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs:
     """Compile the kernels that runs need, so that no run waits for them: all, or those of some tasks.
 
     Kernels that are there already are left as they are. Tasks: fod, tensor, noddi, response, peaks, denoise, mask,
-    report.
-
-    \b
-    arcuate compile                                   for this machine
-    arcuate compile --folder /opt/kernels --cpu haswell    for nodes of several kinds
-    """
+    report."""
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
-        raise InputError(f"found the task {unknown[0]!r}; expected some of {', '.join(TASKS)}.")
+        raise InputError(
+            f"found the task {unknown[0]!r}; expected some of {', '.join(TASKS)}." + did_you_mean(unknown[0], TASKS)
+        )
     wanted = tasks or tuple(TASKS)
     if jobs == 1 and folder is None and cpu is None:
         for task in wanted:
             begin = time.perf_counter()
             compile_kernels(task)
-            click.echo(f"{task:10} {time.perf_counter() - begin:6.1f} s")
+            tell(f"{task:10} {time.perf_counter() - begin:6.1f} s")
         return
     environment = dict(os.environ)
     if folder is not None:
@@ -55,7 +53,7 @@ def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs:
     if cpu is not None:
         environment |= {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     _in_processes(wanted, environment, jobs)
-    click.echo(_how_to_use(folder, cpu))
+    tell(_how_to_use(folder, cpu))
 
 
 def _in_processes(tasks: tuple[str, ...], environment: dict[str, str], jobs: int | None) -> None:
@@ -75,7 +73,7 @@ def _in_processes(tasks: tuple[str, ...], environment: dict[str, str], jobs: int
             if done.returncode:
                 pool.shutdown(cancel_futures=True)
                 raise InputError(_why(task, done, environment))
-            click.echo(f"{task:10} {seconds:6.1f} s  {count} of {len(tasks)}")
+            tell(f"{task:10} {seconds:6.1f} s  {count} of {len(tasks)}")
 
 
 def _why(task: str, done: subprocess.CompletedProcess[str], environment: dict[str, str]) -> str:

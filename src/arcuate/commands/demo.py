@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arcuate.commands.options import OutFolder, threads_option
+from arcuate.commands.options import OutFolder, command, threads_option
 from arcuate.commands.report import end_with_report
 from arcuate.commands.run import StageLines
+from arcuate.commands.shell import Choice, tell
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -25,10 +26,10 @@ SHAPES = {"full": (96, 96, 60), "small": (48, 48, 30)}  # of 2 mm and 4 mm voxel
 N_DIRECTIONS = {"full": 32, "small": 21}
 
 
-@click.command()
+@command()
 @click.option("--out", type=OutFolder(), default=Path("demo"), show_default=True, help="Folder for everything.")
 @click.option(
-    "--size", type=click.Choice(list(SHAPES)), default="full", show_default=True, help="2 mm voxels, or 4 mm: quick."
+    "--size", type=Choice(list(SHAPES)), default="full", show_default=True, help="2 mm voxels, or 4 mm: quick."
 )
 @click.option("--snr", type=float, default=30.0, show_default=True, help="Signal of white matter at b=0 over σ.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the head and the noise.")
@@ -58,9 +59,9 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
     from arcuate.study.accuracy import errors_against_truth
 
     Console().print(summary(run, errors_against_truth(run, phantom)))
-    click.echo(f"maps: {run.names.folder}")
+    tell(f"maps: {run.names.folder}")
     if page is not None:
-        click.echo(f"report: {page}")
+        tell(f"report: {page}")
 
 
 def make_scan(folder: Path, size: str, snr: float, seed: int) -> tuple[Phantom, Dwi]:

@@ -10,12 +10,15 @@ from arcuate.commands.options import (
     OutImage,
     ScanFiles,
     check_images,
+    command,
     default_of,
     mask_option,
     out_image_option,
     read_mask,
     scan_options,
 )
+from arcuate.commands.shell import Choice, tell
+from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.denoise import METHODS, run_denoising
 from arcuate.errors import InputError
 
@@ -39,21 +42,21 @@ class Extent(click.ParamType):
         return numbers[0], numbers[1], numbers[2]
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_image_option("Scan to write, .nii.gz or .nii, .bval and .bvec beside it; or .mif, which holds them.")
 @click.option("--noise", type=OutImage(), help="Noise map to write (standard deviation, unit of the signal).")
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=Choice(METHODS),
     default=default_of(run_denoising, "method"),
     show_default=True,
     help="patch2self: each volume from the others; mppca: Marchenko-Pastur PCA of patches.",
 )
 @click.option(
     "--model",
-    type=click.Choice(["ols", "ridge"]),
+    type=Choice(["ols", "ridge"]),
     default=default_of(run_denoising, "model"),
     show_default=True,
     help="Regression of patch2self.",
@@ -69,7 +72,7 @@ class Extent(click.ParamType):
 @click.option("--extent", type=Extent(), help="Patch of mppca, 5 or 5,5,3. Default: a cube with one voxel per volume.")
 @click.option(
     "--estimator",
-    type=click.Choice(["exp1", "exp2"], case_sensitive=False),
+    type=Choice(["exp1", "exp2"]),
     default=default_of(run_denoising, "estimator"),
     show_default=True,
     help="Noise estimator of mppca: exp1 (Veraart 2016) or exp2 (Cordero-Grande 2019).",
@@ -94,16 +97,17 @@ def denoise(
     from arcuate.io import FslBvalResource, FslBvecResource, beside_image
     from arcuate.io.mif_header import is_mif
     from arcuate.study.bids import write_map
-    from arcuate.study.outputs import refuse_overwriting
 
     files = scan.inputs_with(mask=mask)
     gradient_files = [] if is_mif(out) else [beside_image(out, suffix) for suffix in (".bval", ".bvec")]
-    check_images([out, *([noise] if noise else [])], files)
-    refuse_overwriting(gradient_files, files)
+    images = [out, *([noise] if noise else [])]
+    check_images(images, files)
+    check_outputs(gradient_files, files, belonging=dict.fromkeys(gradient_files, out))
     if noise is not None and noise.resolve() == out.resolve():
         raise InputError(f"found {out} as the scan and as the noise map to write; give --noise another name.")
     before = scan.read()
     inside = read_mask(mask, before.volume)
+    end_dry_run([*images, *gradient_files])
     before = before.load()
     result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
     structures = shell_residuals(before, result.dwi, inside)
@@ -116,14 +120,14 @@ def denoise(
         FslBvecResource.save(result.dwi.bvec, gradient_files[1])
     if noise is not None:
         write_map(result.noise, noise, {**result.parameters, "Type": "noise level", **inputs})
-    click.echo(
+    tell(
         f"{out}: {result.parameters['Method']}, noise {result.parameters['MedianNoise']:.4g}, "
         f"{result.parameters['VoxelsClipped']} voxels clipped, {result.parameters['VoxelsAboveB0']} above b=0"
     )
     for b, structure in structures.items():
-        click.echo(
+        tell(
             f"  b={b:.0f}: removed {structure.rms:.4g} (rms); correlation with the anatomy {structure.anatomy:+.3f}, "
             f"of neighbours {structure.neighbours:+.3f}"
         )
     for doubt in residual_doubts(residual):
-        click.echo(f"  check: {doubt}")
+        tell(f"  check: {doubt}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from arcuate.commands.options import (
     ScanFiles,
     check_images,
+    command,
     least_squares_options,
     mask_option,
     out_folder_option,
@@ -17,10 +16,12 @@ from arcuate.commands.options import (
     tensor_order_option,
     write_maps,
 )
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run
 from arcuate.kurtosis import Dki
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option("Folder for mk ak rk kfa msk fa md ad rd diffusivity kurtosis (.nii.gz, a .json beside each).")
@@ -36,10 +37,12 @@ def dki(
     """
     from arcuate.study.maps import KURTOSIS_MAPS, kurtosis_maps
 
-    check_images([out / f"{name}.nii.gz" for name in KURTOSIS_MAPS], scan.inputs_with(mask=mask))
+    images = [out / f"{name}.nii.gz" for name in KURTOSIS_MAPS]
+    check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
+    end_dry_run(images)
     result = Dki.estimate_dki(dwi, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
     facts = {**result.parameters, **scan.facts(mask=mask)}
     counts = write_maps(out, kurtosis_maps(result, tensor_order), facts)
-    click.echo(f"{out}: kurtosis from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")
+    tell(f"{out}: kurtosis from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from arcuate.commands.options import (
     ScanFiles,
     check_images,
+    command,
     least_squares_options,
     mask_option,
     out_folder_option,
@@ -17,10 +16,12 @@ from arcuate.commands.options import (
     tensor_order_option,
     write_maps,
 )
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run
 from arcuate.dti import Dti
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option("Folder for fa md ad rd evals evecs diffusivity (.nii.gz each, with a .json beside it).")
@@ -35,10 +36,12 @@ def dti(
     """
     from arcuate.study.maps import TENSOR_MAPS, tensor_maps
 
-    check_images([out / f"{name}.nii.gz" for name in TENSOR_MAPS], scan.inputs_with(mask=mask))
+    images = [out / f"{name}.nii.gz" for name in TENSOR_MAPS]
+    check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
+    end_dry_run(images)
     tensors = Dti.estimate_dti(dwi, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
     facts = {**tensors.parameters, **scan.facts(mask=mask)}
     counts = write_maps(out, tensor_maps(tensors, tensor_order), facts)
-    click.echo(f"{out}: tensors from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")
+    tell(f"{out}: tensors from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import PATH
-from arcuate.errors import InputError
+from arcuate.commands.options import PATH, command
+from arcuate.commands.shell import tell
+from arcuate.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from arcuate.fetch.remote import RemoteSet
 
 
-@click.command()
+@command()
 @click.argument("name", required=False)
 @click.option("--to", "to", type=PATH, help="Folder; default: ARCUATE_WEIGHTS or ARCUATE_DATA, else ~/.cache/arcuate.")
 def fetch(name: str | None, to: Path | None) -> None:
@@ -25,18 +26,19 @@ def fetch(name: str | None, to: Path | None) -> None:
     weights = weight_sets()
     if name is None:
         for known in (*SCANS.values(), *weights.values()):
-            click.echo(f"{known.name:32} {known.megabytes:5d} MB  {known.summary} [{known.licence}]")
+            tell(f"{known.name:32} {known.megabytes:5d} MB  {known.summary} [{known.licence}]")
         return
     if name in SCANS:
         _fetch(SCANS[name], scans_folder(name, to))
     elif name in weights:
         paths = _fetch(weights[name], weights_folder(to))
         if name == HD_BET_SET.name:
-            click.echo(
-                f"{unpack_brain_weights(paths[0])}  unpacked; the method hdbet uses them with the package hd-bet"
-            )
+            tell(f"{unpack_brain_weights(paths[0])}  unpacked; the method hdbet uses them with the package hd-bet")
     else:
-        raise InputError(f"found the name {name!r}; expected one of {', '.join([*SCANS, *weights])}.")
+        raise InputError(
+            f"found the name {name!r}; expected one of {', '.join([*SCANS, *weights])}."
+            + did_you_mean(name, [*SCANS, *weights])
+        )
 
 
 def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:
@@ -45,7 +47,7 @@ def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:
 
     from arcuate.fetch.remote import download
 
-    click.echo(f"{wanted.summary}; licence {wanted.licence}; cite {wanted.citation}")
+    tell(f"{wanted.summary}; licence {wanted.licence}; cite {wanted.citation}")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     paths = []
@@ -57,6 +59,6 @@ def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:
                 progress.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
             path = download(file, folder, show)
-            click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+            tell(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
             paths.append(path)
     return paths

@@ -7,11 +7,22 @@ from pathlib import Path
 import click
 import numpy as np
 
-from arcuate.commands.options import PATH, default_of, mask_option, out_folder_option, read_mask, threads_option
+from arcuate.commands.options import (
+    PATH,
+    command,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_image,
+    read_mask,
+    threads_option,
+)
+from arcuate.commands.shell import tell
+from arcuate.commands.written import check_outputs, end_dry_run, own_facts
 from arcuate.csd import segment_fods
 
 
-@click.command()
+@command()
 @click.argument("fod", type=PATH)
 @mask_option
 @out_folder_option("Folder of fixels in MRtrix3's form: index, directions, afd, peak and disp.")
@@ -45,14 +56,18 @@ def fixels(
 
     The folder is read by mrview and by MRtrix3's fixel commands.
     """
-    from arcuate.io import open_volume
     from arcuate.io.fixels import write_fixels
     from arcuate.study.bids import input_facts, write_json
 
-    image = open_volume(fod)
+    files = {"fod": fod} | ({"mask": mask} if mask else {})
+    outputs = [out / f"{name}.nii" for name in ("index", "directions", "afd", "peak", "disp")]
+    check_outputs(outputs, files, belonging=dict.fromkeys(outputs, out / "fixels.json"))
+    image = read_image(fod)
+    inside = read_mask(mask, image)
+    end_dry_run(outputs)
     found = segment_fods(
         image,
-        read_mask(mask, image),
+        inside,
         min_amplitude=min_amplitude,
         min_integral=min_integral,
         max_fixels=max_fixels,
@@ -65,7 +80,8 @@ def fixels(
         "Directions": "of the peak" if peak_directions else "mean of the lobe",
         "MinAmplitude": min_amplitude,
         "MinIntegral": min_integral,
-        "Inputs": input_facts({"fod": fod} | ({"mask": mask} if mask else {})),
+        **own_facts(),
+        "Inputs": input_facts(files),
     }
     write_json(out / "fixels.json", facts)
-    click.echo(f"{out}: {len(directions)} fixels in {int(np.count_nonzero(index[..., 0]))} voxels")
+    tell(f"{out}: {len(directions)} fixels in {int(np.count_nonzero(index[..., 0]))} voxels")

@@ -10,16 +10,19 @@ from arcuate.commands.options import (
     PATH,
     ScanFiles,
     check_images,
+    command,
     default_of,
     mask_option,
     out_folder_option,
     read_mask,
     scan_options,
 )
+from arcuate.commands.shell import Choice, tell
+from arcuate.commands.written import end_dry_run
 from arcuate.csd import estimate_fods
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option("Folder for one image per response, named by its stem (and its folder where stems are alike).")
@@ -32,7 +35,7 @@ from arcuate.csd import estimate_fods
 @click.option("--second-pass", is_flag=True, help="Fit voxels that look like crossings once more, sharper.")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "csd"]),
+    type=Choice(["auto", "csd"]),
     default=default_of(estimate_fods, "method"),
     show_default=True,
     help="csd: the soft single-shell method, with white matter's response alone.",
@@ -58,12 +61,15 @@ def fod(
 
     named = dict(zip(distinct_names(responses), responses, strict=True))
     files = {"mask": mask, "directions": directions, **{f"response_{name}": path for name, path in named.items()}}
-    check_images([out / f"{name}.nii.gz" for name in named], scan.inputs_with(**files))
+    images = [out / f"{name}.nii.gz" for name in named]
+    check_images(images, scan.inputs_with(**files))
     dwi = scan.read()
+    inside, response = read_mask(mask, dwi.volume), read_response(responses)
+    end_dry_run(images)
     fods = estimate_fods(
         dwi,
-        read_mask(mask, dwi.volume),
-        read_response(responses),
+        inside,
+        response,
         shell=shell,
         lmax=lmax,
         constraint_directions=None if directions is None else read_directions(directions),
@@ -74,4 +80,4 @@ def fod(
     for tissue, volume in fods.volumes.items():
         write_map(volume, out / f"{tissue}.nii.gz", facts)
     counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in fods.parameters["VoxelsByStatus"].items())
-    click.echo(f"{out}: FODs of {', '.join(fods.volumes)}; voxels: {counts}")
+    tell(f"{out}: FODs of {', '.join(fods.volumes)}; voxels: {counts}")

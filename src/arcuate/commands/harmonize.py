@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arcuate.commands.options import PATH, default_of
+from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError
 from arcuate.harmonize import CombatEstimates, harmonize_table, harmonize_volumes
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 OF_VOLUMES = "image"  # column of the covariates that names the maps
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.argument("table", type=PATH, required=False, metavar="[TABLE]")
 @click.option("--covars", type=PATH, required=True, help="TSV or CSV: a row per subject, with site and covariates.")
 @click.option("--batch", required=True, help="Column of the site or scanner.")
@@ -42,7 +43,9 @@ OF_VOLUMES = "image"  # column of the covariates that names the maps
 @click.option("--non-parametric", is_flag=True, help="Empirical priors in place of normal and inverse gamma ones.")
 @click.option("--save-model", type=PATH, help="For maps: keep what was learnt, .npz.")
 @click.option("--model", type=PATH, help="For maps: apply what was learnt before, of the same sites.")
-@click.option("--out", type=PATH, required=True, help="Table to write (.tsv), or folder for maps.")
+@click.option(
+    "-o", "--out", "--output", "out", type=PATH, required=True, help="Table to write (.tsv), or folder for maps."
+)
 def harmonize(
     table: Path | None,
     covars: Path,
@@ -83,7 +86,7 @@ def harmonize(
     done, estimates = harmonize_table(read_table(table), about, batch, value=value, subject=subject, **options)
     done.save(out)
     sites = next(iter(estimates.values())).covariates.sites if estimates else ()
-    click.echo(f"{out}: {value} of {len(estimates)} maps harmonised over {', '.join(sites) or 'no site'}")
+    tell(f"{out}: {value} of {len(estimates)} maps harmonised over {', '.join(sites) or 'no site'}")
 
 
 def _harmonize_maps(
@@ -122,4 +125,4 @@ def _harmonize_maps(
         NiftiVolumeResource.save(volume, target)
     if save_model is not None:
         estimates.save(save_model)
-    click.echo(f"{out}: {len(done)} maps harmonised over {', '.join(estimates.covariates.sites)}")
+    tell(f"{out}: {len(done)} maps harmonised over {', '.join(estimates.covariates.sites)}")

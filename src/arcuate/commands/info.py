@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import PATH, ScanFiles, mask_option, read_mask, scan_options
+from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options
 from arcuate.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arcuate.study.quality import ScanReport
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, check_images, default_of, out_image_option, scan_options
+from arcuate.commands.options import ScanFiles, check_images, command, default_of, out_image_option, scan_options
+from arcuate.commands.shell import Choice, tell
+from arcuate.commands.written import end_dry_run
 from arcuate.masks import METHODS, extract_brain
 
 
-@click.command()
+@command()
 @scan_options
 @out_image_option("Mask to write: .nii.gz, .nii, .mif or .mif.gz.")
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=Choice(METHODS),
     default=default_of(extract_brain, "method"),
     show_default=True,
     help="hdbet takes the extra [hdbet]; auto is hdbet where it is installed, else otsu.",
@@ -38,8 +40,10 @@ def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool
     from arcuate.study.bids import write_map
 
     check_images([out], scan.inputs)
-    brain = find_brain(scan.read(), method=method, folds=folds, augmentation=augmentation, device=device)
+    dwi = scan.read()
+    end_dry_run([out])
+    brain = find_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
     facts = brain.parameters
     write_map(brain.volume, out, {**facts, **scan.facts()})
     network = f" ({facts['Network']})" if "Network" in facts else ""
-    click.echo(f"{out}: {facts['VolumeMl']:.4g} ml, method {facts['Method']}{network}")
+    tell(f"{out}: {facts['VolumeMl']:.4g} ml, method {facts['Method']}{network}")

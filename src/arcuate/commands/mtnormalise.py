@@ -6,12 +6,22 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, check_images, default_of, out_folder_option, read_mask, threads_option
+from arcuate.commands.options import (
+    PATH,
+    check_images,
+    command,
+    default_of,
+    out_folder_option,
+    read_mask,
+    threads_option,
+)
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.errors import InputError
 from arcuate.mtnormalise import mtnormalise as normalise
 
 
-@click.command()
+@command()
 @click.argument("fods", type=PATH, nargs=-1, required=True, metavar="FOD ...")
 @click.option("--mask", type=PATH, required=True, help="Of the brain, on the grid of the images.")
 @out_folder_option("Folder for the normalised images, under their own names, and field.nii.gz.")
@@ -33,15 +43,19 @@ def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> No
         raise InputError(f"found images of the same name: {', '.join(names)}; expected names all different.")
     if any(path.resolve().parent == out.resolve() for path in fods):
         raise InputError(f"the images lie in {out}, where their normalised versions would go; give another --out.")
-    check_images(
-        [out / f"{name}.nii.gz" for name in (*names, "field")], {**dict(zip(names, fods, strict=True)), "mask": mask}
-    )
+    images = [out / f"{name}.nii.gz" for name in (*names, "field")]
+    check_images(images, {**dict(zip(names, fods, strict=True)), "mask": mask})
     volume = read_mask(mask)
     assert volume is not None
     tissues = {name: open_volume(path) for name, path in zip(names, fods, strict=True)}
+    end_dry_run(images)
     result = normalise(dict(tissues), volume, order=order)
-    facts = {**result.parameters, "Inputs": input_facts(dict(zip(names, fods, strict=True)) | {"mask": mask})}
+    facts = {
+        **result.parameters,
+        **own_facts(),
+        "Inputs": input_facts(dict(zip(names, fods, strict=True)) | {"mask": mask}),
+    }
     for name, image in {**result.volumes, "field": result.field}.items():
         write_map(image, out / f"{name}.nii.gz", facts)
     used = f"{result.parameters['VoxelsUsed']} of {result.parameters['VoxelsInMask']} voxels"
-    click.echo(f"{out}: {', '.join(names)} divided by a field fitted to {used}")
+    tell(f"{out}: {', '.join(names)} divided by a field fitted to {used}")

@@ -10,6 +10,7 @@ from arcuate.commands.options import (
     PATH,
     ScanFiles,
     check_images,
+    command,
     default_of,
     mask_option,
     out_folder_option,
@@ -17,10 +18,12 @@ from arcuate.commands.options import (
     scan_options,
     write_maps,
 )
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run
 from arcuate.noddi import Noddi
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option(
@@ -78,11 +81,14 @@ def noddi(
     from arcuate.study.maps import NODDI_MAPS, noddi_maps
 
     files = scan.inputs_with(mask=mask, directions=directions)
-    check_images([out / f"{name}.nii.gz" for name in NODDI_MAPS], files)
+    images = [out / f"{name}.nii.gz" for name in NODDI_MAPS if name != "dot" or ex_vivo]
+    check_images(images, files)
     dwi = scan.read()
+    inside = read_mask(mask, dwi.volume)
+    end_dry_run(images)
     result = Noddi.estimate_noddi(
         dwi,
-        read_mask(mask, dwi.volume),
+        inside,
         dpar=dpar,
         diso=diso,
         refine=refine,
@@ -93,4 +99,4 @@ def noddi(
     facts = {**result.parameters, **scan.facts(mask=mask, directions=directions)}
     counts = write_maps(out, noddi_maps(result), facts)
     shells = ", ".join(f"{b:.0f}" for b in facts["Shells"])
-    click.echo(f"{out}: NODDI from the shells {shells}; voxels: {counts}")
+    tell(f"{out}: NODDI from the shells {shells}; voxels: {counts}")

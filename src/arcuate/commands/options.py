@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
+from click.shell_completion import CompletionItem
 
+from arcuate.commands.shell import ArcuateCommand, Choice, is_asked_for, long_name
+from arcuate.commands.written import check_outputs, own_facts
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
+from arcuate.io.names import image_stem, image_suffix
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+command = functools.partial(click.command, cls=ArcuateCommand)
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,19 @@ class ScanFiles:
         ).checked()
         if self.scale_parts:
             check_parts(scan.gradients, scan.origin.get("Parts", ()))
+        if is_asked_for("verbose"):
+            self._tell_what_was_found(scan)
         return scan
 
     @cached_property
     def scan(self) -> Dwi:
         """The scan that is to be used; its voxels stay on disk unless its parts are to be scaled by them."""
         return self.checked.scale_parts() if self.scale_parts else self.checked
+
+    def _tell_what_was_found(self, scan: Dwi) -> None:
+        for role, path in self.inputs.items():
+            click.echo(f"{role:6} {path}", err=True)
+        click.echo(f"scan   {' x '.join(map(str, scan.volume.shape))}, {scan.gradients!r}", err=True)
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -107,10 +119,10 @@ class ScanFiles:
         return self.inputs | {role: path for role, path in others.items() if path is not None}
 
     def facts(self, **others: Path | None) -> dict[str, Any]:
-        """What a sidecar says of the inputs: name and sha256 of every file by role, what was left out or joined."""
+        """What a sidecar says of the inputs (name and sha256 by role, what was left out or joined) and the command."""
         from arcuate.study.bids import input_facts
 
-        return {"Inputs": input_facts(self.inputs_with(**others)), **self.scan.origin}
+        return {**own_facts(), "Inputs": input_facts(self.inputs_with(**others)), **self.scan.origin}
 
 
 def scan_options(function: F) -> F:
@@ -118,12 +130,11 @@ def scan_options(function: F) -> F:
 
     @functools.wraps(function)
     def with_scan(**given: Any) -> Any:
-        files = ScanFiles(
-            paths=given.pop("dwi"), **{f.name: given.pop(f.name) for f in fields(ScanFiles) if f.name != "paths"}
-        )
+        paths = _sort_out_gradients(given.pop("dwi"), given)
+        files = ScanFiles(paths=paths, **{f.name: given.pop(f.name) for f in fields(ScanFiles) if f.name != "paths"})
         return function(scan=files, **given)
 
-    command: Any = with_scan
+    decorated: Any = with_scan
     for decorate in (
         threads_option,
         click.option(
@@ -145,7 +156,7 @@ def scan_options(function: F) -> F:
         ),
         click.option(
             "--b-unit",
-            type=click.Choice(list(B_UNITS)),
+            type=Choice(list(B_UNITS)),
             default="s/mm2",
             show_default=True,
             help="Unit of the b-values in the files.",
@@ -167,14 +178,19 @@ def scan_options(function: F) -> F:
         click.option("--bval", type=PATH, multiple=True, help="b-values; default: beside DWI, or as in BIDS."),
         click.argument("dwi", type=PATH, nargs=-1, required=True, metavar="DWI..."),
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 def threads_option(function: F) -> F:
     """``--threads`` alone, for commands that do not start from a scan."""
     return click.option(
-        "--threads", type=click.IntRange(1), callback=_set_threads, expose_value=False, help="Default: all cores."
+        "--threads",
+        "--nthreads",
+        type=click.IntRange(1),
+        callback=_set_threads,
+        expose_value=False,
+        help="Default: all cores.",
     )(function)
 
 
@@ -182,7 +198,7 @@ def tensor_order_option(function: F) -> F:
     """``--tensor-order``."""
     return click.option(
         "--tensor-order",
-        type=click.Choice(["fsl", "mrtrix"]),
+        type=Choice(["fsl", "mrtrix"]),
         default="fsl",
         show_default=True,
         help="Of the six elements in diffusivity: xx xy xz yy yz zz, or xx yy zz xy xz yz as tensor2metric reads them.",
@@ -196,7 +212,14 @@ def mask_option(function: F) -> F:
     )(function)
 
 
-class OutFolder(click.ParamType):
+class _OutPath(click.ParamType):
+    """Something to write, which shells complete as a path."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class OutFolder(_OutPath):
     """A folder to write to; made where it is absent. A run goes on without a cache that cannot be written."""
 
     name = "folder"
@@ -210,12 +233,18 @@ class OutFolder(click.ParamType):
         path = Path(value)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for the results. Give another {_name_of(param)}.")
+        if not path.exists() and image_suffix(path):
+            stem = path.with_name(image_stem(path))
+            raise InputError(
+                f"found {_name_of(param)} {path}, the name of an image; expected a folder, because several files come "
+                f"out. Give a folder, such as {stem}."
+            )
         if self.must_be_writable:
             _check_parents(path, param)
         return path
 
 
-class OutImage(click.ParamType):
+class OutImage(_OutPath):
     """An image to write: .nii.gz or .nii, or MRtrix3's .mif or .mif.gz."""
 
     name = "image"
@@ -235,16 +264,50 @@ class OutImage(click.ParamType):
 
 def out_folder_option(what: str) -> Callable[[F], F]:
     """``--out``, a folder; required."""
-    return click.option("--out", type=OutFolder(), required=True, help=what)
+    return click.option("-o", "--out", "--output", "out", type=OutFolder(), required=True, help=what)
 
 
 def out_image_option(what: str) -> Callable[[F], F]:
     """``--out``, an image; required."""
-    return click.option("--out", type=OutImage(), required=True, help=what)
+    return click.option(
+        "-o",
+        "--out",
+        "--output",
+        "out",
+        type=OutImage(),
+        required=True,
+        help=f"{what} May also come last, without --out.",
+    )
 
 
 def _name_of(param: click.Parameter | None) -> str:
-    return param.opts[0] if param is not None and param.opts else "--out"
+    return long_name(param) if param is not None and param.opts else "--out"
+
+
+def _sort_out_gradients(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, ...]:
+    """The images among names without an option; b-values and b-vectors among them become those of the scan.
+
+    Raises
+    ------
+    InputError
+        A word that is no file, and a choice of one of the options.
+    """
+    kinds = {"bval": ("bval", "bvals"), "bvec": ("bvec", "bvecs")}
+    images = list(paths)
+    for kind, endings in kinds.items():
+        own = tuple(p for p in images if p.is_file() and p.name.lower().replace("_", ".").rpartition(".")[2] in endings)
+        if own and not given[kind]:
+            given[kind] = own
+            images = [p for p in images if p not in own]
+    context = click.get_current_context()
+    for path in images:
+        for param in context.command.params:
+            if isinstance(param.type, click.Choice) and str(path) in param.type.choices and not path.exists():
+                raise InputError(
+                    f"found the word {path} where an image is expected; it is a choice of {long_name(param)}. Type "
+                    f"{long_name(param)} {path}."
+                )
+    return tuple(images) or paths
 
 
 def _check_parents(path: Path, param: click.Parameter | None) -> None:
@@ -306,11 +369,19 @@ def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> No
 
 
 def check_images(images: Iterable[Path], inputs: Mapping[str, Path]) -> None:
-    """Refuse images to be written that are inputs, or whose sidecars are; see :mod:`arcuate.study.outputs`."""
+    """Refuse images to be written that are inputs or other people's, or whose sidecars are; see ``check_outputs``."""
     from arcuate.study.bids import sidecar_of
-    from arcuate.study.outputs import refuse_overwriting
 
-    refuse_overwriting([path for image in images for path in (image, sidecar_of(image))], inputs)
+    check_outputs([path for image in images for path in (image, sidecar_of(image))], inputs)
+
+
+def read_image(path: Path) -> VolumeResource:
+    """The image behind an argument; it is there and its header says what it is, the voxels stay on disk."""
+    from arcuate.io import open_volume
+
+    image = open_volume(path)
+    _ = image.shape
+    return image
 
 
 def read_mask(path: Path | None, image: VolumeResource | None = None) -> VolumeResource | None:

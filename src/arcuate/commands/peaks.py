@@ -9,14 +9,18 @@ import click
 from arcuate.commands.options import (
     PATH,
     check_images,
+    command,
     mask_option,
     out_image_option,
+    read_image,
     read_mask,
     threads_option,
 )
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run, own_facts
 
 
-@click.command()
+@command()
 @click.argument("fod", type=PATH)
 @mask_option
 @out_image_option("Image to write, (x, y, z, 3 n): x y z of each peak, its length the amplitude, 0 where absent.")
@@ -56,7 +60,6 @@ def peaks(
     for soft single-shell FODs, and where no response is known, 0.5 of the strongest, 25 degrees apart.
     """
     from arcuate.csd import locate_fod_peaks
-    from arcuate.io import open_volume
     from arcuate.io.responses import read_response, response_beside
     from arcuate.models.peak_rule import ALL_MAXIMA, peak_rule_of
     from arcuate.study.bids import input_facts, write_map
@@ -64,11 +67,13 @@ def peaks(
 
     files = {"fod": fod} | ({"mask": mask} if mask else {})
     check_images([out], files)
-    image = open_volume(fod)
+    image = read_image(fod)
     response = read_response(responses) if responses else response_beside(fod)
     base = ALL_MAXIMA if all_maxima else peak_rule_of(response)
     rule = base.changed(relative_peak_threshold, min_separation_angle, min_amplitude)
-    peaks = locate_fod_peaks(image, read_mask(mask, image), n_peaks=n_peaks, **rule._asdict())
-    write_map(peaks.vectors, out, {**peak_facts(), **peaks.parameters, "Inputs": input_facts(files)})
+    inside = read_mask(mask, image)
+    end_dry_run([out])
+    peaks = locate_fod_peaks(image, inside, n_peaks=n_peaks, **rule._asdict())
+    write_map(peaks.vectors, out, {**peak_facts(), **peaks.parameters, **own_facts(), "Inputs": input_facts(files)})
     values = peaks.values.get_array()
-    click.echo(f"{out}: {int((values > 0).sum())} peaks in {int((values[..., 0] > 0).sum())} voxels")
+    tell(f"{out}: {int((values > 0).sum())} peaks in {int((values[..., 0] > 0).sum())} voxels")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import OutFolder, threads_option
+from arcuate.commands.options import OutFolder, command, threads_option
+from arcuate.commands.shell import tell
 from arcuate.errors import InputError
 from arcuate.study.phantom_dataset import FAULTS, PhantomDataset, write_phantom_dataset
 
@@ -27,7 +28,7 @@ class _Shells(click.ParamType):
             ) from error
 
 
-@click.command()
+@command()
 @click.argument("folder", metavar="BIDS_DIR", type=OutFolder())
 @click.option(
     "--subjects", type=click.IntRange(1), default=PhantomDataset.n_subjects, show_default=True, help="How many."
@@ -110,4 +111,4 @@ def phantom(
         seed=seed,
     )
     images = write_phantom_dataset(folder, dataset)
-    click.echo(f"{folder}: {subjects} subjects, {len(images)} diffusion images")
+    tell(f"{folder}: {subjects} subjects, {len(images)} diffusion images")

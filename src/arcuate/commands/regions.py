@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from arcuate.commands.options import PATH
+from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError
 
 if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.argument("maps", nargs=-1, required=True, metavar="MAP...")
 @click.option(
     "--labels",
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
 @click.option("--weights", type=PATH, help="Weight of each voxel, 0 or more: probability of a tract or tissue.")
 @click.option("--free-water", type=PATH, help="Weight NDI and ODI by 1 - this map. Default: the map fwf or isovf.")
 @click.option("--status", type=PATH, help="Fit status of each voxel; only fitted voxels count.")
-@click.option("--out", type=PATH, required=True, help="Table to write, .tsv; its dictionary is the .json beside it.")
+@click.option(
+    "-o",
+    "--out",
+    "--output",
+    "out",
+    type=PATH,
+    required=True,
+    help="Table to write, .tsv; its dictionary is the .json beside it.",
+)
 def regions(
     maps: tuple[str, ...],
     labels: Path,
@@ -72,9 +81,7 @@ def regions(
     )
     table.save(out)
     n_regions, n_empty = len(set(table["index"])), sum(not n for n in table["voxels"])
-    click.echo(
-        f"{out}: {n_regions} regions, {len(found)} maps" + (f"; {n_empty} rows without a voxel" if n_empty else "")
-    )
+    tell(f"{out}: {n_regions} regions, {len(found)} maps" + (f"; {n_empty} rows without a voxel" if n_empty else ""))
 
 
 def named_maps(maps: tuple[str, ...]) -> dict[str, str]:

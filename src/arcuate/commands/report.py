@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import PATH
+from arcuate.commands.options import PATH, command
+from arcuate.commands.shell import tell
 from arcuate.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ def end_with_report(run: SubjectResult) -> Path | None:
     return page
 
 
-@click.command()
+@command()
 @click.argument("folder", metavar="DIR", type=PATH)
 def report(folder: Path) -> None:
     """Make the report of every scan whose derivatives are in DIR, again or for the first time."""
     from arcuate.report import find_subjects, write_report
 
     for subject in find_subjects(folder):
-        click.echo(f"{write_report(subject)}")
+        tell(f"{write_report(subject)}")

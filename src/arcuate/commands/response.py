@@ -6,17 +6,27 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, default_of, mask_option, out_folder_option, read_mask, scan_options
+from arcuate.commands.options import (
+    ScanFiles,
+    command,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+)
+from arcuate.commands.shell import Choice, tell
+from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.csd import ALGORITHMS, estimate_response_function
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option("Folder for <tissue>.txt (MRtrix3's form) and <tissue>.json.")
 @click.option(
     "--algorithm",
-    type=click.Choice(ALGORITHMS),
+    type=Choice(ALGORITHMS),
     default=default_of(estimate_response_function, "algorithm"),
     show_default=True,
     help="auto is tournier on one shell; on two or more dhollander (three tissues, two where three cannot be had).",
@@ -35,16 +45,16 @@ def response(
 ) -> None:
     """Response function of DWI, which decides how FODs are made from it."""
     from arcuate.io.responses import write_response
-    from arcuate.study.outputs import refuse_overwriting
 
     files = scan.inputs_with(mask=mask)
-    refuse_overwriting([out / f"{tissue}{end}" for tissue in ("wm", "gm", "csf") for end in (".txt", ".json")], files)
+    outputs = [out / f"{tissue}{end}" for tissue in ("wm", "gm", "csf") for end in (".txt", ".json")]
+    check_outputs(outputs, files)
     dwi = scan.read()
-    found = estimate_response_function(
-        dwi, read_mask(mask, dwi.volume), algorithm, shell=shell, lmax=lmax, fa_threshold=fa_threshold
-    )
+    inside = read_mask(mask, dwi.volume)
+    end_dry_run([out])
+    found = estimate_response_function(dwi, inside, algorithm, shell=shell, lmax=lmax, fa_threshold=fa_threshold)
     facts = scan.facts(mask=mask)
     found = found.with_origin(inputs=facts.pop("Inputs"), **facts)
     write_response(found, out)
     shells = ", ".join(f"{b:.0f}" for b in found.shells)
-    click.echo(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.degree}")
+    tell(f"{out}: {found.algorithm} response of {', '.join(found.tissues)} at b={shells}, lmax {found.degree}")

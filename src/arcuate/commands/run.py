@@ -14,6 +14,7 @@ from arcuate.commands.options import (
     PATH,
     OutFolder,
     ScanFiles,
+    command,
     mask_option,
     out_folder_option,
     read_mask,
@@ -21,13 +22,18 @@ from arcuate.commands.options import (
     tensor_order_option,
 )
 from arcuate.commands.report import end_with_report
+from arcuate.commands.shell import Choice, is_asked_for, tell
+from arcuate.commands.written import check_run_outputs
 from arcuate.csd import ALGORITHMS
 from arcuate.errors import InputError
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
+from arcuate.study.stages import NOT_ASKED
 
 if TYPE_CHECKING:
+    from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
+    from arcuate.study.plan import Plan
     from arcuate.study.stages import Stage
 
 
@@ -92,7 +98,7 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     event.register("numba:compile", Listener())
 
 
-@click.command()
+@command()
 @scan_options
 @mask_option
 @out_folder_option("Folder of the derivatives; made if it is not there.")
@@ -100,25 +106,26 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     "--steps",
     type=StepList(),
     default=None,
+    metavar="STEP,...",
     help=f"Some of {','.join(STEPS)}, and what they need. Default: all that the scan allows.",
 )
 @click.option(
     "--denoise",
-    type=click.Choice(DENOISE_METHODS),
+    type=Choice(DENOISE_METHODS),
     default=Settings.denoise_method,
     show_default=True,
     help='auto: mppca where the sidecar says "Interpolated": false, else none; the run says which and why.',
 )
 @click.option(
     "--mask-method",
-    type=click.Choice(masks.METHODS),
+    type=Choice(masks.METHODS),
     default=Settings.mask_method,
     show_default=True,
     help="See `arcuate mask`; left alone where --mask is given.",
 )
 @click.option(
     "--algorithm",
-    type=click.Choice(ALGORITHMS),
+    type=Choice(ALGORITHMS),
     default=Settings.response_algorithm,
     show_default=True,
     help="Response: see `arcuate response`.",
@@ -131,6 +138,8 @@ def _tell_when_compiling(tell: Callable[[], None]) -> None:
     help="Of `arcuate response`, a group or MRtrix3, one file per tissue: wm.txt, gm.txt, csf.txt. Default: estimated.",
 )
 @tensor_order_option
+@click.option("--subject", metavar="LABEL", help="Names the results: 01 for sub-01. Default: as the file's BIDS name.")
+@click.option("--session", metavar="LABEL", help="Names the results: 02 for ses-02. Default: as the file's BIDS name.")
 @click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
@@ -150,6 +159,8 @@ def run(
     algorithm: str,
     responses: tuple[Path, ...],
     tensor_order: str,
+    subject: str | None,
+    session: str | None,
     with_report: bool,
     cache_folder: Path | None,
 ) -> None:
@@ -161,23 +172,25 @@ def run(
     from arcuate.cache import Cache
     from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
-    from arcuate.study.outputs import possible_files, refuse_overwriting
 
     settings = Settings(steps or (), denoise, mask_method, algorithm, tensor_order=tensor_order)
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."
         )
-    names = Derivatives.of_scan(out, scan.dwi)
+    names = Derivatives.of_scan(out, scan.dwi).named(subject, session)
     inputs = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
-    refuse_overwriting(possible_files(names), inputs)
+    check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
     response = read_response(responses) if responses else None
     plan = make_plan(unread, settings, inside, response)
-    lines = StageLines(Console(stderr=True))
+    lines = StageLines(Console(stderr=True, quiet=is_asked_for("quiet")))
     for sentence in plan.sentences:
         lines.say(sentence)
+    if is_asked_for("dry_run"):
+        _say_what_would_be_done(plan, names)
+        return
     dwi = scan.read()
     with Cache(cache_folder or out / ".arcuate-cache"):
         result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan, response=response)
@@ -186,7 +199,16 @@ def run(
             end_with_report(result)
     for sentence in closing_words(result, with_report):
         lines.say(sentence)
-    click.echo(f"{names.folder}")
+    tell(f"{names.folder}")
+
+
+def _say_what_would_be_done(plan: Plan, names: Derivatives) -> None:
+    for name, step in plan.steps.items():
+        click.echo(f"would do {name}" + (f": {step.how}" if step.how else ""))
+    for name, reason in plan.left_out.items():
+        if not reason.startswith(NOT_ASKED):
+            click.echo(f"would leave out {name}: {reason}")
+    click.echo(f"would write to {names.folder} as {names.prefix}_...; nothing was done (--dry-run)")
 
 
 def closing_words(run: SubjectResult, with_report: bool) -> list[str]:

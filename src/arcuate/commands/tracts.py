@@ -11,22 +11,25 @@ import click
 from arcuate.commands.options import (
     PATH,
     check_images,
+    command,
     default_of,
     mask_option,
     out_folder_option,
     read_mask,
     threads_option,
 )
+from arcuate.commands.shell import Choice, tell
+from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 
 
-@click.command()
+@command()
 @click.argument("peaks", type=PATH)
 @mask_option
 @out_folder_option("Folder for one image per tract, and all of them in one 4-D image.")
 @click.option(
     "--output-type",
-    type=click.Choice(OUTPUT_TYPES),
+    type=Choice(OUTPUT_TYPES),
     default=default_of(find_tracts, "output_type"),
     show_default=True,
     help="72 tracts, the two endings of each, or their orientation maps.",
@@ -44,7 +47,7 @@ from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
+    type=Choice(["float32", "bfloat16"]),
     default=default_of(find_tracts, "precision"),
     show_default=True,
     help="bfloat16 is faster and moves about 0.3 % of the voxels.",
@@ -77,7 +80,8 @@ def tracts(
     files = {"peaks": peaks} | ({"mask": mask} if mask else {}) | ({"tracts": tracts} if tracts else {})
     names = tract_names(output_type)
     stems = [output_type, *(f"{name}_tom" if output_type == "TOM" else name for name in names)]
-    check_images([out / f"{stem}.nii.gz" for stem in stems], files)
+    images = [out / f"{stem}.nii.gz" for stem in stems]
+    check_images(images, files)
     vectors = open_volume(peaks)
     inside = read_mask(mask, vectors) if len(vectors.shape) == 4 else read_mask(mask)
     drawn = None if tracts is None else open_volume(tracts)
@@ -86,7 +90,8 @@ def tracts(
             f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "
             "the same scan, as `arcuate tracts` writes them."
         )
-    with _progress() as tell:
+    end_dry_run(images)
+    with _progress() as advance:
         segmented = locate_tracts(
             vectors,
             output_type,
@@ -96,14 +101,14 @@ def tracts(
             weights=weights,
             device=device,
             precision=precision,
-            progress=tell,
+            progress=advance,
         )
     found = segmented.volume if drawn is None else mask_orientation_maps(segmented.volume, drawn)
-    facts = {**segmented.parameters, "Inputs": input_facts(files)}
-    images = tract_maps(found, output_type)
-    for image in images:
+    facts = {**segmented.parameters, **own_facts(), "Inputs": input_facts(files)}
+    made = tract_maps(found, output_type)
+    for image in made:
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
-    click.echo(f"{out}: {len(images) - 1} images of {output_type}, and {images[0].param}.nii.gz with all of them")
+    tell(f"{out}: {len(made) - 1} images of {output_type}, and {made[0].param}.nii.gz with all of them")
 
 
 @contextmanager

@@ -41,6 +41,32 @@ class Derivatives:
         """Names for the results of the scan at ``scan``; a name that is not BIDS keeps its stem as prefix."""
         return cls(Path(out), scan_prefix(scan))
 
+    def named(self, subject: str | None, session: str | None) -> Derivatives:
+        """The same folder, the scan named after a subject, and a session, in place of its file's own name.
+
+        Other entities of a BIDS name (``acq-b3000``) stay.
+
+        Raises
+        ------
+        InputError
+            A label that BIDS does not take, or a session of a scan without a subject.
+        """
+        entities = self.entities
+        for key, given in (("sub", subject), ("ses", session)):
+            if given is None:
+                continue
+            label = given.removeprefix(f"{key}-")
+            if not (label.isalnum() and label.isascii()):
+                option = "--subject" if key == "sub" else "--session"
+                raise InputError(f"found {option} {given}; expected letters and digits, as 01 or {key}-01.")
+            entities[key] = f"{key}-{label}"
+        if session is not None and "sub" not in entities:
+            raise InputError(f"found --session {session} for a scan whose name has no subject; give --subject as well.")
+        if subject is None and session is None:
+            return self
+        first = [entities.pop(key) for key in ("sub", "ses") if key in entities]
+        return Derivatives(self.out, "_".join([*first, *entities.values()]))
+
     @property
     def subject(self) -> str:
         """First part of the prefix, as ``sub-01``, or the whole of it where the input is not BIDS."""

@@ -203,6 +203,7 @@ def _open_outputs(outputs: Outputs, plan: Plan) -> Outputs:
         remove_abandoned(folder)
     outputs.names.write_dataset_description()
     outputs.describe(options=vars(plan.settings), left_out=plan.left_out)
+    outputs.save()  # from here on a later run knows what lies here as a run's
     return outputs
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
 from arcuate.dti import TENSOR_ORDERS
-from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
+from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable, did_you_mean
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
 from arcuate.study.stages import NOT_ASKED
@@ -67,7 +67,8 @@ class Settings:
     def __post_init__(self) -> None:
         unknown = [step for step in self.steps if step not in STEPS]
         if unknown:
-            raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.")
+            meant = did_you_mean(unknown[0], STEPS)
+            raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.{meant}")
         _check_choice("denoising method", self.denoise_method, DENOISE_METHODS)
         _check_choice("mask method", self.mask_method, masks.METHODS)
         _check_choice("tensor order", self.tensor_order, tuple(TENSOR_ORDERS))
