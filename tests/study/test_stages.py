@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
+import numba
 import pytest
 from rich.console import Console
 
-from arcuate.commands.run import StageLines
+from arcuate.commands.stage_lines import StageLines
+from arcuate.study.expected import Forecast
 from arcuate.study.stages import Stage, StageLog, voxels_in_words
 
 
@@ -59,3 +62,69 @@ def test_an_error_gives_the_cursor_and_the_output_back() -> None:
 def test_words_about_voxels_hold_no_brackets() -> None:
     counts = {"fitted": 5012, "not_finite": 3, "floored": 0}
     assert voxels_in_words(counts) == "fitted in 5012 voxels; 3 not finite"
+
+
+def test_compiling_is_counted_apart_from_computing() -> None:
+    log = StageLog()
+    with log.stage("first") as first:
+        kernel = numba.njit(lambda x: x + 1)
+        assert kernel(1) == 2
+        time.sleep(0.2)
+    with log.stage("second") as second:
+        kernel(2)
+    assert first.n_compiled >= 1
+    assert first.compiling > 0.01
+    assert 0.2 <= first.seconds < 0.2 + first.compiling + 1
+    assert (second.n_compiled, second.compiling, second.is_compiling) == (0, 0.0, False)
+
+
+def test_the_forecast_follows_what_stages_took() -> None:
+    forecast = Forecast({"denoise": 10.0, "mask": 1.0, "fod": 20.0})
+    part, left = forecast.of_run("denoise", 5.0)
+    assert part == pytest.approx(5 / 31, abs=0.02)
+    assert left == pytest.approx(26, rel=0.05)
+    forecast.note("denoise", 20.0)  # twice as slow as was thought
+    forecast.note("mask", 2.0)
+    part, left = forecast.of_run()
+    assert part == pytest.approx(11 / 31)
+    assert left == pytest.approx(40)
+    part, left = forecast.of_stage("fod", 60.0)
+    assert part < 1, "a guess that was passed grows"
+    assert left > 0
+    forecast.note("fod", 60.0)
+    assert forecast.of_run() == (1.0, 0.0)
+
+
+def test_stages_that_were_kept_from_before_do_not_make_the_rest_look_short() -> None:
+    forecast = Forecast({"denoise": 10.0, "fod": 20.0})
+    forecast.note("denoise", 0.05)
+    assert forecast.of_run()[1] == pytest.approx(20)
+
+
+def test_a_log_has_plain_lines_with_per_cent_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    lines = StageLines(Console(file=log, width=80), {"dti": 10.0, "fod": 30.0})
+    monkeypatch.setattr(lines, "_start", lines._start - 12)
+    dti = Stage("dti", seconds=10.0, words="fitted in 9 voxels", compiling=3.0)
+    lines.begin(dti)
+    lines.end(dti)
+    shown = log.getvalue()
+    assert "\x1b" not in shown
+    assert "dti          10.00 s  fitted in 9 voxels (and 3 s compiling)" in shown
+    assert "25 % of the run in 12 s, about 30 s left" in shown
+
+
+def test_a_terminal_shows_per_cent_elapsed_and_expected_time_of_stage_and_run() -> None:
+    terminal = io.StringIO()
+    lines = StageLines(Console(file=terminal, force_terminal=True, width=100), {"dti": 10.0, "fod": 30.0})
+    stage = Stage("dti")
+    lines.begin(stage)
+    stage.is_compiling, stage.n_compiled, stage._compiling_since = True, 12, time.perf_counter() - 5
+    time.sleep(0.3)
+    stage.is_compiling = False
+    time.sleep(0.3)
+    lines.stop()
+    shown = terminal.getvalue()
+    assert "compiling kernels (12 so far, 5 s)" in shown
+    assert "about 10 s left" in shown
+    assert "about 40 s left" in shown

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from arcuate.commands.options import OutFolder, command, threads_option
 from arcuate.commands.report import end_with_report
-from arcuate.commands.run import StageLines
 from arcuate.commands.shell import Choice, tell
+from arcuate.commands.stage_lines import StageLines
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi

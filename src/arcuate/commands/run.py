@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,12 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.report import end_with_report
 from arcuate.commands.shell import Choice, is_asked_for, tell
+from arcuate.commands.stage_lines import StageLines
 from arcuate.commands.written import check_run_outputs
 from arcuate.csd import ALGORITHMS
 from arcuate.errors import InputError
+from arcuate.study.bids import read_json
+from arcuate.study.expected import expected_seconds, in_words
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
     from arcuate.study.plan import Plan
-    from arcuate.study.stages import Stage
 
 
 class StepList(click.ParamType):
@@ -47,55 +48,6 @@ class StepList(click.ParamType):
         if not steps:
             raise InputError(f"found no step in --steps {str(value)!r}; expected some of {', '.join(STEPS)}.")
         return steps
-
-
-class StageLines:
-    """Listener that prints a line per stage, with a spinner while it runs if a person is watching."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("") if console.is_terminal else None
-        self._has_said_compiling = False
-        _tell_when_compiling(self._compiling)
-
-    def begin(self, stage: Stage) -> None:
-        if self._status is not None:
-            self._status.update(f"{stage.name} ...")
-            self._status.start()
-
-    def end(self, stage: Stage) -> None:
-        self.stop()
-        if stage.skipped is not None:
-            self.say(f"{stage.name:10} left out: {stage.skipped}")
-            return
-        self.say(f"{stage.name:10} {stage.seconds:7.2f} s  {stage.words}".rstrip())
-
-    def stop(self) -> None:
-        """Take the spinner away; the cursor comes back."""
-        if self._status is not None:
-            self._status.stop()
-
-    def say(self, sentence: str) -> None:
-        """Print a line as it is."""
-        self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-
-    def _compiling(self) -> None:
-        if not self._has_said_compiling:
-            self._has_said_compiling = True
-            self._console.print("compiling kernels; the next run has them ready", highlight=False)
-
-
-def _tell_when_compiling(tell: Callable[[], None]) -> None:
-    """Call ``tell`` whenever numba compiles a kernel instead of loading it."""
-    from numba.core import event
-
-    class Listener(event.Listener):  # type: ignore[misc]
-        def on_start(self, _: object) -> None:
-            tell()
-
-        def on_end(self, _: object) -> None: ...
-
-    event.register("numba:compile", Listener())
 
 
 @command()
@@ -185,7 +137,8 @@ def run(
     inside = read_mask(mask, unread.volume)
     response = read_response(responses) if responses else None
     plan = make_plan(unread, settings, inside, response)
-    lines = StageLines(Console(stderr=True, quiet=is_asked_for("quiet")))
+    console = Console(stderr=True, quiet=is_asked_for("quiet"))
+    lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     for sentence in plan.sentences:
         lines.say(sentence)
     if is_asked_for("dry_run"):
@@ -212,16 +165,25 @@ def _say_what_would_be_done(plan: Plan, names: Derivatives) -> None:
 
 
 def closing_words(run: SubjectResult, with_report: bool) -> list[str]:
-    """What is worth knowing when a run has ended, in sentences."""
-    made = [stage.name for stage in run.log.stages if stage.skipped is None]
-    words = [f"done: {', '.join(made)}; {len(run.outputs.record.files)} files in {run.names.folder}"]
-    words += [f"note: {note}" for note in run.notes]
-    if not with_report and run.names.report.is_file():
-        from arcuate.report import SubjectFiles, is_current
+    """What was made, what was left out and why, what is doubtful, and where all is, in sentences."""
+    from arcuate.report import SubjectFiles, doubts_of, is_current
 
-        if not is_current(SubjectFiles(run.names)):
-            words.append(
-                f"note: {run.names.report} is the page of a former run; make it anew with: arcuate report "
-                f"{run.names.out}"
-            )
+    made = [stage for stage in run.log.stages if stage.skipped is None]
+    compiling = sum(stage.compiling for stage in made)
+    words = [
+        f"made: {', '.join(stage.name for stage in made)}, in {in_words(sum(stage.seconds for stage in made))}"
+        + (f" and {in_words(compiling)} of compiling, which the next run does not need" if compiling >= 1 else "")
+    ]
+    words += [f"left out: {stage.name}, {stage.skipped}" for stage in run.log.stages if stage.skipped is not None]
+    facts = run.names.path("desc-scan_facts.json")
+    if facts.is_file():
+        words += [f"check: {doubt}" for doubt in doubts_of(SubjectFiles(run.names), read_json(facts))]
+    words += [f"note: {note}" for note in run.notes]
+    words.append(f"where: {len(run.outputs.record.files)} files in {run.names.folder}")
+    if with_report and run.names.report.is_file():
+        words.append(f"look at: {run.names.report}")
+    elif run.names.report.is_file() and not is_current(SubjectFiles(run.names)):
+        words.append(
+            f"note: {run.names.report} is the page of a former run; make it anew with: arcuate report {run.names.out}"
+        )
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -62,7 +63,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "scan": _scan_rows(facts, is_denoised),
         "shells": facts.get("shells", []),
         "outliers": facts.get("outliers", []),
-        "doubts": [*facts.get("doubts", []), *_denoising_doubts(subject)],
+        "doubts": doubts_of(subject, facts),
         "checked": bool(facts),
         "statuses": _status_rows(subject),
         "sections": sections,
@@ -86,6 +87,11 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
 def _asset(name: str) -> str:
     """A style sheet or a script that is part of the package."""
     return (resources.files("arcuate.report") / name).read_text(encoding="utf-8")
+
+
+def doubts_of(subject: SubjectFiles, facts: Mapping[str, Any]) -> list[str]:
+    """What the page asks to check: about the scan, as ``facts`` say, and about denoising."""
+    return [*facts.get("doubts", []), *_denoising_doubts(subject)]
 
 
 def _denoising_doubts(subject: SubjectFiles) -> list[str]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from numba.core import event
+
 NOT_ASKED = "not asked for"  # how the reason begins of a step that nobody wanted
 
 
@@ -16,10 +18,49 @@ class Stage:
     """One stage of a run."""
 
     name: str
-    seconds: float = 0.0
+    seconds: float = 0.0  # without compiling
     skipped: str | None = None  # why the stage was left out
     facts: dict[str, Any] = field(default_factory=dict)  # numbers that tell what came out
     words: str = ""  # the same for reading
+    compiling: float = 0.0  # seconds
+    n_compiled: int = 0  # kernels
+    is_compiling: bool = False
+    _compiling_since: float = 0.0
+
+    def compiling_so_far(self) -> float:
+        """Seconds that went into compiling until now."""
+        return self.compiling + (time.perf_counter() - self._compiling_since if self.is_compiling else 0.0)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc]
+    """Counts the kernels that numba compiles instead of loading them, and the seconds that takes."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._depth = 0  # a kernel that is compiled compiles those that it calls
+
+    def on_start(self, _: object) -> None:
+        stage = self._stage
+        if self._depth == 0:
+            stage.is_compiling, stage._compiling_since = True, time.perf_counter()
+        self._depth += 1
+        stage.n_compiled += 1
+
+    def on_end(self, _: object) -> None:
+        stage = self._stage
+        self._depth -= 1
+        if self._depth == 0:
+            stage.compiling, stage.is_compiling = stage.compiling_so_far(), False
+
+
+@contextmanager
+def _compiling_noted(stage: Stage) -> Iterator[None]:
+    listener = _Compiling(stage)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
 
 
 class Listener(Protocol):
@@ -58,12 +99,13 @@ class StageLog:
         self._listener.begin(stage)
         start = time.perf_counter()
         try:
-            yield stage
+            with _compiling_noted(stage):
+                yield stage
             is_done = True
         finally:
             if not is_done:
                 self._listener.stop()
-        stage.seconds = time.perf_counter() - start
+        stage.seconds = max(0.0, time.perf_counter() - start - stage.compiling)
         self.stages.append(stage)
         self._listener.end(stage)
 

@@ -1,0 +1,99 @@
+"""How long a run will take, guessed from its plan and corrected by what its stages took so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from arcuate.study.plan import Plan
+    from arcuate.volumes.resource import VolumeResource
+
+REPORT = "report"
+# Microseconds per voxel of a brain on two threads, kernels compiled: benchmarks/results/run.md, kurtosis.md, denoise.md
+_COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 13.0, "noddi": 19.0, "response": 17.0, "fod": 146.0,
+         "peaks": 3.3, "tracts": 300.0, REPORT: 25.0}  # fmt: skip
+_AT_LEAST = {REPORT: 4.0, "mask": 0.5}  # seconds
+_BRAIN = 0.18  # part of an image that is brain, where no mask was given
+_MOST_OFF = 6.0  # times that a guess is corrected by at most
+
+
+def expected_seconds(
+    plan: Plan, volume: VolumeResource, mask: VolumeResource | None, out: Path, *, with_report: bool
+) -> dict[str, float]:
+    """Seconds that each stage of a run may take, by its name; compiling comes on top.
+
+    Where another run in ``out`` noted its seconds they are taken, because scans of one study are alike.
+    """
+    stages = [*plan.steps, *([REPORT] if with_report else [])]
+    n = int(np.prod(volume.shape[:3]) * _BRAIN) if mask is None else int(np.count_nonzero(mask.get_array()))
+    guess = {stage: max(_AT_LEAST.get(stage, 0.1), 1e-6 * _COST.get(stage, 10.0) * n) for stage in stages}
+    return {stage: _earlier(out).get(stage, seconds) for stage, seconds in guess.items()}
+
+
+def _earlier(out: Path) -> dict[str, float]:
+    """What the stages of the last run in ``out`` took; those that a cache answered say nothing."""
+    found = sorted(out.glob("sub-*/**/dwi/*_timings.json"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(found[-20:]):
+        try:
+            seconds = json.loads(path.read_text(encoding="utf-8"))
+            return {name: float(value) for name, value in seconds.items() if float(value) > 0.5}
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+    return {}
+
+
+class Forecast:
+    """What is done of a run, and how long the rest may take.
+
+    Parameters
+    ----------
+    expected : seconds by stage, in the order of the run
+    """
+
+    def __init__(self, expected: Mapping[str, float]) -> None:
+        self._expected = dict(expected)
+        self._done: dict[str, float] = {}
+
+    def note(self, stage: str, seconds: float) -> None:
+        """A stage ended after so many seconds (0 where it was left out)."""
+        self._done[stage] = seconds
+
+    def of_stage(self, stage: str, seconds: float) -> tuple[float, float]:
+        """Part done, 0 to 1, and seconds left of a stage that has run so long; a guess grows once it was passed."""
+        expected = max(self._expected.get(stage, 1.0) * self._pace, seconds * 1.05, 0.1)
+        return seconds / expected, expected - seconds
+
+    def of_run(self, stage: str = "", seconds: float = 0.0) -> tuple[float, float]:
+        """Part done, 0 to 1, and seconds left of the whole run, in whose ``stage`` it is for so long."""
+        whole = sum(self._expected.values()) or 1.0
+        passed = sum(self._expected[name] for name in self._done if name in self._expected)
+        left = sum(self._expected[name] for name in self._open(stage)) * self._pace
+        if stage in self._expected:
+            part, still = self.of_stage(stage, seconds)
+            passed, left = passed + part * self._expected[stage], left + still
+        return min(passed / whole, 1.0), left
+
+    def _open(self, stage: str) -> Iterable[str]:
+        return (name for name in self._expected if name not in self._done and name != stage)
+
+    @property
+    def _pace(self) -> float:
+        """Times that stages took as long as was expected; those that were kept from before say nothing."""
+        pairs = [(s, self._expected[n]) for n, s in self._done.items() if n in self._expected and s > 0.1]
+        pairs = [(seconds, expected) for seconds, expected in pairs if seconds > 0.05 * expected]
+        if not pairs:
+            return 1.0
+        return float(np.clip(sum(s for s, _ in pairs) / sum(e for _, e in pairs), 1 / _MOST_OFF, _MOST_OFF))
+
+
+def in_words(seconds: float) -> str:
+    """Seconds as people say them: ``45 s``, ``3 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
