@@ -14,6 +14,7 @@ from arcuate.cache import storable
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
 from arcuate.volumes.as_volume import VolumeLike, as_volume
+from arcuate.volumes.display import describe_scan, html_of_scan
 from arcuate.volumes.resource import (
     InMemoryBvalResource,
     InMemoryBvecResource,
@@ -141,6 +142,13 @@ class Dwi:
                 "Check that the b-value file belongs to this scan."
             )
         return GradientTable.from_fsl(bvals, self.bvec.get(), self.volume.get_affine(), self.b0_threshold)
+
+    def __repr__(self) -> str:
+        return describe_scan(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts, the directions of each shell, and a slice of b = 0 and of each shell."""
+        return html_of_scan(self)
 
     def load(self) -> Dwi:
         """The same scan in memory, checked for consistency."""

@@ -14,7 +14,7 @@ from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
 from arcuate.volumes.geometry import Orientation, voxel_size
-from arcuate.volumes.resource import InMemoryVolumeResource
+from arcuate.volumes.resource import InMemoryVolumeResource, describe_grid
 from arcuate.volumes.scan import Scan, compute_mean_least_weighted
 
 if TYPE_CHECKING:
@@ -37,6 +37,14 @@ class BrainMask:
 
     volume: VolumeResource  # (x, y, z) uint8 of 0 and 1
     parameters: dict[str, Any]  # as its sidecar says them
+
+    def __repr__(self) -> str:
+        facts = self.parameters
+        return f"BrainMask({facts.get('VolumeMl', 0):.4g} ml, {facts.get('Method', '')}; {describe_grid(self.volume)})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: slices of the mask."""
+        return self.volume._repr_html_()
 
 
 @dataclass(frozen=True)

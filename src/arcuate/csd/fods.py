@@ -18,7 +18,8 @@ from arcuate.models.second_pass import Sharpening, make_two_pass_model
 from arcuate.models.status import count_status
 from arcuate.models.three_tissue import ThreeTissueModel, is_three_tissue, make_three_tissue_model
 from arcuate.numerics.sh import n_coefs
-from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.display import figures
+from arcuate.volumes.resource import VolumeResource, describe_grid
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
@@ -41,6 +42,19 @@ class Fods:
     status: VolumeResource | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     kkt_residual: VolumeResource | None = None
+
+    def __repr__(self) -> str:
+        tissues = "; ".join(f"{name} {describe_grid(volume)}" for name, volume in self.volumes.items())
+        return f"Fods({tissues})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what there is, and slices of the first tissue's density."""
+        white = next(iter(self.volumes.values()))
+        density = white.with_array(np.asarray(white.get_array())[..., 0])
+        facts = {name: describe_grid(volume) for name, volume in self.volumes.items()}
+        facts |= {str(k): str(v) for k, v in (self.parameters.get("VoxelsByStatus") or {}).items()}
+        figure = density.plot(slices=5)
+        return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
 @cacheable(version=4)

@@ -14,7 +14,7 @@ from arcuate.errors import InputError
 from arcuate.models.peak_rule import PeakRule, peak_rule_of
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
-from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.resource import VolumeResource, describe_grid
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
@@ -94,6 +94,14 @@ class FodPeaks:
     directions: VolumeResource  # (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
     values: VolumeResource  # (x, y, z, n_peaks) float32, amplitudes, 0 where absent
     parameters: dict[str, Any]  # as a sidecar says them
+
+    def __repr__(self) -> str:
+        found = int(np.count_nonzero(np.asarray(self.values.get_array())))
+        return f"FodPeaks({found} peaks; {describe_grid(self.values)})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the strongest peak of each voxel as a colour."""
+        return self.directions._repr_html_()
 
     @property
     def vectors(self) -> VolumeResource:

@@ -133,6 +133,12 @@ class GradientTable:
             shells = "no distinct shells"
         return f"GradientTable({len(self)} volumes: {int(self.is_b0.sum())} b=0; {shells})"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: volumes by shell, and their directions on the sphere."""
+        import importlib  # what draws lies above: looked up by name
+
+        return str(importlib.import_module("arcuate.volumes.display").html_of_gradients(self))
+
     @cached_property
     def is_b0(self) -> np.ndarray:
         """(n_meas,) bool: volumes with b <= b0_threshold."""

@@ -20,6 +20,23 @@ from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
 _ENTITY = re.compile(r"^[a-zA-Z0-9]+-[a-zA-Z0-9+]+$")
+IGNORED = """# Names that the standard has not merged (draft BEP016), and what only arcuate reads.
+.arcuate-cohort/
+.arcuate-cache/
+logs/
+group/
+participants_status.*
+methods.md
+*.html
+*_run.json
+*_timings.json
+*_facts.json
+*_dwimap.*
+*_dwiref.*
+*_response.*
+*_denoising_*.png
+*_bundles/
+"""  # read by the official validator
 SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"
 
 
@@ -102,8 +119,10 @@ class Derivatives:
         return self.path(f"{middle}_dwimap.nii.gz")
 
     def write_dataset_description(self) -> Path:
-        """``<out>/dataset_description.json``; one that is there already stays."""
+        """``<out>/dataset_description.json``, and ``.bidsignore``; what is there already stays."""
         path = self.out / "dataset_description.json"
+        if not (self.out / ".bidsignore").exists():
+            write_text_atomically(self.out / ".bidsignore", IGNORED)
         if not path.exists():
             write_json(
                 path,

@@ -277,25 +277,6 @@ def _outcome_of(future: Any, task: Task) -> Outcome:
     return Outcome.of(task, FAILED, message=f"the worker could not run it: {kind}: {' '.join(str(error).split())}")
 
 
-IGNORED = f"""# Names that the standard has not merged (draft BEP016), and what only arcuate reads.
-{WORK}/
-.arcuate-cache/
-logs/
-group/
-participants_status.*
-methods.md
-*.html
-*_run.json
-*_timings.json
-*_facts.json
-*_dwimap.*
-*_dwiref.*
-*_response.*
-*_denoising_*.png
-*_bundles/
-"""
-
-
 def describe_dataset(out: Path, source: Path) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore``; what is there already stays.
 
@@ -310,8 +291,6 @@ def describe_dataset(out: Path, source: Path) -> None:
         doi = read_json(described).get("DatasetDOI") if described.is_file() else None
         Derivatives(out, "").write_dataset_description()
         write_json(path, {**read_json(path), "SourceDatasets": [origin | ({"DOI": doi} if doi else {})]})
-    if not (out / ".bidsignore").exists():
-        write_text_atomically(out / ".bidsignore", IGNORED)
 
 
 def write_status(out: Path, outcomes: Iterable[Outcome]) -> Path:

@@ -91,6 +91,9 @@ class VolumeResource(ABC):
             below = below[..., 0] if below.ndim == 4 else below
         return figures().plot_volume(self.get_array(), self.get_affine(), over=below, **options)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({describe_grid(self)})"
+
     def _repr_html_(self) -> str:
         """For notebooks: the facts, and a picture; of a 4-D image that is not in memory, of its first volume alone."""
         size = " x ".join(f"{s:.3g}" for s in voxel_size(self.get_affine()))
@@ -98,13 +101,25 @@ class VolumeResource(ABC):
         is_at_hand = isinstance(self, InMemoryVolumeResource) or len(self.shape) == 3
         try:
             shown = self if is_at_hand else self.with_array(self.get_volume(0))  # one volume alone is read quickly
-            figure = shown.plot(slices=5) if len(self.shape) in {3, 4} else None
+            if len(self.shape) == 5:  # peaks: the strongest
+                shown = self.with_array(np.asarray(self.get_array())[:, :, :, 0])
+            figure = shown.plot(slices=5) if len(shown.shape) in {3, 4} else None
         except MissingExtraError:
             figure = None
         return figures().html_of(facts, figure, f"slices of a volume of shape {self.shape}")
 
 
-@dataclass(frozen=True, eq=False)
+def describe_grid(volume: VolumeResource) -> str:
+    """Shape (x, y, z) or (x, y, z, n), type and voxel size in words; no voxel is read from disk."""
+    try:
+        shape, size = volume.shape, voxel_size(volume.get_affine())
+    except (InputError, OSError) as error:
+        return str(error)
+    kind = f" {volume.array.dtype}" if isinstance(volume, InMemoryVolumeResource) else ""
+    return f"{' x '.join(map(str, shape))}{kind}, voxels of {' x '.join(f'{s:.3g}' for s in size)} mm"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class InMemoryVolumeResource(VolumeResource):
     """A volume held as an array.
 
@@ -172,6 +187,10 @@ class InMemoryBvalResource(VectorResource):
 
     array: np.ndarray
 
+    def __repr__(self) -> str:
+        low, high = (self.array.min(), self.array.max()) if self.array.size else (0, 0)
+        return f"InMemoryBvalResource({self.array.size} b-values from {low:g} to {high:g} s/mm²)"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
 
@@ -187,6 +206,9 @@ class InMemoryBvecResource(VectorResource):
     """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
 
     array: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"InMemoryBvecResource({len(self.array)} b-vectors, FSL's convention)"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))

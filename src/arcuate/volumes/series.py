@@ -30,7 +30,7 @@ class Piece:
         return np.array_equal(self.index, np.arange(self.source.shape[3]))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SeriesVolume(VolumeResource):
     """Image (x, y, z, n_meas) made of pieces of others on one grid; nothing is read before it is asked for.
 
