@@ -143,12 +143,8 @@ class Dwi:
             )
         return GradientTable.from_fsl(bvals, self.bvec.get(), self.volume.get_affine(), self.b0_threshold)
 
-    def __repr__(self) -> str:
-        return describe_scan(self)
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the facts, the directions of each shell, and a slice of b = 0 and of each shell."""
-        return html_of_scan(self)
+    __repr__ = describe_scan
+    _repr_html_ = html_of_scan
 
     def load(self) -> Dwi:
         """The same scan in memory, checked for consistency."""
@@ -401,5 +397,4 @@ def subsample_dwi(dwi: Dwi, factor: int) -> Dwi:
 
     Meant for quick looks: voxels are picked, not averaged, so the noise per voxel stays the same.
     """
-    volume = every_nth_voxel(dwi.volume, factor)
-    return replace(dwi, volume=volume, bval=dwi.bval.load(), bvec=dwi.bvec.load())
+    return replace(dwi, volume=every_nth_voxel(dwi.volume, factor), bval=dwi.bval.load(), bvec=dwi.bvec.load())

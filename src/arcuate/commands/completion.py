@@ -17,8 +17,6 @@ def completion(shell: str) -> None:
     For bash and zsh append it to ~/.bashrc or ~/.zshrc, for fish write it to
     ~/.config/fish/completions/arcuate.fish.
     """
-    from arcuate.cli import app
-
     maker = get_completion_class(shell)
     assert maker is not None
-    click.echo(maker(app, {}, "arcuate", "_ARCUATE_COMPLETE").source())
+    click.echo(maker(click.get_current_context().find_root().command, {}, "arcuate", "_ARCUATE_COMPLETE").source())
