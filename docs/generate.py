@@ -191,7 +191,8 @@ def command_line_page() -> str:
     context = click.Context(app, info_name="arcuate")
     parts = [
         "# Command line\n\nExit status: 0 done; 2 the user's mistake, said in one line; 1 a bug of arcuate, with its "
-        "traceback.\nProgress bars show on terminals only.\n"
+        "traceback.\nProgress bars show on terminals only.\n\n`arcuate completion bash >> ~/.bashrc` (or zsh, fish) "
+        "lets the Tab key complete commands, options and choices.\n"
     ]
     for name in app.list_commands(context):
         command = app.get_command(context, name)
@@ -202,6 +203,8 @@ def command_line_page() -> str:
 
 def _command_parts(command: Any, parent: Any, name: str, level: int) -> list[str]:
     import click
+
+    from arcuate.commands.manual import MANUAL
 
     context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
@@ -214,6 +217,11 @@ def _command_parts(command: Any, parent: Any, name: str, level: int) -> list[str
             rows.append(f"| `{name_of}` | {_cell(said)} |".replace(name_of, name_of.replace("|", "\\|"), 1))
     if rows:
         parts.append("\n".join(["| option | |", "|---|---|", *rows]) + "\n")
+    manual = MANUAL.get(name.removeprefix("arcuate "))
+    if manual is not None:
+        parts.append("```text\n" + "\n".join(manual.examples) + "\n```\n")
+        parts += [f"*Writes*: {_cell(text)}\n" for text in manual.writes]
+        parts += [f"*Cite*: {_cell(text)}\n" for text in manual.papers]
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             child = command.get_command(context, sub)

@@ -3,7 +3,7 @@
 #
 # `arcuate.dipy` has DIPY's names, arguments, defaults and shapes: a script written for DIPY changes its import lines.
 # There is no change of frame and DIPY's own basis of spherical harmonics. What the names accept, and where the
-# numbers differ, is on the page "Coming from DIPY, MRtrix3, AMICO or kwneuro".
+# numbers differ, is on the page "Coming from DIPY, MRtrix3, FSL, AMICO or kwneuro".
 
 # %%
 import numpy as np
