@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from arcuate.commands.compilation import TASKS, Ahead, are_compiled, compile_kernels
+from arcuate.study.stages import Silent, StageLog
 
 Arcuate = Callable[..., Any]  # code, out and err of a command, see conftest
 
@@ -71,11 +72,26 @@ def test_a_process_compiles_ahead_and_can_be_stopped(tmp_path: Path, monkeypatch
     ahead = Ahead(("mask",))
     ahead.wait()
     assert any(tmp_path.rglob("*.nbi"))
-    stopped = Ahead(("fod",))
-    process = stopped._process
-    assert process is not None
-    stopped.stop()
+    with Ahead(("fod",)) as stopped:
+        process = stopped._process
+        assert process is not None
     assert process.poll() is not None
+
+
+def test_a_stage_waits_for_its_kernels_and_the_seconds_are_those_of_compiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    with Ahead(("mask",)) as ahead:
+        process = ahead._process
+        assert process is not None
+        log = StageLog(ahead.listener(Silent()))
+        with log.stage("dti"):
+            assert process.poll() is None
+        with log.stage("fod"):
+            assert process.poll() == 0
+    assert log["dti"].compiling == 0
+    assert log["fod"].compiling > 10 * log["fod"].seconds
 
 
 def test_kernels_that_are_there_are_known(tmp_path: Path) -> None:

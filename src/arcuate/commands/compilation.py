@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.study.stages import Listener, Stage
     from arcuate.volumes.resource import VolumeResource
 
 SHAPE = (12, 12, 9)
@@ -48,13 +49,31 @@ def are_compiled(task: str) -> bool:
 
 
 class Ahead:
-    """Tasks that another process compiles while this one does the first steps of a run."""
+    """Tasks that another process compiles while this one does the first steps of a run; nothing without tasks."""
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
-        command = [sys.executable, "-m", "arcuate", "compile", "--jobs", "1", *tasks]
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        if tasks:
+            command = [sys.executable, "-m", "arcuate", "compile", "--jobs", "1", *tasks]
+            nowhere = subprocess.DEVNULL
+            self._process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+
+    @classmethod
+    def of_steps(cls, steps: Collection[str]) -> Ahead:
+        """What the later of these steps need and is not there; nothing where only one thread may work."""
+        from arcuate.numerics.threads import n_threads
+
+        needed = () if n_threads() < 2 else tuple(task for task in ("fod", "peaks") if task in steps)
+        return cls(tuple(task for task in needed if not are_compiled(task)))
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The process ends, also where it still compiles."""
+        if self._process is not None:
+            self._process.terminate()
+            self.wait()
 
     def wait(self) -> None:
         """Until the tasks are compiled; what failed is compiled by who needs it."""
@@ -62,21 +81,21 @@ class Ahead:
             self._process.wait()
             self._process = None
 
-    def stop(self) -> None:
-        """End the process if it still runs."""
-        if self._process is not None:
-            self._process.terminate()
-            self.wait()
+    def listener(self, inner: Listener) -> Listener:
+        """Tells ``inner`` all it is told; a stage whose kernels are being compiled begins when they are there."""
+        return _Waiting(self, inner)
 
 
-def compile_ahead(steps: tuple[str, ...]) -> Ahead | None:
-    """Start to compile what the later of these steps need; None where it is there, or only one thread may work."""
-    from arcuate.numerics.threads import n_threads
+class _Waiting:
+    def __init__(self, ahead: Ahead, inner: Listener) -> None:
+        self._ahead, self._inner = ahead, inner
+        self.end, self.stop = inner.end, inner.stop
 
-    tasks = tuple(task for task in ("fod", "peaks") if task in steps and not are_compiled(task))
-    if not tasks or n_threads() < 2:
-        return None
-    return Ahead(tasks)
+    def begin(self, stage: Stage) -> None:
+        self._inner.begin(stage)
+        if stage.name == "fod":
+            with stage.compiling_elsewhere():
+                self._ahead.wait()
 
 
 def _tensor(dwi: Dwi, mask: VolumeResource) -> None:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from arcuate import masks
+from arcuate.commands.compilation import Ahead
 from arcuate.commands.options import (
     PATH,
     OutFolder,
@@ -144,9 +145,10 @@ def run(
     if is_asked_for("dry_run"):
         _say_what_would_be_done(plan, names)
         return
-    dwi = scan.read()
-    with Cache(cache_folder or out / ".arcuate-cache"):
-        result = run_subject(dwi, names, inputs=inputs, mask=inside, listener=lines, plan=plan, response=response)
+    with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
+        result = run_subject(
+            scan.read(), names, inputs=inputs, mask=inside, listener=ahead.listener(lines), plan=plan, response=response
+        )
         result = result.without_maps()
         if with_report:
             end_with_report(result)

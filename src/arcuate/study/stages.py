@@ -31,6 +31,15 @@ class Stage:
         """Seconds that went into compiling until now."""
         return self.compiling + (time.perf_counter() - self._compiling_since if self.is_compiling else 0.0)
 
+    @contextmanager
+    def compiling_elsewhere(self) -> Iterator[None]:
+        """The block waits for kernels that another process compiles."""
+        self.is_compiling, self._compiling_since = True, time.perf_counter()
+        try:
+            yield
+        finally:
+            self.compiling, self.is_compiling = self.compiling_so_far(), False
+
 
 class _Compiling(event.Listener):  # type: ignore[misc]
     """Counts the kernels that numba compiles instead of loading them, and the seconds that takes."""
@@ -96,8 +105,8 @@ class StageLog:
         """Time the block as one stage; what ends it early leaves the display as it was."""
         stage = Stage(name)
         is_done = False
-        self._listener.begin(stage)
         start = time.perf_counter()
+        self._listener.begin(stage)
         try:
             with _compiling_noted(stage):
                 yield stage
