@@ -256,3 +256,13 @@ def test_a_drop_is_seen_among_directions_that_differ_by_more() -> None:
     across = 1 + int(np.argmin(np.abs(gradients.directions[1:, 0])))  # bright by its direction
     array[..., across] *= 0.75
     assert [o.volume for o in find_outliers(array, ball, gradients)] == [across]
+
+
+@pytest.mark.parametrize("n_voxels", [1, 9])
+def test_a_mask_of_few_voxels_ends_in_a_report(n_voxels: int) -> None:
+    dwi = scan()
+    few = np.zeros(SHAPE, np.uint8)
+    few[8, 9, 1 : 1 + n_voxels] = 1
+    report = inspect_scan(dwi, InMemoryVolumeResource(few, AFFINE))
+    assert report.n_masked == n_voxels
+    assert not [outlier for outlier in report.outliers if outlier.slice is not None]

@@ -355,7 +355,7 @@ def check_response(response: Response) -> None:
         )
     if n_voxels is not None and n_voxels < MIN_VOXELS:
         warn(
-            f"the response was estimated from {n_voxels} voxels; expected at least {MIN_VOXELS}. Use a larger mask "
+            f"the response was estimated from {n_voxels} voxel{'s' * (n_voxels != 1)}; expected at least {MIN_VOXELS}. Use a larger mask "
             "or a lower threshold."
         )
 

@@ -292,6 +292,8 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
         least = DROP if is_fitted else max(DROP, 1 - np.exp(-BETWEEN_DIRECTIONS * gradients.bvals[group].mean()))
         far, change = _compare(whole[:, None], design, least)
         found += [Outlier(int(group[i]), None, float(change[i, 0])) for i in np.flatnonzero(far[:, 0])]
+        if not len(slices):  # a mask of few voxels
+            continue
         # against the rest of its own volume, so that a volume that is off as a whole is named once
         far, change = _compare(sums[:, slices] / np.where(whole > 0, whole, 1)[:, None], design, least)
         for i, k in zip(*np.nonzero(far), strict=True):
