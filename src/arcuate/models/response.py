@@ -355,8 +355,8 @@ def check_response(response: Response) -> None:
         )
     if n_voxels is not None and n_voxels < MIN_VOXELS:
         warn(
-            f"the response was estimated from {n_voxels} voxel{'s' * (n_voxels != 1)}; expected at least {MIN_VOXELS}. Use a larger mask "
-            "or a lower threshold."
+            f"the response was estimated from {n_voxels} voxel{'s' * (n_voxels != 1)}; expected at least "
+            f"{MIN_VOXELS}. Use a larger mask or a lower threshold."
         )
 
 
