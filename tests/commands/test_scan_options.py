@@ -81,6 +81,15 @@ def test_the_unit_of_b_values_can_be_named(arcuate: Arcuate, scan: Path) -> None
     assert "b=1000" in done.out
 
 
+@pytest.mark.parametrize(("unit", "largest"), [("ms/um2", "1e+06"), ("s/m2", "0.001")])
+def test_a_unit_in_which_no_scan_has_such_b_values_is_refused(
+    arcuate: Arcuate, scan: Path, unit: str, largest: str
+) -> None:
+    refused = arcuate("info", scan, "--quick", "--b-unit", unit)
+    assert refused.code == 2
+    assert f"in the unit {unit} the largest b-value is {largest} s/mm²" in " ".join(refused.err.split())
+
+
 def test_b_vectors_that_contradict_the_fibres_are_mended_on_request(arcuate: Arcuate, tmp_path: Path) -> None:
     from arcuate.gradients import GradientTable
 

@@ -19,11 +19,27 @@ _GRIDS = 100  # a grid's squared radius looked for, in steps of the grid
 _LEAST_RADII = 6  # so many different radii on one grid are no accident
 
 
+LOWEST_B, HIGHEST_B = 10.0, 200_000.0  # s/mm², of a scan's largest b-value, where a unit was named
+
+
 def in_s_per_mm2(bvals: np.ndarray, unit: str) -> np.ndarray:
-    """b-values (n,) in s/mm² from those in ``unit``, one of ``B_UNITS``."""
+    """b-values (n,) in s/mm² from those in ``unit``, one of ``B_UNITS``.
+
+    Raises
+    ------
+    InputError
+        An unknown unit, or one in which the largest b-value is that of no scan.
+    """
     if unit not in B_UNITS:
         raise InputError(f"found the unit {unit!r} of b-values; expected one of {', '.join(B_UNITS)}.")
-    return np.asarray(bvals, dtype=np.float64) * B_UNITS[unit]
+    converted = np.asarray(bvals, dtype=np.float64) * B_UNITS[unit]
+    highest = float(np.max(converted[np.isfinite(converted)], initial=0.0))
+    if unit != "s/mm2" and highest > 0 and not LOWEST_B <= highest <= HIGHEST_B:
+        raise InputError(
+            f"in the unit {unit} the largest b-value is {highest:g} s/mm²; expected {LOWEST_B:g} to {HIGHEST_B:g}. "
+            "Check the b-value file, or leave the unit out (--b-unit)."
+        )
+    return converted
 
 
 def check_unit(bvals: np.ndarray, vectors: np.ndarray) -> None:
