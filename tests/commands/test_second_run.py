@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,3 +106,19 @@ def test_three_directions_leave_the_tensor_out(arcuate: Callable, make_head: Cal
     assert outcome.code == 0, outcome.err
     assert "dti        left out: a tensor needs 6 distinct directions" in outcome.err
     assert "6 distinct directions" in (tmp_path / "out" / "trace.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("options", "file", "name"), [
+    ((), "desc-b0_dwiref", "Mean b = 0"),
+    (("--exclude", "0"), "desc-lowestb_dwiref", "Mean of the lowest b"),
+])  # fmt: skip
+def test_the_picture_below_the_mask_is_called_what_it_is(
+    options: tuple[str, ...], file: str, name: str, arcuate: Callable, scan: Path, tmp_path: Path
+) -> None:
+    outcome = arcuate("run", scan, "--out", tmp_path / "out", *MASK, *options)
+    assert outcome.code == 0, outcome.err
+    references = [f["File"] for f in _record(tmp_path / "out")["Files"] if f["File"].endswith("_dwiref.nii.gz")]
+    assert references == [f"sub-ball/dwi/sub-ball_{file}.nii.gz"]
+    page = (tmp_path / "out" / "sub-ball.html").read_text(encoding="utf-8")
+    assert name in page
+    assert {"Mean b = 0", "Mean of the lowest b"} & set(re.findall(r"Mean b = 0|Mean of the lowest b", page)) == {name}
