@@ -38,8 +38,8 @@ def main() -> None:
     note = (
         "One network of HD-BET 1 on the mean b=0 image, loading of its weights included: seconds on the clock, in "
         "brackets those of the processor over its cores, which other work on the machine does not change; the ratio is "
-        "of the latter. Denormal numbers cost AMD's processors little; on one of Intel's the phantom took 11 s with "
-        "them flushed and more than 170 s without."
+        "of the latter. Denormal numbers cost AMD's processors little; on one of Intel's a small phantom took 11 s "
+        "with them flushed and more than 170 s without."
     )
     header = ["image", "flushed", "not flushed", "ratio", "Dice of the two masks"]
     show("hdbet", table("HD-BET: denormal numbers flushed, and not", header, rows, note), write=options.write)
