@@ -13,7 +13,7 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError, NotApplicable
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
-from arcuate.models.noddi import DISO, DPAR, check_diffusivities, check_noddi_gradients, fit_noddi
+from arcuate.models.noddi import DISO, DPAR, prepare_noddi
 from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -98,24 +98,16 @@ class Noddi:
             comes out as free water.
         """
         gradients = dwi.gradients
-        check_noddi_gradients(gradients, has_directions=directions is not None)
-        check_diffusivities(dpar, diso)
+        model = prepare_noddi(
+            gradients, dpar=dpar, diso=diso, refine=refine, ex_vivo=ex_vivo, has_directions=directions is not None,
+            as_amico=as_amico,
+        )  # fmt: skip
         inside = check_mask(dwi.volume, mask)
         given = None if directions is None else _rows_of(directions, inside)
+        names = ("directions", "rmse", "s0", "status", *(["dot"] if ex_vivo else []))
 
         def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
-            axes = None if given is None else given[place]
-            found = fit_noddi(
-                rows,
-                gradients,
-                dpar=dpar,
-                diso=diso,
-                refine=refine,
-                ex_vivo=ex_vivo,
-                directions=axes,
-                as_amico=as_amico,
-            )
-            names = ("directions", "rmse", "s0", "status", *(["dot"] if ex_vivo else []))
+            found = model.fit(rows, None if given is None else given[place])
             three = np.column_stack([found.ndi, found.odi, found.fwf])
             return {"volume": three, **{name: getattr(found, name) for name in names}}
 

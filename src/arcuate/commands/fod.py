@@ -20,6 +20,7 @@ from arcuate.commands.options import (
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run
 from arcuate.csd import estimate_fods
+from arcuate.models.status import counts_in_words
 
 
 @command()
@@ -79,5 +80,5 @@ def fod(
     facts = {**fod_facts(), **fods.parameters, **scan.facts(**files)}
     for tissue, volume in fods.volumes.items():
         write_map(volume, out / f"{tissue}.nii.gz", facts)
-    counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in fods.parameters["VoxelsByStatus"].items())
+    counts = counts_in_words(fods.parameters["VoxelsByStatus"])
     tell(f"{out}: FODs of {', '.join(fods.volumes)}; voxels: {counts}")

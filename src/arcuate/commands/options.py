@@ -354,11 +354,12 @@ def least_squares_options(estimate: Callable[..., Any], b_max_help: str) -> Call
 
 def write_maps(out: Path, maps: Iterable[Map], facts: Mapping[str, Any]) -> str:
     """Write maps of a step to ``out`` under their names; the counts of voxels by status, for the last line."""
+    from arcuate.models.status import counts_in_words
     from arcuate.study.bids import write_map
 
     for image in maps:
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in facts["VoxelsByStatus"].items())
+    return counts_in_words(facts["VoxelsByStatus"])
 
 
 def _set_threads(_: click.Context, __: click.Parameter, value: int | None) -> None:

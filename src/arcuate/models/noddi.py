@@ -20,7 +20,7 @@ from arcuate.models.noddi_dictionary import (
     NoddiDictionary,
     make_dictionary,
 )
-from arcuate.models.noddi_refine import make_series, refine_voxels
+from arcuate.models.noddi_refine import NoddiSeries, make_series, refine_voxels
 from arcuate.models.noddi_stages import fit_voxels
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import run_in_chunks
@@ -49,6 +49,58 @@ class NoddiFit:
     def modulated(self) -> tuple[np.ndarray, np.ndarray]:
         """NDI and ODI times the tissue fraction 1 - FWF, (n_vox,) each: for averages over regions (Parker 2021)."""
         return self.ndi * (1 - self.fwf), self.odi * (1 - self.fwf)
+
+
+@dataclass(frozen=True)
+class NoddiModel:
+    """NODDI, prepared once for the volumes of a scan by :func:`prepare_noddi`; for the objective see :func:`fit_noddi`.
+
+    Parameters
+    ----------
+    dictionary : atoms of the scan's shells
+    axis_weights : (6, n_meas) float
+        Weights of the volumes, in the dictionary's order, that give a tensor whose first axis is the fibre's.
+    series : of the continuous model, where the fit goes on to it
+    has_dot : whether the dictionary holds water that does not move
+    """
+
+    dictionary: NoddiDictionary
+    axis_weights: np.ndarray
+    series: NoddiSeries | None = None
+    has_dot: bool = False
+
+    def fit(self, signals: np.ndarray, directions: np.ndarray | None = None) -> NoddiFit:
+        """NODDI of each row.
+
+        Parameters
+        ----------
+        signals : (n_vox, n_meas) float
+        directions : (n_vox, 3) float, of the fibres; a row of zeros or NaN has none
+        """
+        signals = _check_signals(signals, len(self.dictionary.order))
+        given = None if directions is None else _check_directions(directions, len(signals))
+        tables, penalties = self.dictionary.tables(), np.array([L1, L2])
+        n_vox, n_b0, lanes = len(signals), int(self.dictionary.starts[1]), lanes_of(len(self.dictionary.atoms))
+        maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
+        mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
+
+        def work(begin: int, end: int) -> None:
+            at = slice(begin, end)
+            # in double precision: else the kernel would be compiled for every type of the signals
+            own = np.ascontiguousarray(signals[at], dtype=np.float64)
+            rows, tensors = np.empty_like(own), np.empty((len(own), 6))
+            order = self.dictionary.order
+            prepare_rows(own, order, n_b0, self.axis_weights, rows, mean_b0[at], tensors, status[at])
+            axes[at] = _choose_axes(tensors, None if given is None else given[at])
+            fit_voxels(rows, axes[at], tables, lanes, penalties, maps[at], status[at])
+            if self.series is not None:
+                refine_voxels(rows, tables, self.series, bool(self.has_dot), maps[at], axes[at], status[at])
+
+        run_in_chunks(work, n_vox, CHUNK)
+        axes[(status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)] = 0.0
+        columns = {"ndi": NDI, "odi": ODI, "fwf": FWF, "dot": DOT, "rmse": RMSE}
+        fields = {name: maps[:, column].copy() for name, column in columns.items()}
+        return NoddiFit(**fields, directions=axes, s0=maps[:, SIGNAL] * mean_b0, status=status)
 
 
 def fit_noddi(
@@ -101,42 +153,34 @@ def fit_noddi(
     ----------
     Zhang et al. 2012, NeuroImage 61:1000; Daducci et al. 2015, NeuroImage 105:32.
     """
-    signals = _check_signals(signals, gradients)
-    check_noddi_gradients(gradients, has_directions=directions is not None)
+    model = prepare_noddi(
+        gradients, dpar=dpar, diso=diso, refine=refine, ex_vivo=ex_vivo, has_directions=directions is not None,
+        as_amico=as_amico,
+    )  # fmt: skip
+    return model.fit(signals, directions)
+
+
+def prepare_noddi(
+    gradients: GradientTable,
+    *,
+    dpar: float = DPAR,
+    diso: float = DISO,
+    refine: bool = False,
+    ex_vivo: bool = False,
+    has_directions: bool = False,
+    as_amico: bool = False,
+) -> NoddiModel:
+    """Model of a scan; see :func:`fit_noddi` for the parameters.
+
+    Parameters
+    ----------
+    has_directions : whether every fit is given fibre directions: then those of the gradients need not span the sphere
+    """
+    check_noddi_gradients(gradients, has_directions=has_directions)
     check_diffusivities(dpar, diso)
-    given = None if directions is None else _check_directions(directions, len(signals))
     dictionary = make_dictionary(gradients, dpar, diso, has_dot=ex_vivo, as_amico=as_amico)
-    weights = _axis_weights(gradients, dictionary, given is not None)
     series = make_series(np.array([shell.b for shell in gradients.shells]), dpar, diso) if refine else None
-
-    tables, penalties, n_b0 = dictionary.tables(), np.array([L1, L2]), int(dictionary.starts[1])
-    n_vox, lanes = len(signals), lanes_of(len(dictionary.atoms))
-    maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
-    mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
-
-    def work(begin: int, end: int) -> None:
-        at = slice(begin, end)
-        # in double precision: else the kernel would be compiled for every type of the signals
-        own = np.ascontiguousarray(signals[at], dtype=np.float64)
-        rows, tensors = np.empty_like(own), np.empty((len(own), 6))
-        prepare_rows(own, dictionary.order, n_b0, weights, rows, mean_b0[at], tensors, status[at])
-        axes[at] = _choose_axes(tensors, None if given is None else given[at])
-        fit_voxels(rows, axes[at], tables, lanes, penalties, maps[at], status[at])
-        if series is not None:
-            refine_voxels(rows, tables, series, bool(ex_vivo), maps[at], axes[at], status[at])
-
-    run_in_chunks(work, n_vox, CHUNK)
-    axes[(status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)] = 0.0
-    return NoddiFit(
-        ndi=maps[:, NDI].copy(),
-        odi=maps[:, ODI].copy(),
-        fwf=maps[:, FWF].copy(),
-        dot=maps[:, DOT].copy(),
-        directions=axes,
-        s0=maps[:, SIGNAL] * mean_b0,
-        rmse=maps[:, RMSE].copy(),
-        status=status,
-    )
+    return NoddiModel(dictionary, _axis_weights(gradients, dictionary, has_directions), series, ex_vivo)
 
 
 def _axis_weights(gradients: GradientTable, dictionary: NoddiDictionary, is_given: bool) -> np.ndarray:
@@ -161,11 +205,11 @@ def _choose_axes(tensors: np.ndarray, given: np.ndarray | None) -> np.ndarray:
     return np.ascontiguousarray(np.where(is_there[:, None], unit, own))
 
 
-def _check_signals(signals: np.ndarray, gradients: GradientTable) -> np.ndarray:
+def _check_signals(signals: np.ndarray, n_meas: int) -> np.ndarray:
     signals = np.asarray(signals)
-    if signals.ndim != 2 or signals.shape[1] != len(gradients):
+    if signals.ndim != 2 or signals.shape[1] != n_meas:
         raise InputError(
-            f"found signals of shape {signals.shape}; expected (n_vox, {len(gradients)}), one row per voxel and one "
+            f"found signals of shape {signals.shape}; expected (n_vox, {n_meas}), one row per voxel and one "
             "column per volume of the gradient table."
         )
     dtype = signals.dtype if signals.dtype in (np.float32, np.float64) else np.float64

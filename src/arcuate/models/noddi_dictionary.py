@@ -59,9 +59,8 @@ class NoddiDictionary:
     directions: np.ndarray  # (3, n_meas) float, gradient directions in that order, zero at b = 0
     basis: np.ndarray  # (1 + n_shell * N_DEG, k) float, what the k coordinates are made of
     atoms: np.ndarray  # (k, width) float; atoms of zeros fill it to a multiple of 32, for loops without a remainder
-    unit_atoms: (
-        np.ndarray
-    )  # (k, width) float, tissue only, nothing at b = 0, scaled to unit norm on the weighted volumes
+    # (k, width) float, tissue only, nothing at b = 0, scaled to unit norm on the weighted volumes
+    unit_atoms: np.ndarray
     levels: np.ndarray  # (n_atom - n_tissue, 1 + n_shell) float, signal of dot and water
     ndi: np.ndarray  # (n_tissue,) float
     kappa: np.ndarray  # (n_tissue,) float

@@ -11,6 +11,7 @@ from typing import Any
 
 from arcuate._version import __version__
 from arcuate.io import write_text_atomically
+from arcuate.models.status import advice_of
 from arcuate.report.arrays import Arrays
 from arcuate.report.citations import bibtex_of, with_doi
 from arcuate.report.freshness import state_of
@@ -135,13 +136,13 @@ def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]
     return rows
 
 
-def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float]]:
+def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float, str]]:
     rows = []
     for step, content in subject.steps.items():
         counts = content.get("VoxelsByStatus") or {}
         total = sum(counts.values())
         rows += [
-            (step_name(step), name.replace("_", " "), count, 100 * count / max(total, 1))
+            (step_name(step), name.replace("_", " "), count, 100 * count / max(total, 1), advice_of(name))
             for name, count in counts.items()
             if count
         ]
