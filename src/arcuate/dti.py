@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, MissingExtraError
+from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
-from arcuate.volumes.display import figures
+from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter, scatter_fields
@@ -168,12 +168,7 @@ class Dti:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        try:
-            figure = self.plot()
-        except MissingExtraError:
-            figure = None
-        facts = {"tensors": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return figures().html_of(facts, figure, "slices of colour FA, FA and MD")
+        return html_of_fit("tensors", self, "slices of colour FA, FA and MD")
 
     @cached_property
     def _eig(self) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,12 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.dti import Dti, fit_facts
-from arcuate.errors import MissingExtraError
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, prepare_kurtosis
 from arcuate.models.mean_signal import prepare_mean_signal
 from arcuate.models.status import count_status
-from arcuate.volumes.display import figures
+from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
@@ -208,12 +207,7 @@ class Dki:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        try:
-            figure = self.plot()
-        except MissingExtraError:
-            figure = None
-        facts = {"kurtosis": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return figures().html_of(facts, figure, "slices of MK, AK and RK")
+        return html_of_fit("kurtosis", self, "slices of MK, AK and RK")
 
     def _map(self, k: int) -> InMemoryVolumeResource:
         return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)

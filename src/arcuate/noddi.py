@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, MissingExtraError, NotApplicable
+from arcuate.errors import InputError, NotApplicable
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.noddi import DISO, DPAR, prepare_noddi
 from arcuate.models.status import Status, count_status
-from arcuate.volumes.display import figures
+from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter_fields
@@ -168,12 +168,7 @@ class Noddi:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        try:
-            figure = self.plot()
-        except MissingExtraError:
-            figure = None
-        facts = {"NODDI": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return figures().html_of(facts, figure, "slices of NDI, ODI and FWF")
+        return html_of_fit("NODDI", self, "slices of NDI, ODI and FWF")
 
     def save(self, path: str | os.PathLike[str]) -> Noddi:
         """Write NDI, ODI, FWF to ``path`` and the directions beside it; the same object, backed by those files.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
+from arcuate.fetch.checksums import checksum_of
 from arcuate.fetch.weights import tractseg_weights
 from arcuate.models.peak_rule import NETWORK
 from arcuate.nets.bundle_names import ENDINGS, N_PARTS, TRACTS, get_bundle_names
@@ -170,7 +170,7 @@ def locate_tracts(
         single_orientation = output_type == "TOM"
     if probabilities and output_type == "TOM":
         raise InputError("orientation maps have no probabilities; leave probabilities out for the output type TOM.")
-    digests = [_sha256(file) for file in files]
+    digests = [checksum_of(file) for file in files]
     found = _find_tracts(
         peaks,
         output_type,
@@ -353,8 +353,3 @@ def _as_many_threads_as_kernels() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import threading
 import time
@@ -24,6 +23,7 @@ from arcuate.cache.step import Runner, Step, activate, active_cache, deactivate,
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning, warn
+from arcuate.fetch.checksums import checksum_of
 
 
 class CacheWarning(InputWarning):
@@ -301,14 +301,9 @@ def file_sha256(path: Path) -> str:
     """
     cache = active_cache()
     if not isinstance(cache, Cache):
-        return _sha256_of_file(path)
+        return checksum_of(path)
     try:
-        facts, _ = cache._memory.facts(path, "sha256", lambda p: {"sha256": _sha256_of_file(p)})
+        facts, _ = cache._memory.facts(path, "sha256", lambda p: {"sha256": checksum_of(p)})
     except FileChangedError as error:
         raise InputError(f"{error}. Start again when nothing writes to it.") from error
     return str(facts["sha256"])
-
-
-def _sha256_of_file(path: Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import urllib.error
@@ -15,6 +14,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from arcuate.errors import InputError, warn
+from arcuate.fetch.checksums import checksum_of
 
 CHUNK = 1 << 20
 ATTEMPTS = 4  # a connection that breaks off is taken up again this often
@@ -114,7 +114,7 @@ def is_intact(file: RemoteFile, path: Path) -> bool:
     """Whether the file at ``path`` is there and has the published checksum, where one is published."""
     if not path.is_file() or path.stat().st_size == 0:
         return False
-    return file.digest is None or _digest(path, file.digest.split(":", 1)[0]) == file.digest
+    return file.digest is None or _digest_of(path, file.digest) == file.digest
 
 
 def _fetch(file: RemoteFile, part: Path, progress: Progress | None) -> None:
@@ -171,7 +171,7 @@ def _verify(file: RemoteFile, part: Path) -> None:
         raise InputError(f"{file.url} gave an empty file; expected {file.name}. Try again later.")
     if file.digest is None:
         return
-    found = _digest(part, file.digest.split(":", 1)[0])
+    found = _digest_of(part, file.digest)
     if found != file.digest:
         part.unlink()
         raise InputError(
@@ -180,6 +180,7 @@ def _verify(file: RemoteFile, part: Path) -> None:
         )
 
 
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as stream:
-        return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+def _digest_of(path: Path, published: str) -> str:
+    """Checksum of a file, of the kind and in the form of the published one."""
+    kind = published.partition(":")[0]
+    return f"{kind}:{checksum_of(path, kind)}"

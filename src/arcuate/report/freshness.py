@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arcuate._version import __version__
+from arcuate.fetch.checksums import checksum_of
 from arcuate.report.subject import SubjectFiles
 from arcuate.study.outputs import REPORT
 
@@ -48,7 +49,7 @@ def _content_of(path: Path) -> bytes:
     if not path.is_file():
         return b"missing"
     if not path.name.endswith(".gz"):
-        return hashlib.sha256(path.read_bytes()).digest()
+        return checksum_of(path).encode()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 8))

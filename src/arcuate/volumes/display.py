@@ -59,3 +59,14 @@ def html_of_scan(scan: Scan) -> str:
         figure = None
     facts = {"scan": " x ".join(map(str, volume.shape))}
     return str(figures().html_of(facts, figure, f"a slice at {', '.join(first)}")) + table
+
+
+def html_of_fit(name: str, fit: Any, alt: str) -> str:
+    """For notebooks: size and counts of voxels of a fit, and its plot; ``alt`` stands for the plot."""
+    try:
+        figure = fit.plot()
+    except MissingExtraError:
+        figure = None
+    facts = {name: fit.volume.shape[:3], **(fit.parameters.get("VoxelsByStatus") or {})}
+    html: str = figures().html_of(facts, figure, alt)
+    return html
