@@ -82,7 +82,7 @@ def find_gradients(
 def find_gradients_of_parts(
     images: Paths, **files: Paths | None
 ) -> list[tuple[VolumeResource, VectorResource, VectorResource]]:
-    """What :func:`find_gradients` gives, for one image or each of several.
+    """What :func:`find_gradients` gives, for one image (x, y, z, n_meas) or each of several.
 
     Parameters
     ----------

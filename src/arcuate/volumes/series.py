@@ -110,7 +110,7 @@ def pick(volume: VolumeResource, index: np.ndarray) -> SeriesVolume:
 
 
 def chain(volumes: list[VolumeResource]) -> SeriesVolume:
-    """Images one after the other along the last axis; series among them are taken apart."""
+    """Images (x, y, z, n) one after the other along the last axis; series among them are taken apart."""
     pieces: list[Piece] = []
     for volume in volumes:
         pieces += volume.pieces if isinstance(volume, SeriesVolume) else [Piece.whole(volume)]

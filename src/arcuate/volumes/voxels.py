@@ -198,7 +198,7 @@ def _gather_voxels(flat, index, volumes, rows):  # type: ignore[no-untyped-def]
 
 
 def every_nth_voxel(volume: VolumeResource, factor: int) -> InMemoryVolumeResource:
-    """Every ``factor``-th voxel along x, y and z, in memory; the centres of voxels stay where they were."""
+    """Every ``factor``-th voxel of an image (x, y, z, ...), in memory; the centres of voxels stay where they were."""
     if int(factor) != factor or factor < 1:
         raise InputError(f"found the subsampling factor {factor}; expected a whole number, 1 or above.")
     step = int(factor)
