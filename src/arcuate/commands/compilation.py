@@ -93,7 +93,7 @@ class _Waiting:
 
     def begin(self, stage: Stage) -> None:
         self._inner.begin(stage)
-        if stage.name == "fod":
+        if stage.name in ("response", "fod"):  # they share kernels
             with stage.compiling_elsewhere():
                 self._ahead.wait()
 
