@@ -24,7 +24,8 @@ GALLERY = ("single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step",
 
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
     "denoise": ("denoise.md",), "denoise_choice": ("denoise_choice*",),
-    "masks": ("mask*", "hdbet*"), "tensor": ("tensor*",), "kurtosis": ("kurtosis*",),
+    "masks": ("mask*", "hdbet*"), "tensor": ("tensor.md",), "kurtosis": ("kurtosis*",),
+    "robust_tensor": ("robust*",), "free_water": ("free_water*",),
     "noddi": ("noddi*",),
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
     "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),
@@ -41,6 +42,7 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.masks": "Brain masks.",
     "arcuate.dti": "The diffusion tensor.",
     "arcuate.kurtosis": "Kurtosis, and the tensor freed of its bias.",
+    "arcuate.freewater": "Free water, and the tensor of the tissue beside it.",
     "arcuate.noddi": "NODDI.",
     "arcuate.csd": "Responses, fibre orientation distributions, peaks.",
     "arcuate.csd.responses": "Responses from masks, and by the algorithms that need the image.",
@@ -57,7 +59,8 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.figures": "Glyphs, peaks, tracts (extra `[viz]`).",
 }
 MODELS = (
-    "status", "patch2self", "mppca", "rician", "residual", "tensor", "kurtosis", "kurtosis_measures", "mean_signal",
+    "status", "patch2self", "mppca", "rician", "residual", "log_linear", "tensor", "robust_tensor",
+    "kurtosis", "kurtosis_measures", "mean_signal", "free_water",
     "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
     "peaks", "peak_rule", "mtnormalise", "combat", "region_statistics",
 )  # fmt: skip

@@ -28,6 +28,7 @@ FACE_A = {  # DESIGN, section 1
     "arcuate.dwi": ("Dwi", "subsample_dwi"),
     "arcuate.dti": ("Dti",),
     "arcuate.kurtosis": ("Dki", "estimate_dki"),
+    "arcuate.freewater": ("FreeWater", "estimate_free_water"),
     "arcuate.noddi": ("Noddi",),
     "arcuate.regions": ("region_table",),
     "arcuate.harmonize": ("harmonize_volumes", "CombatEstimates"),

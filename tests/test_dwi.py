@@ -13,6 +13,7 @@ from arcuate.denoise import run_denoising
 from arcuate.dti import Dti
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning
+from arcuate.freewater import FreeWater
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource
 from arcuate.kurtosis import Dki
@@ -49,6 +50,7 @@ def parts(tmp_path: Path) -> list[Path]:
         (Dwi.extract_brain, extract_brain),
         (Dwi.estimate_dti, Dti.estimate_dti),
         (Dwi.estimate_dki, Dki.estimate_dki),
+        (Dwi.estimate_free_water, FreeWater.estimate_free_water),
         (Dwi.estimate_noddi, Noddi.estimate_noddi),
     ],
 )

@@ -17,8 +17,8 @@ ORDER = (
     ("_version", "errors", "gradients", "numerics"),  # the ground
     ("volumes", "phantom", "fetch", "models", "nets"),
     ("io", "cache"),
-    ("masks", "dti", "kurtosis", "noddi", "csd", "mtnormalise", "tractseg", "structural", "registration", "templates",
-     "regions", "harmonize", "denoise", "dwi"),
+    ("masks", "dti", "kurtosis", "freewater", "noddi", "csd", "mtnormalise", "tractseg", "structural", "registration",
+     "templates",      "regions", "harmonize", "denoise", "dwi"),
     ("study",),
     ("dipy", "figures", "report", "commands", "cli"),
     ("__init__", "__main__"),

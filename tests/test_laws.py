@@ -12,6 +12,7 @@ import pytest
 
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import fit_csd
+from arcuate.models.free_water import fit_free_water_tensor
 from arcuate.models.kurtosis import fit_kurtosis, kurtosis_design
 from arcuate.models.mppca import fit_mppca
 from arcuate.models.multitissue import fit_multi_tissue
@@ -22,6 +23,7 @@ from arcuate.models.response import Response, tensor_response
 from arcuate.models.response_dhollander import Choice, estimate_tissues
 from arcuate.models.response_tournier import choose_single_fibres
 from arcuate.models.response_zonal import tensor_zonal
+from arcuate.models.robust_tensor import fit_robust_tensor
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor
 from arcuate.phantom import add_rician_noise, simulate_rows
@@ -63,7 +65,7 @@ def _table(rng: np.random.Generator, *shells: tuple[float, int]) -> GradientTabl
     return GradientTable(bvals, directions)
 
 
-def tensor() -> Subject:
+def tensor(robust: bool = False) -> Subject:
     rng = np.random.default_rng(0)
     gradients = _table(rng, (0, 2), (1000, 30))
     evals = np.sort(rng.uniform(0.2e-3, 2e-3, (101, 3)), axis=1)[:, ::-1]
@@ -74,7 +76,7 @@ def tensor() -> Subject:
     )
 
     def fit(signals: np.ndarray, table: GradientTable) -> Fields:
-        result = fit_tensor(signals, table)
+        result = fit_robust_tensor(signals, table) if robust else fit_tensor(signals, table)
         return {
             "fa": result.fa, "md": result.md, "s0": result.s0, "first": result.evecs[:, 0],
             "tensors": result.tensors, "status": result.status,
@@ -125,6 +127,35 @@ def kurtosis() -> Subject:
         rotation_tolerance=1e-7,
         order_tolerance=1e-7,
         scale_tolerance=1e-7,
+    )
+
+
+def free_water() -> Subject:
+    rng = np.random.default_rng(11)
+    gradients = _table(rng, (0, 2), (700, 30), (1500, 35))
+    evals = np.sort(rng.uniform(0.3e-3, 1.5e-3, (101, 3)), axis=1)[:, ::-1]
+    turns = np.linalg.qr(rng.normal(size=(101, 3, 3)))[0]
+    along = (np.einsum("vji,mj->vmi", turns, gradients.directions) ** 2 * evals[:, None, :]).sum(axis=-1)
+    share = rng.integers(1, 70, 101) / 100  # shares that the search looks at
+    tissue, water = np.exp(-gradients.bvals * along), np.exp(-gradients.bvals * 3e-3)
+    clean = 500 * ((1 - share)[:, None] * tissue + share[:, None] * water)
+
+    def fit(signals: np.ndarray, table: GradientTable) -> Fields:
+        result = fit_free_water_tensor(signals, table)
+        return {
+            "fwf": result.fwf, "fa": result.fa, "md": result.md, "s0": result.s0, "first": result.evecs[:, 0],
+            "tensors": result.tensors, "status": result.status,
+        }  # fmt: skip
+
+    return Subject(
+        gradients=gradients,
+        signals=np.abs(clean + rng.normal(scale=5, size=clean.shape)),
+        fit=fit,
+        clean=clean,
+        truth={"fwf": share, "md": evals.mean(axis=1), "first": turns[:, :, 0], "s0": np.full(101, 500.0)},
+        scaling=("s0",),
+        axes=("first",),
+        tensors=("tensors",),
     )
 
 
@@ -311,7 +342,9 @@ def mppca() -> Subject:
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "tensor": cache(tensor),
+    "robust tensor": cache(lambda: tensor(robust=True)),
     "kurtosis": cache(kurtosis),
+    "free water": cache(free_water),
     "patch2self": cache(patch2self),
     "single-shell csd": cache(single_shell_csd),
     "multi-tissue csd": cache(multi_tissue_csd),

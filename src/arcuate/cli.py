@@ -42,6 +42,7 @@ COMMANDS = {
     "mask": Listed("mask:mask", "Look and prepare", "A brain mask from the b=0 volumes."),
     "dti": Listed("dti:dti", "Microstructure", "The diffusion tensor: FA, diffusivities, eigenvectors."),
     "dki": Listed("dki:dki", "Microstructure", "Kurtosis, and a tensor freed of its bias."),
+    "freewater": Listed("freewater:freewater", "Microstructure", "Free water, and the tensor of the tissue beside it."),
     "noddi": Listed("noddi:noddi", "Microstructure", "Neurite density, orientation dispersion, free water."),
     "response": Listed("response:response", "Fibre orientations", "The response function that FODs are made with."),
     "fod": Listed("fod:fod", "Fibre orientations", "Fibre orientation distributions by (multi-tissue) CSD."),

@@ -13,8 +13,9 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
+from arcuate.models.robust_tensor import RobustTensorModel, prepare_robust_tensor
 from arcuate.models.status import count_status
-from arcuate.models.tensor import B_MAX, fractional_anisotropy, prepare_tensor
+from arcuate.models.tensor import B_MAX, TensorFit, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -59,6 +60,8 @@ class Dti:
         Fitted signal without diffusion weighting; None for tensors read from a file.
     parameters
         How the tensors were fitted, and how many voxels ended how; empty for tensors read from a file.
+    outliers : (x, y, z) uint8
+        Volumes that were left out of each voxel, 255 at most; None unless the fit was robust.
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Dti:
     status: VolumeResource | None = None
     s0: VolumeResource | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    outliers: VolumeResource | None = None
 
     @staticmethod
     @cacheable(version=1, outputs={"volume": "estimate_dti"})
@@ -81,6 +85,8 @@ class Dti:
         b_max: float = B_MAX,
         n_reweight: int = 1,
         nonnegative: bool = True,
+        robust: bool = False,
+        noise: VolumeResource | None = None,
     ) -> Dti:
         """Tensors of the voxels in the mask by weighted linear least squares.
 
@@ -94,28 +100,43 @@ class Dti:
             0 is ordinary least squares, 1 weighted (WLS), more iteratively reweighted (IWLS).
         nonnegative : bool
             Raise eigenvalues to 1e-6 / b (b the highest used): diffusivities are never negative, FA never above 1.
+        robust : bool
+            Leave out, voxel by voxel, the volumes that do not fit: slices that dropped out, spikes; see
+            :class:`arcuate.models.robust_tensor.RobustTensorModel`.
+        noise : (x, y, z), unit of the signal
+            Standard deviation of the noise, as denoising finds it; for the robust fit.
 
         Raises
         ------
         InputError
-            The scan does not determine a tensor, or the mask does not fit the scan.
+            The scan does not determine a tensor, the mask or the noise does not fit the scan, or there is noise
+            without ``robust``.
         """
         gradients = dwi.gradients
-        volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        options: dict[str, Any] = {"b_max": b_max, "n_reweight": n_reweight, "nonnegative": nonnegative}
         inside = check_mask(dwi.volume, mask)
+        facts: dict[str, Any] = {}
+        if robust:
+            volumes, robust_model = prepare_robust_tensor(gradients, **options)
+            sigma = None if noise is None else _noise_rows(noise, inside)
+            fields, facts = _fit_robust(dwi.volume.get_array(), inside, volumes, robust_model, sigma)
+        else:
+            if noise is not None:
+                raise InputError("found a noise map for a fit that is not robust; add robust=True (--robust).")
+            volumes, model = prepare_tensor(gradients, **options)
 
-        def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
-            found = model.fit(rows)
-            return {"tensors": found.tensors, "s0": found.s0, "status": found.status}
+            def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
+                return _fields_of(model.fit(rows))
 
-        fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
+            fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion tensor",
-            **fit_facts(gradients, volumes, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative),
+            **fit_facts(gradients, volumes, **options),
+            **facts,
             "VoxelsByStatus": count_status(fields["status"]),
         }
         maps = scatter_fields(fields, inside, dwi.volume)
-        return Dti(maps["tensors"], maps["status"], maps["s0"], parameters)
+        return Dti(maps["tensors"], maps["status"], maps["s0"], parameters, maps.get("outliers"))
 
     def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""
@@ -146,15 +167,18 @@ class Dti:
         return self._map(fa[..., None] * np.abs(evecs[..., :3]))
 
     def get_maps(self) -> dict[str, VolumeResource]:
-        """All maps by their names in files: fa md ad rd evals evecs diffusivity."""
+        """All maps by their names in files: fa md ad rd evals evecs diffusivity, and outliers of a robust fit."""
         fa, md = self.get_fa_md()
         ad, rd = self.get_ad_rd()
         evals, evecs = self.get_eig()
-        return {"fa": fa, "md": md, "ad": ad, "rd": rd, "evals": evals, "evecs": evecs, "diffusivity": self.volume}
+        maps: dict[str, VolumeResource] = {
+            "fa": fa, "md": md, "ad": ad, "rd": rd, "evals": evals, "evecs": evecs, "diffusivity": self.volume,
+        }  # fmt: skip
+        return maps if self.outliers is None else maps | {"outliers": self.outliers}
 
     def save(self, path: str | os.PathLike[str]) -> Dti:
         """Write the tensors to ``path``; the same object, backed by that file."""
-        return Dti(save_volume(self.volume, path), self.status, self.s0, self.parameters)
+        return Dti(save_volume(self.volume, path), self.status, self.s0, self.parameters, self.outliers)
 
     def plot(self, **options: Any) -> Any:
         """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
@@ -202,3 +226,45 @@ def in_tensor_order(tensors: VolumeResource, order: str) -> VolumeResource:
     if index == tuple(range(6)):
         return tensors
     return tensors.with_array(np.asarray(tensors.get_array())[..., list(index)])
+
+
+def _fields_of(found: TensorFit) -> dict[str, np.ndarray]:
+    return {"tensors": found.tensors, "s0": found.s0, "status": found.status}
+
+
+def _fit_robust(
+    array: np.ndarray, inside: np.ndarray, volumes: np.ndarray, model: RobustTensorModel, sigma: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Fields of the robust fit, ``outliers`` (n_vox,) among them, and what it found, for sidecars."""
+    slices = np.nonzero(inside.transpose(2, 1, 0))[0]  # of each row, along the last axis of the image
+    counts = np.zeros((inside.shape[2], len(volumes)))
+
+    def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
+        found = model.fit(rows, None if sigma is None else sigma[place])
+        np.add.at(counts, slices[place], found.outliers)
+        return {**_fields_of(found), "outliers": np.minimum(found.n_outliers, 255).astype(np.uint8)}
+
+    fields = fit_masked(array, inside, fit, volumes=volumes)
+    n_vox, per_slice = len(slices), np.bincount(slices, minlength=inside.shape[2])
+    lost = np.argwhere(counts > 0.5 * np.maximum(per_slice, 1)[:, None])
+    return fields, {
+        "Robust": "Geman-McClure weights, outliers left out",
+        "Cutoff": model.cutoff,
+        "NoiseGiven": sigma is not None,
+        "VoxelsWithOutliers": int(np.count_nonzero(fields["outliers"])),
+        "OutlyingShare": round(float(counts.sum() / (n_vox * len(volumes))), 6),
+        "OutlyingShareByVolume": [round(float(share), 4) for share in counts.sum(axis=0) / n_vox],
+        "SlicesOutlying": [{"Volume": int(volumes[v]), "Slice": int(k)} for k, v in lost],  # in most of their voxels
+    }
+
+
+def _noise_rows(noise: VolumeResource, inside: np.ndarray) -> np.ndarray:
+    """(n_vox,) of a noise map (x, y, z); refused where it has another grid."""
+    shape = tuple(noise.shape)
+    if shape[:3] != inside.shape or shape[3:] not in {(), (1,)}:
+        raise InputError(
+            f"found a noise map of shape {shape}; expected {inside.shape}, the grid of the scan. Give the map that "
+            "`arcuate denoise --noise` writes."
+        )
+    array = np.asarray(noise.get_array()).reshape(inside.shape)
+    return np.asarray(array.ravel(order="F")[np.flatnonzero(inside.ravel(order="F"))], dtype=np.float64)

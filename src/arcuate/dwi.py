@@ -30,6 +30,7 @@ from arcuate.volumes.voxels import every_nth_voxel
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
+    from arcuate.freewater import FreeWater
     from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
 
@@ -342,12 +343,21 @@ class Dwi:
         b_max: float = 1500.0,
         n_reweight: int = 1,
         nonnegative: bool = True,
+        robust: bool = False,
+        noise: VolumeLike | None = None,
     ) -> Dti:
         """Tensors; see :meth:`arcuate.dti.Dti.estimate_dti`."""
         from arcuate.dti import Dti
 
-        inside = self._volume_like(mask)
-        return Dti.estimate_dti(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        return Dti.estimate_dti(
+            self,
+            self._volume_like(mask),
+            b_max=b_max,
+            n_reweight=n_reweight,
+            nonnegative=nonnegative,
+            robust=robust,
+            noise=self._volume_like(noise),
+        )
 
     def estimate_dki(
         self,
@@ -362,6 +372,20 @@ class Dwi:
 
         inside = self._volume_like(mask)
         return Dki.estimate_dki(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+
+    def estimate_free_water(
+        self,
+        mask: VolumeLike | None = None,
+        *,
+        b_max: float = 2500.0,
+        diso: float = 3.0e-3,
+        nonnegative: bool = True,
+    ) -> FreeWater:
+        """Free water and the tissue's tensor; see :meth:`arcuate.freewater.FreeWater.estimate_free_water`."""
+        from arcuate.freewater import FreeWater
+
+        inside = self._volume_like(mask)
+        return FreeWater.estimate_free_water(self, inside, b_max=b_max, diso=diso, nonnegative=nonnegative)
 
     def estimate_noddi(
         self,

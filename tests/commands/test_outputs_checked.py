@@ -57,6 +57,7 @@ OVERWRITING = {
     "peaks": "peaks {fod} --out {fod}",
     "dki": "dki {scan} --mask {fa} --out {folder}",
     "dti": "dti {scan} --mask {fa} --out {folder}",
+    "freewater": "freewater {scan} --mask {fa} --out {folder}",
     "noddi": "noddi {scan} --directions {direction} --out {folder}",
     "fod": "fod {scan} --response {wm} --out {folder}",
     "mtnormalise": "mtnormalise {fod} --mask {mask} --out {folder}",

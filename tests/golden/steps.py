@@ -185,6 +185,12 @@ def _dti(context: Context) -> Any:
     return Dti.estimate_dti(context.scan, context.mask)
 
 
+def _free_water(context: Context) -> Any:
+    from arcuate.freewater import FreeWater
+
+    return FreeWater.estimate_free_water(context.scan, context.mask)
+
+
 def _dki(context: Context) -> Any:
     from arcuate.kurtosis import Dki
 
@@ -320,6 +326,7 @@ STEPS: dict[str, Run] = {
     "run_denoising": _denoising,
     "shell_residuals": _residuals,
     "Dki.estimate_dki": _dki,
+    "FreeWater.estimate_free_water": _free_water,
     "Noddi.estimate_noddi": _noddi,
     "estimate_response_function": _response,
     "estimate_fods": _fods,

@@ -84,6 +84,9 @@ class StepList(click.ParamType):
     help="Response: see `arcuate response`.",
 )
 @click.option(
+    "--robust", is_flag=True, help="Tensor: leave out volumes that do not fit, voxel by voxel; see `arcuate dti`."
+)
+@click.option(
     "--response",
     "responses",
     type=PATH,
@@ -110,6 +113,7 @@ def run(
     denoise: str,
     mask_method: str,
     algorithm: str,
+    robust: bool,
     responses: tuple[Path, ...],
     tensor_order: str,
     subject: str | None,
@@ -126,7 +130,7 @@ def run(
     from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
 
-    settings = Settings(steps or (), denoise, mask_method, algorithm, tensor_order=tensor_order)
+    settings = Settings(steps or (), denoise, mask_method, algorithm, robust=robust, tensor_order=tensor_order)
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."

@@ -25,6 +25,15 @@ REFERENCES = {
     "1994;66:259-267.",
     "wls": "Veraart J, Sijbers J, Sunaert S, Leemans A, Jeurissen B. Weighted linear least squares estimation of "
     "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 2013;81:335-346.",
+    "freewater": "Hoy AR, Koay CG, Kecskemeti SR, Alexander AL. Optimization of a free water elimination "
+    "two-compartment model for diffusion tensor imaging. NeuroImage 2014;103:323-333.",
+    "freewater_search": "Neto Henriques R, Rokem A, Garyfallidis E, St-Jean S, Peterson ET, Correia MM. Optimization "
+    "of a free water elimination two-compartment model for diffusion tensor imaging (re). ReScience 2017;3:2.",
+    "restore": "Chang LC, Jones DK, Pierpaoli C. RESTORE: robust estimation of tensors by outlier rejection. Magnetic "
+    "Resonance in Medicine 2005;53:1088-1095.",
+    "irlls": "Collier Q, Veraart J, Jeurissen B, den Dekker AJ, Sijbers J. Iterative reweighted linear least squares "
+    "for accurate, fast, and robust estimation of diffusion magnetic resonance parameters. Magnetic Resonance in "
+    "Medicine 2015;73:2174-2184.",
     "kurtosis": "Jensen JH, Helpern JA, Ramani A, Lu H, Kaczynski K. Diffusional kurtosis imaging: the quantification "
     "of non-gaussian water diffusion by means of magnetic resonance imaging. Magnetic Resonance in Medicine "
     "2005;53:1432-1440.",
@@ -136,6 +145,13 @@ def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
         + (f" to the volumes with b = {used} s/mm²" if used else ""),
         *(("tensor",) if method == "ordinary" else ("tensor", "wls")),
     )
+    if "Robust" in facts:
+        text.say(
+            f"Volumes whose residual exceeded {facts['Cutoff']:g} standard deviations of a fit with Geman-McClure "
+            f"weights were left out voxel by voxel ({100 * facts['OutlyingShare']:.2g} % of all signals)",
+            "restore",
+            "irlls",
+        )
 
 
 def _say_kurtosis(text: _Writer, facts: dict[str, Any]) -> None:
@@ -148,6 +164,16 @@ def _say_kurtosis(text: _Writer, facts: dict[str, Any]) -> None:
         "kurtosis",
         "kurtosis_measures",
         *(() if method == "ordinary" else ("wls",)),
+    )
+
+
+def _say_free_water(text: _Writer, facts: dict[str, Any]) -> None:
+    used = ", ".join(f"{b:g}" for b in facts.get("BValuesUsed", []))
+    text.say(
+        f"A tensor of the tissue and a share of free water (diffusivity {facts['WaterDiffusivity']:g} mm²/s) were "
+        f"fitted to the volumes with b = {used} s/mm² by weighted linear least squares and a search over the share",
+        "freewater",
+        "freewater_search",
     )
 
 
@@ -208,6 +234,7 @@ _SENTENCES = {
     "mask": _say_mask,
     "dti": _say_tensor,
     "kurtosis": _say_kurtosis,
+    "freewater": _say_free_water,
     "noddi": _say_noddi,
     "response": _say_response,
     "fod": _say_fods,

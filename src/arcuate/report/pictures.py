@@ -35,6 +35,7 @@ def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Sec
         ("mask", "Brain mask", _mask),
         ("tensor", "Diffusion tensor", _tensor),
         ("kurtosis", "Kurtosis", lambda a, s: _draw_maps(a, s, _maps(a, "kurtosis"))),
+        ("freewater", "Free water", lambda a, s: _draw_maps(a, s, _maps(a, "fwdti"))),
         ("noddi", "NODDI", _noddi),
         ("response", "Fibre response", _response),
         ("fods", "Fibre orientations", _fods),
@@ -178,7 +179,7 @@ def _maps(arrays: Arrays, model: str | None = None) -> list[MapFile]:
 
 
 def _others(arrays: Arrays, section: Section) -> None:
-    known = {"tensor", "kurtosis", "noddi"}
+    known = {"tensor", "kurtosis", "fwdti", "noddi"}
     _draw_maps(
         arrays,
         section,

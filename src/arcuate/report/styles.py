@@ -37,6 +37,12 @@ STYLES = {
     ("tensor", "md"): _diffusivity("MD", 1.5),
     ("tensor", "ad"): _diffusivity("AD", 2.2),
     ("tensor", "rd"): _diffusivity("RD", 1.5),
+    ("tensor", "outliers"): MapStyle("Volumes left out", "inferno", group="Tensor"),
+    ("fwdti", "fwf"): MapStyle("Free water", "magma", (0, 1), group="Free water"),
+    ("fwdti", "fa"): MapStyle("FA without free water", limits=(0, 1), group="Free water"),
+    ("fwdti", "md"): replace(_diffusivity("MD without free water", 1.5), group="Free water"),
+    ("fwdti", "ad"): replace(_diffusivity("AD without free water", 2.2), group="Free water"),
+    ("fwdti", "rd"): replace(_diffusivity("RD without free water", 1.5), group="Free water"),
     ("noddi", "icvf"): MapStyle("NDI", "magma", (0, 1), group="NODDI"),
     ("noddi", "odi"): MapStyle("ODI", "magma", (0, 1), group="NODDI"),
     ("noddi", "isovf"): MapStyle("FWF", "magma", (0, 1), group="NODDI"),
@@ -60,7 +66,8 @@ _BY_PARAM = {
 }
 TISSUE_NAMES = {"wm": "White matter", "gm": "Grey matter", "csf": "Fluid (CSF)"}
 STEP_NAMES = {
-    "denoise": "Denoising", "mask": "Brain mask", "dti": "Diffusion tensor", "kurtosis": "Kurtosis", "noddi": "NODDI",
+    "denoise": "Denoising", "mask": "Brain mask", "dti": "Diffusion tensor", "kurtosis": "Kurtosis",
+    "freewater": "Free water", "noddi": "NODDI",
     "response": "Fibre response", "fod": "Fibre orientations (FOD)", "peaks": "Peaks", "tracts": "Tracts",
     "report": "Report", "write": "Writing", "read": "Reading",
 }  # fmt: skip

@@ -15,12 +15,14 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 if TYPE_CHECKING:
     from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
+    from arcuate.freewater import FreeWater
     from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
     from arcuate.volumes.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
-TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
+TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity", "outliers")
+FREE_WATER_MAPS = ("fwf", "fa", "md", "ad", "rd", "diffusivity")
 KURTOSIS_MAPS = ("mk", "ak", "rk", "kfa", "msk", "fa", "md", "ad", "rd", "diffusivity", "kurtosis")
 NODDI_MAPS = ("icvf", "odi", "isovf", "direction", "rmse", "s0", "dot")
 
@@ -44,12 +46,13 @@ class Map:
 
 
 def tensor_maps(dti: Dti, order: str = "fsl") -> list[Map]:
-    """fa md ad rd evals evecs diffusivity; the elements of the last in the order of "fsl" or "mrtrix"."""
+    """fa md ad rd evals evecs diffusivity, and outliers of a robust fit; tensors in the order "fsl" or "mrtrix"."""
     own: dict[str, dict[str, Any]] = {
         "fa": {"Units": "1"},
         "evals": {"Units": _DIFFUSIVITY, "Order": "largest first"},
         "evecs": {"Order": "v1x v1y v1z v2x v2y v2z v3x v3y v3z", "ReferenceFrame": SCANNER_FRAME},
         "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
+        "outliers": {"Units": "1", "Description": "volumes left out of the robust fit"},
     }
     return _in_order(dti.get_maps(), own, order)
 
@@ -75,6 +78,16 @@ def kurtosis_maps(dki: Dki, order: str = "fsl") -> list[Map]:
         "kurtosis": {"Units": "1", "Order": elements, "ReferenceFrame": SCANNER_FRAME},
     }
     return _in_order(dki.get_maps(), own, order)
+
+
+def free_water_maps(water: FreeWater, order: str = "fsl") -> list[Map]:
+    """fwf fa md ad rd diffusivity: the share of free water, and the tensor of the tissue beside it."""
+    own: dict[str, dict[str, Any]] = {
+        "fwf": {"Units": "1", "Description": "share of free water in the signal at b=0"},
+        "fa": {"Units": "1", "Description": "of the tissue without its free water"},
+        "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
+    }
+    return _in_order(water.get_maps(), own, order)
 
 
 def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:

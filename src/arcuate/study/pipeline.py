@@ -13,7 +13,7 @@ from arcuate.cache import cacheable
 from arcuate.errors import NotApplicable, warn
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, write_json
-from arcuate.study.maps import fod_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
+from arcuate.study.maps import fod_maps, free_water_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arcuate.csd import FodPeaks, Fods
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
+    from arcuate.freewater import FreeWater
     from arcuate.kurtosis import Dki
     from arcuate.masks import BrainMask
     from arcuate.models.response import Response
@@ -48,6 +49,7 @@ class SubjectResult:
     mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
     dti: Dti | None = None
     kurtosis: Dki | None = None
+    water: FreeWater | None = None
     noddi: Noddi | None = None
     response: Response | None = None
     fods: Fods | None = None
@@ -63,7 +65,7 @@ class SubjectResult:
 
     def without_maps(self) -> SubjectResult:
         """The same run with its maps on disk alone, where the report reads them."""
-        return replace(self, dti=None, kurtosis=None, noddi=None, fods=None, peaks=None, tracts=None)
+        return replace(self, dti=None, kurtosis=None, water=None, noddi=None, fods=None, peaks=None, tracts=None)
 
 
 class _Run:
@@ -169,8 +171,9 @@ def run_subject(
     signal = denoised.signal if denoised else scan.load()  # else every step would read it from disk again
     brain = run.do("mask", _mask, signal, given)
     inside = brain.volume if brain else None
-    dti = run.do("dti", _dti, signal, inside)
+    dti = run.do("dti", _dti, signal, inside, denoised.noise if denoised else None)
     kurtosis = run.do("kurtosis", _kurtosis, signal, inside)
+    water = run.do("freewater", _free_water, signal, inside)
     noddi = run.do("noddi", _noddi, signal, inside)
     response = run.do("response", _response, signal, inside, response)
     fods = run.do("fod", _fod, signal, inside, response)
@@ -188,6 +191,7 @@ def run_subject(
         mask=inside,
         dti=dti,
         kurtosis=kurtosis,
+        water=water,
         noddi=noddi,
         response=response,
         fods=fods,
@@ -242,6 +246,7 @@ class _Denoised:
 
     signal: Dwi
     on_disk: Dwi
+    noise: VolumeResource  # (x, y, z), unit of the signal
 
 
 def _denoise(scan: Dwi, to: _Context) -> _Denoised:
@@ -262,7 +267,7 @@ def _denoise(scan: Dwi, to: _Context) -> _Denoised:
     clipped = facts["VoxelsClipped"]
     words = f"{facts['Method']}: median noise {facts['MedianNoise']:.4g}"
     to.end(facts, words + (f"; negative signals raised to 0 in {clipped} voxels" if clipped else ""))
-    return _Denoised(denoising.dwi, on_disk)
+    return _Denoised(denoising.dwi, on_disk, denoising.noise)
 
 
 def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
@@ -275,8 +280,9 @@ def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
     return brain
 
 
-def _dti(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dti:
-    dti = signal.estimate_dti(inside)
+def _dti(signal: Dwi, inside: VolumeResource | None, noise: VolumeResource | None, to: _Context) -> Dti:
+    is_robust = to.plan.settings.robust
+    dti = signal.estimate_dti(inside, robust=is_robust, noise=noise if is_robust else None)
     to.outputs.maps(
         "tensor", tensor_maps(dti, to.plan.settings.tensor_order), dti.parameters, step="dti", made_from=to.made_from
     )
@@ -295,6 +301,14 @@ def _kurtosis(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dki:
     )
     to.end(dki.parameters, voxels_in_words(dki.parameters["VoxelsByStatus"]))
     return dki
+
+
+def _free_water(signal: Dwi, inside: VolumeResource | None, to: _Context) -> FreeWater:
+    water = signal.estimate_free_water(inside)
+    maps = free_water_maps(water, to.plan.settings.tensor_order)
+    to.outputs.maps("fwdti", maps, water.parameters, step="freewater", made_from=to.made_from)
+    to.end(water.parameters, voxels_in_words(water.parameters["VoxelsByStatus"]))
+    return water
 
 
 def _noddi(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Noddi:

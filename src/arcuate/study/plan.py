@@ -44,11 +44,13 @@ class Settings:
 
     Parameters
     ----------
-    steps : names from ``STEPS``; empty for all that the scan and the machine allow
+    steps : names from ``STEPS``; empty, or "all" among them, for all that the scan and the machine allow but those of
+        ``ON_REQUEST``
     denoise_method : "auto", see :func:`arcuate.denoise.choose_denoising`; or one of :func:`run_denoising`'s, or "none"
     mask_method : see :func:`arcuate.masks.extract_brain`
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
+    robust : whether the tensor leaves out volumes that do not fit, see :meth:`arcuate.dti.Dti.estimate_dti`
     tensor_order : of the six elements of tensors in files, "fsl" or "mrtrix"
 
     Raises
@@ -62,10 +64,11 @@ class Settings:
     mask_method: str = "auto"
     response_algorithm: str = "auto"
     n_peaks: int = 3
+    robust: bool = False
     tensor_order: str = "fsl"
 
     def __post_init__(self) -> None:
-        unknown = [step for step in self.steps if step not in STEPS]
+        unknown = [step for step in self.steps if step not in (*STEPS, ALL)]
         if unknown:
             meant = did_you_mean(unknown[0], STEPS)
             raise InputError(f"found the steps {', '.join(unknown)}; expected some of {', '.join(STEPS)}.{meant}")
@@ -191,9 +194,13 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Respons
 
 def _wanted(settings: Settings) -> dict[str, str]:
     """Steps to be done, each with the named step that needs it, which is empty for those wanted for themselves."""
-    if not settings.steps:
-        return {name: "" for name in STEPS if name != "denoise" or settings.denoise_method != "none"}
-    wanted = dict.fromkeys(settings.steps, "")
+    named = [step for step in settings.steps if step != ALL]
+    wanted = dict.fromkeys(named, "")
+    if not named or ALL in settings.steps:
+        default = {name: "" for name in STEPS if name not in ON_REQUEST}
+        if settings.denoise_method == "none":
+            del default["denoise"]
+        return default | wanted
     if settings.denoise_method not in {"auto", "none"}:
         wanted["denoise"] = ""  # a method was named, and with it the step
     for name in reversed(STEPS):
@@ -206,6 +213,8 @@ def _wanted(settings: Settings) -> dict[str, str]:
 def _why_not_wanted(name: str, settings: Settings) -> str:
     if name == "denoise" and settings.denoise_method == "none":
         return f"{NOT_ASKED}: the denoising method is none."
+    if name in ON_REQUEST and (not settings.steps or ALL in settings.steps):
+        return f"{NOT_ASKED}: it is done where it is named (--steps {ALL},{name})."
     return f"{NOT_ASKED}: other steps were named."
 
 
@@ -255,11 +264,15 @@ def _plan_mask(case: _Case) -> str:
 
 
 def _plan_dti(case: _Case) -> str:
+    from arcuate.models.robust_tensor import prepare_robust_tensor
     from arcuate.models.tensor import select_volumes
 
     with _silently():
-        select_volumes(case.scan.gradients)
-    return ""
+        if not case.settings.robust:
+            select_volumes(case.scan.gradients)
+            return ""
+        prepare_robust_tensor(case.scan.gradients)
+    return "robust"
 
 
 def _plan_kurtosis(case: _Case) -> str:
@@ -267,6 +280,14 @@ def _plan_kurtosis(case: _Case) -> str:
 
     with _silently():
         select_kurtosis_volumes(case.scan.gradients)
+    return ""
+
+
+def _plan_free_water(case: _Case) -> str:
+    from arcuate.models.free_water import prepare_free_water
+
+    with _silently():
+        prepare_free_water(case.scan.gradients)
     return ""
 
 
@@ -320,6 +341,7 @@ STAGES: dict[str, Stage] = {
     "mask": Stage((), _plan_mask),
     "dti": Stage(("mask",), _plan_dti),
     "kurtosis": Stage(("mask",), _plan_kurtosis),
+    "freewater": Stage(("mask",), _plan_free_water),
     "noddi": Stage(("mask",), _plan_noddi),
     "response": Stage(("mask",), _plan_response),
     "fod": Stage(("mask", "response"), _as_it_comes),
@@ -327,3 +349,5 @@ STAGES: dict[str, Stage] = {
     "tracts": Stage(("mask", "fod"), _plan_tracts),
 }
 STEPS = tuple(STAGES)
+ON_REQUEST = ("freewater",)  # done only where they are named
+ALL = "all"  # among the steps: what a run does without --steps

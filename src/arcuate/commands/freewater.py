@@ -1,0 +1,69 @@
+"""``arcuate freewater``: the share of free water, and the tensor of the tissue beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import (
+    ScanFiles,
+    check_images,
+    command,
+    default_of,
+    mask_option,
+    out_folder_option,
+    read_mask,
+    scan_options,
+    tensor_order_option,
+    write_maps,
+)
+from arcuate.commands.shell import tell
+from arcuate.commands.written import end_dry_run
+from arcuate.freewater import FreeWater
+
+
+@command()
+@scan_options
+@mask_option
+@out_folder_option("Folder for fwf fa md ad rd diffusivity (.nii.gz each, with a .json beside it).")
+@click.option(
+    "--b-max",
+    type=float,
+    default=default_of(FreeWater.estimate_free_water, "b_max"),
+    show_default=True,
+    help="s/mm²; shells up to this and 100 more are used.",
+)
+@click.option(
+    "--diso",
+    type=float,
+    default=default_of(FreeWater.estimate_free_water, "diso"),
+    show_default=True,
+    help="mm²/s, diffusivity of the water.",
+)
+@click.option(
+    "--nonnegative/--no-nonnegative",
+    default=default_of(FreeWater.estimate_free_water, "nonnegative"),
+    show_default=True,
+    help="Raise negative eigenvalues to (nearly) zero.",
+)
+@tensor_order_option
+def freewater(
+    scan: ScanFiles, mask: Path | None, out: Path, b_max: float, diso: float, nonnegative: bool, tensor_order: str
+) -> None:
+    """Free water of DWI: its share, and FA and diffusivities of the tissue without it.
+
+    Needs b=0 and two shells: on one shell the problem is ill-posed. Tensors are in the scanner's frame (x to the right,
+    y to the front, z up).
+    """
+    from arcuate.study.maps import FREE_WATER_MAPS, free_water_maps
+
+    images = [out / f"{name}.nii.gz" for name in FREE_WATER_MAPS]
+    check_images(images, scan.inputs_with(mask=mask))
+    dwi = scan.read()
+    inside = read_mask(mask, dwi.volume)
+    end_dry_run(images)
+    result = FreeWater.estimate_free_water(dwi, inside, b_max=b_max, diso=diso, nonnegative=nonnegative)
+    facts = {**result.parameters, **scan.facts(mask=mask)}
+    counts = write_maps(out, free_water_maps(result, tensor_order), facts)
+    tell(f"{out}: free water from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

@@ -1,0 +1,142 @@
+"""The tensor of voxels in which some volumes do not fit: slices that dropped out, spikes, motion within a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcuate.errors import InputError, NotApplicable
+from arcuate.gradients import GradientTable
+from arcuate.models.log_linear import check_rows, empty_results, take_volumes
+from arcuate.models.log_linear_kernels import CHUNK, Results
+from arcuate.models.robust_kernels import Rule, fit_robustly
+from arcuate.models.tensor import B_MAX, TensorFit, TensorModel, select_volumes
+from arcuate.numerics.compiled import run_in_chunks
+
+CUTOFF = 4.0  # residuals beyond it, in units of their spread, are outliers (see LOG.md)
+_N_ROUNDS = 6  # of Geman-McClure weights
+_N_LOOKS = 3  # at the volumes left out, given the fit to the others
+_SPARE = 5  # volumes above the number of unknowns: fewer residuals have no spread to speak of
+
+
+@dataclass(frozen=True)
+class RobustTensorFit(TensorFit):
+    """Tensors of ``n_vox`` voxels, and the volumes that had no part in them."""
+
+    outliers: np.ndarray  # (n_vox, n_meas) bool, over the volumes of the model
+
+    @property
+    def n_outliers(self) -> np.ndarray:
+        """(n_vox,) int, volumes left out of each voxel."""
+        return np.count_nonzero(self.outliers, axis=1)
+
+
+@dataclass(frozen=True)
+class RobustTensorModel(TensorModel):
+    """Fit of a tensor that leaves out the volumes which do not belong to it, prepared once for a list of volumes.
+
+    Parameters
+    ----------
+    design, n_reweight, min_diffusivity, min_signal
+        See :class:`arcuate.models.tensor.TensorModel`.
+    cutoff : float
+        A volume is an outlier where its residual is beyond as many times the spread of all residuals of the voxel.
+
+    Raises
+    ------
+    InputError
+        ``cutoff`` is not above zero.
+    NotApplicable
+        The design has too few volumes more than unknowns for any to be told from the others.
+
+    Notes
+    -----
+    Minimises Σᵢ ρ(zᵢ), zᵢ = ŝᵢ (log sᵢ - log ŝᵢ), ρ(z) = z² / (1 + z² / C²) of Geman and McClure, by reweighting:
+    wᵢ = ŝᵢ² (1 + zᵢ² / C²)⁻² from the round before, starting from the
+    squares of the signals or of their OLS fit, whichever are less. C is 1.4826 √(n / (n - 7)) times the median
+    of the |zᵢ|, and not below the noise where it is given. Volumes with sᵢ - ŝᵢ > k C or zᵢ < -k C, k the cutoff, are
+    outliers; the tensor is the WLS fit to the others, and that of all volumes where there are none.
+
+    References
+    ----------
+    Chang, Jones & Pierpaoli 2005, Magn. Reson. Med. 53:1088. Collier et al. 2015, Magn. Reson. Med. 73:2174.
+    """
+
+    cutoff: float = CUTOFF
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cutoff > 0:
+            raise InputError(f"found the cutoff {self.cutoff:g}; expected a number above 0, such as {CUTOFF:g}.")
+        n_meas, n = self.design.shape
+        if n_meas < n + _SPARE:
+            raise NotApplicable(
+                f"a robust tensor needs {n + _SPARE} volumes, {_SPARE} more than it has unknowns; found {n_meas}. Fit "
+                "it without robust (--robust)."
+            )
+
+    def fit(self, signals: np.ndarray, noise: np.ndarray | None = None) -> RobustTensorFit:
+        """Tensor of each row.
+
+        Parameters
+        ----------
+        signals : (n_vox, n_meas) float32 or float64
+            The volumes of the design, in its order.
+        noise : (n_vox,) float, unit of the signal
+            Standard deviation of the noise; unknown where it is not above zero, and without it.
+        """
+        signals = np.asarray(signals)
+        known = np.zeros(len(signals)) if noise is None else np.nan_to_num(np.asarray(noise, dtype=np.float64))
+        results = empty_results(len(signals), self.design.shape[1])
+        outliers = np.zeros(signals.shape, np.uint8)
+        rule = Rule(_N_ROUNDS, _N_LOOKS, float(self.cutoff), self.n_reweight)
+
+        def work(begin: int, end: int) -> None:
+            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
+            part = Results(*(array[begin:end] for array in results))
+            fit_robustly(rows, known[begin:end], self.tables, rule, self.limits, part, outliers[begin:end])
+
+        run_in_chunks(work, len(signals), CHUNK)
+        coefs, evals, evecs, status = results
+        tensors, s0 = coefs[:, :6], coefs[:, 6]
+        return RobustTensorFit(tensors, s0, evals, evecs.reshape(-1, 3, 3), status, outliers.astype(bool))
+
+
+def fit_robust_tensor(
+    signals: np.ndarray,
+    gradients: GradientTable,
+    *,
+    noise: np.ndarray | None = None,
+    b_max: float = B_MAX,
+    n_reweight: int = 1,
+    nonnegative: bool = True,
+) -> RobustTensorFit:
+    """Tensor of each voxel without the volumes that do not fit.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float
+        One row per voxel, all volumes of the table, any unit.
+    gradients : GradientTable
+    noise : (n_vox,) float, unit of the signal
+        See :meth:`RobustTensorModel.fit`.
+    b_max, n_reweight, nonnegative
+        See :func:`arcuate.models.tensor.prepare_tensor`.
+
+    Raises
+    ------
+    InputError
+        The volumes do not determine a tensor or its outliers, or their number is not that of the gradient table.
+    """
+    signals = check_rows(signals, gradients)
+    volumes, model = prepare_robust_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+    return model.fit(take_volumes(signals, volumes), noise)
+
+
+def prepare_robust_tensor(
+    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
+) -> tuple[np.ndarray, RobustTensorModel]:
+    """The volumes (n,), those of :func:`arcuate.models.tensor.prepare_tensor`, and the model prepared for them."""
+    volumes = select_volumes(gradients, b_max=b_max)
+    return volumes, RobustTensorModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
