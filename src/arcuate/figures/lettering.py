@@ -15,7 +15,8 @@ def typeface(size: int) -> Any:
     import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)  # Pillow 10.0 takes no path
 
 
 def draw_text(
