@@ -164,6 +164,9 @@ def _run(argv: list[str] | None) -> int:
         with stoppable() as came:
             code = app.main(args=argv, prog_name="arcuate", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.ClickException as error:
         click.echo(f"error: {_in_one_line(error)}", err=True)
     except (InputError, MissingExtraError) as error:
@@ -205,7 +208,8 @@ def _in_one_line(error: click.ClickException) -> str:
         if error.param.name == "out":
             text = "found no --out; expected where the results go: --out NAME."
         elif isinstance(error.param, click.Argument):
-            text = f"found no {error.param.make_metavar(context)}; expected what the command starts from."
+            name = error.param.make_metavar(context).rstrip(".")
+            text = f"found no {name}; expected: {context.get_usage().removeprefix('Usage: ')}"
     if isinstance(error, click.UsageError) and context is not None and context.parent is not None:
-        text = f"{text.rstrip('.')}. `{context.command_path} --help` shows how."
+        text = f"{text.removesuffix('.')}. `{context.command_path} --help` shows how."
     return text

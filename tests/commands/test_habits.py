@@ -26,6 +26,7 @@ Arcuate = Callable[..., object]
 def place(make_head: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to type in: a scan as NIfTI and .mif, gradients under other names, a mask, a FOD."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub-01").mkdir()
     scan = make_head(12)
     NiftiVolumeResource.save(scan.volume, "data.nii.gz")
     FslBvalResource.save(scan.bval, "my_bvals")
@@ -77,6 +78,8 @@ ANSWERED = {  # what is typed after arcuate, and what the answer must hold
     "run dwi.mif -o out --steps ndodi": "Did you mean noddi?",
     "run dwi.mif -o out --denoise mpca": "Did you mean mppca?",
     "dti -fslgrad my_bvecs": "-fslgrad BVECS BVALS",
+    "dti dwi.mif mask.mif -o dt": "If it is the mask, type --mask mask.mif",
+    "run . -o out": "arcuate cohort . OUT participant",
     "fetch stanford_hardy": "Did you mean stanford_hardi?",
 }
 
@@ -187,6 +190,13 @@ KNOWN_DOIS = {
     "10.1093/biostatistics/kxj037",
     "10.1016/j.neuroimage.2017.08.047",
 }  # in docs/methods by volume
+
+
+def test_without_a_word_the_list_of_commands_is_shown(arcuate: Arcuate) -> None:
+    done = arcuate()
+    assert (done.code, done.err) == (0, "")
+    assert "  dti " in done.out
+    assert "  ls " in arcuate("cache").out
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])

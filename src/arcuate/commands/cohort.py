@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 
 from arcuate.commands.cohort_lines import CohortLines
-from arcuate.commands.options import PATH, OutFolder, command
+from arcuate.commands.options import PATH, command
+from arcuate.commands.paths import OutFolder
 from arcuate.commands.run import run as run_command
 from arcuate.commands.shell import Choice, tell
 from arcuate.errors import InputError

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arcuate.commands.options import OutFolder, command, threads_option
+from arcuate.commands.options import command, threads_option
+from arcuate.commands.paths import OutFolder
 from arcuate.commands.report import end_with_report
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.stage_lines import StageLines

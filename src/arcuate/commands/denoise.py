@@ -6,17 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import (
-    OutImage,
-    ScanFiles,
-    check_images,
-    command,
-    default_of,
-    mask_option,
-    out_image_option,
-    read_mask,
-    scan_options,
-)
+from arcuate.commands.options import ScanFiles, check_images, command, default_of, mask_option, read_mask, scan_options
+from arcuate.commands.paths import OutImage, out_image_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.denoise import METHODS, run_denoising

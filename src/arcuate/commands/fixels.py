@@ -7,16 +7,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from arcuate.commands.options import (
-    PATH,
-    command,
-    default_of,
-    mask_option,
-    out_folder_option,
-    read_image,
-    read_mask,
-    threads_option,
-)
+from arcuate.commands.options import PATH, command, default_of, mask_option, read_image, read_mask, threads_option
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import check_outputs, end_dry_run, own_facts
 from arcuate.csd import segment_fods

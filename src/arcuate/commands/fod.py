@@ -13,10 +13,10 @@ from arcuate.commands.options import (
     command,
     default_of,
     mask_option,
-    out_folder_option,
     read_mask,
     scan_options,
 )
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run
 from arcuate.csd import estimate_fods

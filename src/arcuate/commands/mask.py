@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, check_images, command, default_of, out_image_option, scan_options
+from arcuate.commands.options import ScanFiles, check_images, command, default_of, scan_options
+from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run
 from arcuate.masks import METHODS, extract_brain

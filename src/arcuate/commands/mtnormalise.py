@@ -6,15 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import (
-    PATH,
-    check_images,
-    command,
-    default_of,
-    out_folder_option,
-    read_mask,
-    threads_option,
-)
+from arcuate.commands.options import PATH, check_images, command, default_of, read_mask, threads_option
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.errors import InputError

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import (
-    PATH,
-    check_images,
-    command,
-    mask_option,
-    out_image_option,
-    read_image,
-    read_mask,
-    threads_option,
-)
+from arcuate.commands.options import PATH, check_images, command, mask_option, read_image, read_mask, threads_option
+from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import end_dry_run, own_facts
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import OutFolder, command, threads_option
+from arcuate.commands.options import command, threads_option
+from arcuate.commands.paths import OutFolder
 from arcuate.commands.shell import tell
 from arcuate.errors import InputError
 from arcuate.study.phantom_dataset import FAULTS, PhantomDataset, write_phantom_dataset

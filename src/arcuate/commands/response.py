@@ -6,15 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import (
-    ScanFiles,
-    command,
-    default_of,
-    mask_option,
-    out_folder_option,
-    read_mask,
-    scan_options,
-)
+from arcuate.commands.options import ScanFiles, command, default_of, mask_option, read_mask, scan_options
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.csd import ALGORITHMS, estimate_response_function

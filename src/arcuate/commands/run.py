@@ -10,17 +10,8 @@ from rich.console import Console
 
 from arcuate import masks
 from arcuate.commands.compilation import Ahead
-from arcuate.commands.options import (
-    PATH,
-    OutFolder,
-    ScanFiles,
-    command,
-    mask_option,
-    out_folder_option,
-    read_mask,
-    scan_options,
-    tensor_order_option,
-)
+from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options, tensor_order_option
+from arcuate.commands.paths import OutFolder, out_folder_option
 from arcuate.commands.report import end_with_report
 from arcuate.commands.shell import Choice, is_asked_for, tell
 from arcuate.commands.stage_lines import StageLines

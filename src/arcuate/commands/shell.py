@@ -120,7 +120,7 @@ class ArcuateCommand(click.Command):
 
     def _with_output_named(self, ctx: click.Context, words: list[str]) -> list[str]:
         """Where one image comes out and ``--out`` was not given: the last of several names is the output."""
-        from arcuate.commands.options import OutImage
+        from arcuate.commands.paths import OutImage
 
         out = next((param for param in self.params if param.name == "out"), None)
         if out is None or not isinstance(out.type, OutImage) or ctx.resilient_parsing:

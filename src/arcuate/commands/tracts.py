@@ -8,16 +8,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import (
-    PATH,
-    check_images,
-    command,
-    default_of,
-    mask_option,
-    out_folder_option,
-    read_mask,
-    threads_option,
-)
+from arcuate.commands.options import PATH, check_images, command, default_of, mask_option, read_mask, threads_option
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.tractseg import OUTPUT_TYPES, find_tracts

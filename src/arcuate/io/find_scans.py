@@ -40,6 +40,8 @@ def _images_of(folder: Path) -> list[Path]:
             return taken
     inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name.startswith(("sub-", "ses-")))
     hint = f" Give one of its folders, such as {folder / inside[0]}." if inside else ""
+    if inside and inside[0].startswith("sub-"):
+        hint += f" All of its scans: arcuate cohort {folder} OUT participant."
     raise InputError(
         f"found no diffusion image in the folder {folder}; expected images named ..._dwi.nii.gz, or images with .bval "
         f"and .bvec beside them.{hint}"
