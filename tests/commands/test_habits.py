@@ -26,7 +26,7 @@ Arcuate = Callable[..., object]
 def place(make_head: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to type in: a scan as NIfTI and .mif, gradients under other names, a mask, a FOD."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sub-01").mkdir()
+    (tmp_path / "bids" / "sub-01").mkdir(parents=True)
     scan = make_head(12)
     NiftiVolumeResource.save(scan.volume, "data.nii.gz")
     FslBvalResource.save(scan.bval, "my_bvals")
@@ -79,7 +79,7 @@ ANSWERED = {  # what is typed after arcuate, and what the answer must hold
     "run dwi.mif -o out --denoise mpca": "Did you mean mppca?",
     "dti -fslgrad my_bvecs": "-fslgrad BVECS BVALS",
     "dti dwi.mif mask.mif -o dt": "If it is the mask, type --mask mask.mif",
-    "run . -o out": "arcuate cohort . OUT participant",
+    "run bids -o out": "arcuate cohort bids OUT participant",
     "fetch stanford_hardy": "Did you mean stanford_hardi?",
 }
 

@@ -48,7 +48,7 @@ class ScanFiles:
         """The images, folders replaced by those in them."""
         from arcuate.io import find_images
 
-        return find_images(self.paths)
+        return _without_single_volumes(find_images(self.paths))
 
     @property
     def dwi(self) -> Path:
@@ -70,7 +70,6 @@ class ScanFiles:
         from arcuate.dwi import Dwi
         from arcuate.volumes.scale_steps import check_parts
 
-        _refuse_single_volumes(self.images)
         scan = Dwi.from_files(
             self.images,
             self.bval or None,
@@ -236,14 +235,15 @@ def _sort_out_gradients(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple
     return tuple(images) or paths
 
 
-def _refuse_single_volumes(images: tuple[Path, ...]) -> None:
-    """Refuse a mask, or another single volume, among the parts of a scan."""
+def _without_single_volumes(images: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The same images; a mask, or another single volume, after the first is refused."""
     for path in images[1:]:
         if path.is_file() and len(read_image(path).shape) == 3:
             raise InputError(
                 f"found {path}, a single volume, after the scan; expected parts of one scan there. If it is the mask, "
                 f"type --mask {path}."
             )
+    return images
 
 
 def default_of(function: Callable[..., Any], name: str) -> Any:
