@@ -236,7 +236,7 @@ def test_command_writes_seven_maps_with_sidecars(tmp_path, capsys):
     scan, _ = _scan()
     path = _files(tmp_path, scan)
     assert _exit_code("dti", path, "--out", tmp_path / "maps") == 0
-    assert "tensors from 26 volumes; fitted in 120 voxels" in capsys.readouterr().out
+    assert "tensors from 26 volumes; voxels: 120 fitted" in capsys.readouterr().out
     expected = scan.estimate_dti().get_maps()
     assert sorted(p.name for p in (tmp_path / "maps").glob("*.nii.gz")) == sorted(f"{n}.nii.gz" for n in expected)
     for name, volume in expected.items():

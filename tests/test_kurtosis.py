@@ -115,7 +115,7 @@ def test_the_command_writes_every_map_with_its_unit(scan, tmp_path: Path, capsys
     with pytest.raises(SystemExit) as end:
         main(["dki", str(tmp_path / "scan.nii.gz"), "--out", str(tmp_path / "out")])
     assert end.value.code == 0
-    assert "kurtosis from 47 volumes; fitted in 60 voxels" in capsys.readouterr().out
+    assert "kurtosis from 47 volumes; voxels: 60 fitted" in capsys.readouterr().out
     for name in KURTOSIS_MAPS:
         facts = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert facts["BValuesUsed"] == [0, 1000, 2000]

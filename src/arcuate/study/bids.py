@@ -34,7 +34,7 @@ methods.md
 *_dwimap.*
 *_dwiref.*
 *_response.*
-*_denoising_*.png
+*-denoising_*.png
 *_bundles/
 """  # read by the official validator
 SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"
