@@ -12,12 +12,12 @@ from arcuate.commands.options import (
     command,
     default_of,
     mask_option,
-    out_folder_option,
     read_mask,
     scan_options,
     tensor_order_option,
     write_maps,
 )
+from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import end_dry_run
 from arcuate.freewater import FreeWater
