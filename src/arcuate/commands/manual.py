@@ -101,6 +101,13 @@ MANUAL = {
             "2011, https://doi.org/10.1002/mrm.22655.",
         ),
     ),
+    "freewater": Manual(
+        (
+            "arcuate freewater dwi.nii.gz --mask mask.nii.gz --out freewater",
+            "arcuate freewater dwi.mif --mask mask.mif --tensor-order mrtrix --out freewater",
+        ),
+        ("OUT/fwf fa md ad rd diffusivity, .nii.gz and .json each.",),
+    ),
     "noddi": Manual(
         (
             "arcuate noddi dwi.nii.gz --mask mask.nii.gz --out noddi",

@@ -34,7 +34,8 @@ methods.md
 *_dwimap.*
 *_dwiref.*
 *_response.*
-*-denoising_*.png
+*_desc-denoising_*
+*_desc-denoised_dwi.bv*
 *_bundles/
 """  # read by the official validator
 SCANNER_FRAME = "scanner (RAS+): x to the right, y to the front, z up, as the affine maps voxels"

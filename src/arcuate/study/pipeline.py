@@ -256,7 +256,10 @@ def _denoise(scan: Dwi, to: _Context) -> _Denoised:
     denoising = run_denoising(scan, method=cast(Any, to.plan.how("denoise")))
     facts = {**denoising.parameters, "Residual": residual_facts(shell_residuals(scan, denoising.dwi))}
     on_disk = replace(
-        denoising.dwi, volume=to.image("desc-denoised_dwi.nii.gz", denoising.dwi.volume, facts, "denoised")
+        denoising.dwi,
+        volume=to.image(
+            "desc-denoised_dwi.nii.gz", denoising.dwi.volume, {**facts, "SkullStripped": False}, "denoised"
+        ),
     )
     for role, resource, vectors in (("bval", FslBvalResource, on_disk.bval), ("bvec", FslBvecResource, on_disk.bvec)):
         path = to.outputs.check(to.outputs.names.path(f"desc-denoised_dwi.{role}"))
