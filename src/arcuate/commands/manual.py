@@ -87,7 +87,7 @@ MANUAL = {
             "arcuate dti dwi.nii.gz --mask mask.nii.gz --out dti",
             "arcuate dti dwi.mif --mask mask.mif --tensor-order mrtrix --out dti",
         ),
-        ("OUT/fa md ad rd evals evecs diffusivity, .nii.gz and .json each.",),
+        ("OUT/fa md ad rd evals evecs diffusivity, with --robust outliers, .nii.gz and .json each.",),
         _TENSOR,
     ),
     "dki": Manual(
@@ -107,6 +107,7 @@ MANUAL = {
             "arcuate freewater dwi.mif --mask mask.mif --tensor-order mrtrix --out freewater",
         ),
         ("OUT/fwf fa md ad rd diffusivity, .nii.gz and .json each.",),
+        ("Hoy et al., NeuroImage 2014, 103:323.",),
     ),
     "noddi": Manual(
         (
