@@ -17,7 +17,7 @@ PEERS = [
     importlib.import_module(f"dipy.{name}")
     for name in (
         "core.gradients", "core.sphere", "io.gradients", "io.image", "data", "reconst.csdeconv", "reconst.mcsd",
-        "reconst.dti", "reconst.dki", "reconst.shm", "reconst.odf", "sims.voxel", "denoise.patch2self",
+        "reconst.dti", "reconst.dki", "reconst.fwdti", "reconst.shm", "reconst.odf", "sims.voxel", "denoise.patch2self",
         "direction.peaks",
     )
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 from arcuate.dipy.csd import AxSymShResponse, ConstrainedSphericalDeconvModel, SphHarmFit
 from arcuate.dipy.datasets import fetch_sherbrooke_3shell, fetch_stanford_hardi, get_fnames
 from arcuate.dipy.denoise import patch2self
+from arcuate.dipy.free_water import FreeWaterTensorFit, FreeWaterTensorModel
 from arcuate.dipy.gradients import GradientTable, gradient_table, gradient_table_from_bvals_bvecs, read_bvals_bvecs
 from arcuate.dipy.harmonics import (
     convert_sh_descoteaux_tournier,
@@ -71,6 +72,8 @@ __all__ = [
     "ConstrainedSphericalDeconvModel",
     "DiffusionKurtosisFit",
     "DiffusionKurtosisModel",
+    "FreeWaterTensorFit",
+    "FreeWaterTensorModel",
     "GradientTable",
     "HemiSphere",
     "MSDeconvFit",

@@ -1,0 +1,111 @@
+"""Free water with DIPY's names: all volumes, no change of frame, DIPY's floor for small signals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arcuate.dipy.tensor import TensorFit
+from arcuate.dipy.tensor_measures import tensor_prediction
+from arcuate.errors import InputError
+from arcuate.models import free_water as models
+
+_BLOCK = 20_000  # voxels fitted together
+_SETTINGS = {"Diso": models.DISO, "mdreg": 2.7e-3, "min_signal": 1e-6}
+
+
+class FreeWaterTensorModel:
+    """Free-water model of a gradient table, arcuate's or DIPY's.
+
+    Parameters
+    ----------
+    gtab : GradientTable
+        Three b-values at least, b = 0 among them.
+    fit_method : str
+        "WLS". DIPY's default "NLS" is not offered and is refused.
+    Diso, mdreg, min_signal : float
+        Diffusivity of water (3e-3 mm²/s), mean diffusivity from which a voxel is all water (2.7e-3 mm²/s), and what
+        smaller signals are raised to (1e-6).
+    """
+
+    def __init__(self, gtab: Any, *args: Any, fit_method: Any = "NLS", **kwargs: Any) -> None:
+        if fit_method != "WLS":
+            raise InputError(
+                f"found the fit method {fit_method!r}; expected fit_method='WLS'. For nonlinear fits use DIPY's own "
+                "model."
+            )
+        unknown = [*args, *(name for name in kwargs if name not in _SETTINGS)]
+        if unknown:
+            raise InputError(f"found the arguments {unknown}; expected fit_method, {', '.join(_SETTINGS)}.")
+        bvals = np.asarray(gtab.bvals, dtype=np.float64)
+        n_levels = len(np.unique(np.round(bvals, -2)))
+        if n_levels < 3:
+            raise InputError(
+                f"free water needs 3 different b-values, b=0 among them; found {n_levels}. Fit a TensorModel instead."
+            )
+        self.gtab = gtab
+        self.fit_method = fit_method
+        settings = {**_SETTINGS, **kwargs}
+        self._diso = settings["Diso"]
+        self._model = models.FreeWaterModel(
+            bvals,
+            np.nan_to_num(np.asarray(gtab.bvecs, dtype=np.float64)),
+            np.asarray(gtab.b0s_mask, dtype=bool),
+            settings["Diso"],
+            settings["mdreg"],
+            min_signal=settings["min_signal"],
+        )
+
+    def fit(self, data: np.ndarray, *, mask: np.ndarray | None = None) -> FreeWaterTensorFit:
+        """Fit ``data`` (..., g) where ``mask`` (...) is true; everywhere without it."""
+        data = np.asarray(data)
+        grid = data.shape[:-1]
+        inside = np.ones(grid, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+        if inside.shape != grid:
+            raise InputError(f"found a mask of shape {inside.shape} for data of shape {data.shape}; expected {grid}.")
+        if data.shape[-1] != len(self._model.bvals):
+            raise InputError(
+                f"found {data.shape[-1]} signals per voxel for {len(self._model.bvals)} gradients; expected as many."
+            )
+        rows = data[inside]
+        found = np.empty((len(rows), 13))
+        for start in range(0, len(rows), _BLOCK):
+            place = slice(start, start + _BLOCK)
+            fit = self._model.fit(rows[place])
+            found[place, :3], found[place, 12] = fit.evals, fit.fwf
+            found[place, 3:12] = fit.evecs.transpose(0, 2, 1).reshape(-1, 9)
+        parameters = np.zeros((*grid, 13))
+        parameters[inside] = found
+        return FreeWaterTensorFit(self, parameters)
+
+    def predict(self, fwdti_params: np.ndarray, *, S0: Any = 1) -> np.ndarray:
+        """Signal (..., g) of parameters (..., 13)."""
+        return _predict(fwdti_params, self.gtab, S0, self._diso)
+
+
+class FreeWaterTensorFit(TensorFit):
+    """Fitted tensors and water; ``model_params`` (..., 13): eigenvalues, eigenvectors as columns, share of water."""
+
+    def __init__(self, model: Any, model_params: np.ndarray) -> None:
+        super().__init__(model, model_params)
+
+    def __getitem__(self, index: Any) -> FreeWaterTensorFit:
+        return type(self)(self.model, self.model_params[(*(index if type(index) is tuple else (index,)), ...)])
+
+    @property
+    def f(self) -> np.ndarray:
+        """(...) share of free water."""
+        return self.model_params[..., 12]
+
+    def predict(self, gtab: Any, *, S0: Any = 1) -> np.ndarray:  # type: ignore[override]
+        """Signal (..., g) for the gradients of ``gtab``; S0 a number or (...)."""
+        return _predict(self.model_params, gtab, S0, self.model._diso)
+
+
+def _predict(parameters: np.ndarray, gtab: Any, s0: Any, diso: float) -> np.ndarray:
+    """Signal (..., g) of parameters (..., 13); 0 where there is neither tissue nor water, as in DIPY."""
+    share = parameters[..., 12:]
+    tissue = tensor_prediction(parameters[..., :12], gtab, s0)
+    water = np.asarray(s0)[..., None] * np.exp(-diso * np.asarray(gtab.bvals))
+    return np.asarray((1 - share) * tissue + share * water)
