@@ -17,7 +17,7 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 @pytest.fixture(autouse=True)
 def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a command reads the voxels of a scan: it has to refuse before."""
-    monkeypatch.setattr("arcuate.volumes.voxels.masked_blocks", lambda *_, **__: pytest.fail("voxels were read"))
+    monkeypatch.setattr("arcuate.volumes.voxels._gather", lambda *_, **__: pytest.fail("voxels were read"))
     for step in ("arcuate.commands.denoise.run_denoising", "arcuate.masks.brain_mask"):
         monkeypatch.setattr(step, lambda *_, **__: pytest.fail("the step was done"))
 
