@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "arcuate"
-HEAVY = {"torch", "pyvista", "vtk", "matplotlib", "dask", "distributed", "dipy", "sklearn", "amico", "pandas", "jinja2"}
+HEAVY = {
+    "torch", "pyvista", "vtk", "matplotlib", "dask", "distributed", "dipy", "sklearn", "amico", "pandas", "jinja2",
+    "ants", "h5py",
+}  # fmt: skip
 
 # The order of the package: a module imports what stands before it, or beside it in its own package.
 ORDER = (

@@ -1,0 +1,63 @@
+"""``arcuate apply``: what lies in one image brought to another by a transform that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, out_image_option, threads_option
+from arcuate.registration import KINDS
+
+
+@click.command()
+@click.argument("image", type=PATH, metavar="IMAGE")
+@click.option("--reference", type=PATH, required=True, help="Image whose grid IMAGE is brought to.")
+@click.option(
+    "--transform",
+    "transforms",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="Folder of `arcuate register`, or ANTs' .h5, .mat, warp .nii.gz; several in the order of antsApplyTransforms.",
+)
+@click.option("--inverse", is_flag=True, help="The way back: IMAGE lies in the fixed image of the registration.")
+@click.option(
+    "--interpolation",
+    default="linear",
+    show_default=True,
+    help="linear, cubic, nearest, or label for labels (the largest linear weight).",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="scalar",
+    show_default=True,
+    help="Tensors, FODs and peaks are turned with the tissue.",
+)
+@click.option("--modulate", is_flag=True, help="FODs: densities follow shrinking and growing tissue.")
+@out_image_option("Image to write.")
+@threads_option
+def apply(
+    image: Path,
+    reference: Path,
+    transforms: tuple[Path, ...],
+    inverse: bool,
+    interpolation: str,
+    kind: str,
+    modulate: bool,
+    out: Path,
+) -> None:
+    """Bring IMAGE to the grid of another image by a transform of `arcuate register`, ANTs, fMRIPrep or QSIPrep."""
+    from arcuate.io.images import save_volume
+    from arcuate.io.labels import read_image
+    from arcuate.registration import TransformResource
+    from arcuate.study.outputs import refuse_overwriting
+
+    refuse_overwriting([out], {"image": image, "reference": reference})
+    transform = TransformResource.load(transforms[0] if len(transforms) == 1 else list(transforms))
+    volume = transform.apply(
+        read_image(image), read_image(reference), interpolation, kind=kind, modulate=modulate, invert=inverse
+    )
+    save_volume(volume, out)
+    click.echo(f"{out}: {' x '.join(map(str, volume.shape))}, {kind}")

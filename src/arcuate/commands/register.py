@@ -1,0 +1,75 @@
+"""``arcuate register``: one image brought to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arcuate.commands.options import PATH, OutFolder, OutImage, threads_option
+from arcuate.errors import InputError
+
+
+@click.command()
+@click.option("--fixed", type=PATH, required=True, help="Image that stays, 3-D: the T1, a template.")
+@click.option("--moving", type=PATH, required=True, help="Image that is brought to it: a map, or a diffusion scan.")
+@click.option(
+    "--transform",
+    "kind",
+    help="ANTs' name: Rigid, Affine, SyN ... Default: SyN; Rigid for a diffusion scan.",
+)
+@click.option("--mask", type=PATH, help="Where to look in the fixed image, on its grid.")
+@click.option("--moving-mask", type=PATH, help="Where to look in the moving image, on its grid.")
+@click.option(
+    "--phase-encoding",
+    help="For a diffusion scan without topup: i, j or k; its mean b=0 is then warped to the T1 along this axis alone.",
+)
+@click.option("--out", type=OutFolder(), required=True, help="Folder for the transform, in files that ANTs reads.")
+@click.option("--warped", type=OutImage(), help="Write the moving image on the grid of the fixed one here.")
+@threads_option
+def register(
+    fixed: Path,
+    moving: Path,
+    kind: str | None,
+    mask: Path | None,
+    moving_mask: Path | None,
+    phase_encoding: str | None,
+    out: Path,
+    warped: Path | None,
+) -> None:
+    """Bring one image to another with ANTs (extra ants), and keep the transform.
+
+    Of a 4-D image, which is taken for a diffusion scan with its gradients beside it, the mean b=0 is registered.
+    """
+    from arcuate.dwi import Dwi
+    from arcuate.io.images import open_volume, save_volume
+    from arcuate.io.labels import read_image
+    from arcuate.registration import register_dwi_to_structural, register_volumes
+    from arcuate.study.outputs import refuse_overwriting
+
+    inputs = {"fixed": fixed, "moving": moving}
+    refuse_overwriting([warped] if warped else [], inputs)
+    still, moved = read_image(fixed), read_image(moving)
+    inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
+    if len(moved.shape) == 4 and moved.shape[3] > 1:
+        scan = Dwi.from_files(moving)
+        transform = register_dwi_to_structural(
+            scan, still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
+        )
+        image = transform.apply(scan.compute_mean_b0(), still)
+    elif phase_encoding is not None:
+        raise InputError("found --phase-encoding for an image that is no diffusion scan; leave it out.")
+    else:
+        image, transform = register_volumes(still, moved, kind or "SyN", *inside)
+    transform.save(out)
+    if warped is not None:
+        save_volume(image, warped)
+    links = ["affine" if link is not None else "warp" for link in _affines(transform)]
+    click.echo(f"{out}: {', '.join(links)}, from {moving.name} to {fixed.name}")
+
+
+def _affines(transform: Any) -> list[Any]:
+    import numpy as np
+
+    return [matrix if np.isfinite(matrix).all() else None for matrix in transform.matrices]

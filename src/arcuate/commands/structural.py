@@ -1,0 +1,41 @@
+"""``arcuate structural``: bias field, brain and tissues of a T1 image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, out_folder_option, threads_option
+from arcuate.structural import METHODS
+
+
+@click.command()
+@click.argument("image", type=PATH, metavar="T1")
+@out_folder_option("Folder for T1w.nii.gz, mask.nii.gz, dseg.nii.gz (1 CSF, 2 GM, 3 WM) and probseg_*.nii.gz.")
+@click.option("--mask", type=PATH, help="Brain mask, on the grid of T1. Default: found.")
+@click.option("--mask-method", type=click.Choice(METHODS), default="auto", show_default=True, help="How it is found.")
+@click.option("--bias/--no-bias", default=True, show_default=True, help="Take the bias field out first (N4).")
+@threads_option
+def structural(image: Path, out: Path, mask: Path | None, mask_method: str, bias: bool) -> None:
+    """Bias field (N4), brain and tissues (Atropos) of a T1 image, with ANTs (extra ants)."""
+    from arcuate.commands.options import check_images
+    from arcuate.io.images import open_volume
+    from arcuate.structural import TISSUES, read_structural
+    from arcuate.study.bids import input_facts, write_map
+
+    inputs = {"t1": image} | ({"mask": mask} if mask else {})
+    names = ["T1w", "mask", "dseg", *(f"probseg_{tissue}" for tissue in TISSUES)]
+    check_images([out / f"{name}.nii.gz" for name in names], inputs)
+    t1 = read_structural(image)
+    t1 = t1.correct_bias() if bias else t1
+    inside = open_volume(mask) if mask else t1.extract_brain(method=mask_method)
+    tissues = t1.estimate_tissues(inside)
+    facts = {"Inputs": input_facts(inputs), **t1.parameters}
+    write_map(t1.volume, out / "T1w.nii.gz", facts)
+    write_map(inside, out / "mask.nii.gz", {"Type": "Brain", **facts})
+    labels = {str(k): name for k, name in enumerate(TISSUES, start=1)}
+    write_map(tissues.labels, out / "dseg.nii.gz", {"Labels": labels, "Method": "Atropos", **facts})
+    for tissue in TISSUES:
+        write_map(tissues.probability(tissue), out / f"probseg_{tissue}.nii.gz", {"Tissue": tissue, **facts})
+    click.echo(f"{out}: T1w, mask, dseg, probseg of {', '.join(TISSUES)}")

@@ -1,0 +1,64 @@
+"""``arcuate template``: the mean head of a group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arcuate.commands.options import PATH, default_of, out_folder_option, threads_option
+from arcuate.errors import InputError
+from arcuate.templates import build_template
+
+
+@click.command()
+@click.argument("maps", nargs=-1, required=True, type=PATH, metavar="MAP...")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="NAME of a further map that is registered along: for each MAP the file with NAME in place of the first one's.",
+)
+@click.option("--name", default="fa", show_default=True, help="Name of the maps given, as it stands in their files.")
+@click.option("--initial", type=PATH, help="Where to start. Default: the mean of all.")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=default_of(build_template, "iterations"), show_default=True,
+    help="Rounds of registration and averaging.",
+)  # fmt: skip
+@out_folder_option("Folder for <name>_template.nii.gz and a folder with the transform of each subject.")
+@threads_option
+def template(
+    maps: tuple[Path, ...], metrics: tuple[str, ...], name: str, initial: Path | None, iterations: int, out: Path
+) -> None:
+    """The mean head of a group in shape and intensity, from one MAP of each subject, with ANTs (extra ants)."""
+    from arcuate.io.images import open_volume, save_volume
+    from arcuate.io.names import image_stem
+    from arcuate.study.outputs import refuse_overwriting
+    from arcuate.templates import template_and_transforms
+
+    if initial is not None and metrics:
+        raise InputError("found --initial together with --metric; expected one map for a given start. Leave one out.")
+    names = [name, *metrics]
+    subjects = [{key: open_volume(_beside(path, name, key)) for key in names} for path in maps]
+    targets = [out / f"{key}_template.nii.gz" for key in names]
+    refuse_overwriting(targets, {f"map {i}": path for i, path in enumerate(maps)})
+    stems = [image_stem(path) for path in maps]
+    if len(set(stems)) < len(stems):
+        raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
+    start = None if initial is None else {name: open_volume(initial)}
+    found, transforms = template_and_transforms(subjects, start, iterations=iterations)
+    for key, target in zip(names, targets, strict=True):
+        save_volume(found[key], target)
+    for stem, transform in zip(stems, transforms, strict=True):
+        transform.save(out / "transforms" / stem)
+    click.echo(f"{out}: template of {len(maps)} subjects, {', '.join(names)}")
+
+
+def _beside(path: Path, name: str, other: str) -> Path:
+    """The file of another map of the same subject."""
+    if other == name:
+        return path
+    if name not in path.name:
+        raise InputError(f"found no {name!r} in {path.name}; expected the name of the map in its file. See --name.")
+    head, _, tail = path.name.rpartition(name)
+    return path.with_name(f"{head}{other}{tail}")

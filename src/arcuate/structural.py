@@ -1,0 +1,243 @@
+"""The T1 image of a head: bias field, brain, tissues."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arcuate.cache import cacheable, storable
+from arcuate.errors import InputError, MissingExtraError
+from arcuate.io.ants_images import from_ants, require_ants, to_ants
+from arcuate.io.images import open_volume, save_volume
+from arcuate.io.labels import read_image
+from arcuate.masks import otsu_mask
+from arcuate.nets.brain import choose_network, is_installed
+from arcuate.volumes.as_volume import as_volume
+from arcuate.volumes.geometry import Orientation, voxel_size
+from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.voxels import check_same_place
+
+METHODS = ("auto", "hdbet", "otsu")
+TISSUES = ("csf", "gm", "wm")  # in the order of their brightness in T1, labels 1, 2, 3
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Tissues:
+    """Tissues of a T1 image.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8, 1 CSF, 2 grey matter, 3 white matter, 0 outside the mask
+    probabilities : (x, y, z, 3) float32, of CSF, grey matter, white matter
+    """
+
+    labels: VolumeResource
+    probabilities: VolumeResource
+
+    def probability(self, tissue: str) -> InMemoryVolumeResource:
+        """Probability (x, y, z) of one tissue: "csf", "gm" or "wm"."""
+        if tissue not in TISSUES:
+            raise InputError(f"found the tissue {tissue!r}; expected one of {', '.join(TISSUES)}.")
+        array = np.asarray(self.probabilities.get_array())[..., TISSUES.index(tissue)]
+        return self.probabilities.with_array(np.ascontiguousarray(array))
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class StructuralImage:
+    """A structural image, T1-weighted for the segmentation of tissues.
+
+    Parameters
+    ----------
+    volume : (x, y, z)
+    parameters : what was done to it
+
+    Examples
+    --------
+    >>> t1 = read_structural("sub-01_T1w.nii.gz").correct_bias()
+    >>> mask = t1.extract_brain()
+    >>> labels = t1.segment_tissues(mask=mask)                  # 1 CSF, 2 GM, 3 WM
+    >>> wm = t1.estimate_tissues(mask).probability("wm")
+    """
+
+    volume: VolumeResource
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> StructuralImage:
+        """The same image in memory."""
+        return StructuralImage(self.volume.load(), self.parameters)
+
+    def save(self, path: str | os.PathLike[str], basename: str | None = None) -> StructuralImage:
+        """Write the image to ``path``, or to ``<basename>.nii.gz`` in the folder ``path``; backed by that file."""
+        target = Path(path) if basename is None else Path(path) / f"{basename}.nii.gz"
+        return StructuralImage(save_volume(self.volume, target), self.parameters)
+
+    def correct_bias(self, mask: VolumeResource | None = None) -> StructuralImage:
+        """The image without the slow change of intensity that coils make (N4), with ANTs' defaults.
+
+        Parameters
+        ----------
+        mask : (x, y, z), where to estimate the field; ANTs' own rule without it
+
+        Raises
+        ------
+        InputError
+            The image is not 3-D, is constant, or has axes that ANTs cannot represent.
+        MissingExtraError
+            ANTs is not installed.
+
+        References
+        ----------
+        Tustison et al., N4ITK: improved N3 bias correction. IEEE TMI 29, 2010.
+        """
+        return correct_bias(self.volume, mask)
+
+    def extract_brain(self, *, method: str = "auto") -> VolumeResource:
+        """Brain mask (x, y, z) uint8.
+
+        Parameters
+        ----------
+        method : "hdbet", "otsu", or "auto": HD-BET where it is installed, else ANTs' N4-and-threshold mask where ANTs
+            is, else the embedded method
+
+        Notes
+        -----
+        HD-BET was made for structural images and is the one to take. The embedded method is one threshold with
+        openings; in T1 images it keeps parts of the scalp: look at the mask.
+        """
+        if method not in METHODS:
+            raise InputError(f"found the mask method {method!r}; expected one of {', '.join(METHODS)}.")
+        resolved = method if method != "auto" else "hdbet" if is_installed() else "otsu"
+        return structural_mask(self.volume, method=resolved)
+
+    def segment_tissues(self, mask: VolumeResource | None = None, method: str = "atropos") -> VolumeResource:
+        """Labels (x, y, z) uint8: 1 CSF, 2 grey matter, 3 white matter; see :meth:`estimate_tissues`."""
+        if method != "atropos":
+            raise InputError(
+                f"found the method {method!r}; expected 'atropos'. Networks for tissues and parcellation run in "
+                "FastSurfer and SynthSeg, whose labels arcuate reads (`arcuate regions --labels`)."
+            )
+        return self.estimate_tissues(mask).labels
+
+    def estimate_tissues(self, mask: VolumeResource | None = None) -> Tissues:
+        """Tissues by Atropos: k-means of three classes, then a mixture with neighbours in mind, as kwneuro does it.
+
+        Parameters
+        ----------
+        mask : (x, y, z), the brain; ANTs' own mask without it, which is for images without a skull
+
+        Raises
+        ------
+        InputError
+            The image or the mask cannot be used.
+        MissingExtraError
+            ANTs is not installed.
+
+        References
+        ----------
+        Avants et al., An open source multivariate framework for n-tissue segmentation. Neuroinformatics 9, 2011.
+        """
+        return estimate_tissues(self.volume, mask)
+
+    def parcellate(self, method: str = "dkt") -> VolumeResource:
+        """Not offered: (x, y, z) labels of the cortex come from FreeSurfer, FastSurfer or SynthSeg, and are read."""
+        raise InputError(
+            f"arcuate makes no parcellation (found the method {method!r}); expected labels of FastSurfer, FreeSurfer "
+            "or SynthSeg. Run one of them on the T1 image and give its aparc+aseg.mgz to `arcuate regions --labels`."
+        )
+
+
+def read_structural(path: str | os.PathLike[str]) -> StructuralImage:
+    """A structural image (x, y, z) from a file, NIfTI or FreeSurfer's ``.mgz``."""
+    return StructuralImage(read_image(path))
+
+
+def write_structural(structural: StructuralImage, path: str | os.PathLike[str]) -> StructuralImage:
+    """Write a structural image (x, y, z) to a file; the image backed by it."""
+    return structural.save(path)
+
+
+def read_volume(path: str | os.PathLike[str]) -> VolumeResource:
+    """A volume (x, y, z[, n]) from a file; nothing is read yet."""
+    return open_volume(path)
+
+
+def write_volume(volume: VolumeResource, path: str | os.PathLike[str]) -> VolumeResource:
+    """Write a volume (x, y, z[, n]) to a file; the volume backed by it."""
+    return save_volume(volume, path)
+
+
+@cacheable(version=1)
+def correct_bias(volume: VolumeResource, mask: VolumeResource | None = None) -> StructuralImage:
+    """A volume (x, y, z) without its bias field; see :meth:`StructuralImage.correct_bias`."""
+    ants = require_ants("bias correction (N4)")
+    image = to_ants(volume, "bias correction (N4)")
+    inside = None if mask is None else _mask_of(mask, volume)
+    corrected = ants.n4_bias_field_correction(image, mask=inside)
+    return StructuralImage(from_ants(corrected, volume), {"BiasCorrection": "N4", "ANTs": str(ants.__version__)})
+
+
+@cacheable(version=1)
+def estimate_tissues(volume: VolumeResource, mask: VolumeResource | None = None) -> Tissues:
+    """Tissues of a T1 volume (x, y, z); see :meth:`StructuralImage.estimate_tissues`."""
+    ants = require_ants("segmentation of tissues (Atropos)")
+    image = to_ants(volume, "segmentation of tissues (Atropos)")
+    inside = ants.get_mask(image) if mask is None else _mask_of(mask, volume)
+    with tempfile.TemporaryDirectory(prefix="arcuate-atropos-"):
+        try:
+            result = ants.atropos(a=image, m="[0.2,1x1x1]", c="[5,0]", i="kmeans[3]", x=inside)
+        except Exception as error:  # ANTs raises errors of many classes
+            raise InputError(
+                f"Atropos found no three tissues in the image ({type(error).__name__}); check that the mask holds the "
+                "brain of this image."
+            ) from error
+    labels = from_ants(result["segmentation"], volume)
+    shares = np.stack([p.numpy() for p in result["probabilityimages"]], axis=-1).astype(np.float32)
+    return Tissues(volume.with_array(np.rint(labels.array).astype(np.uint8)), volume.with_array(shares))
+
+
+@cacheable(version=1)
+def structural_mask(volume: VolumeResource, *, method: str) -> VolumeResource:
+    """Brain mask (x, y, z) uint8 of a structural volume by one method."""
+    if method == "hdbet":
+        if not is_installed():
+            raise MissingExtraError("HD-BET", "hdbet", "the mask method hdbet")
+        return _network_mask(volume)
+    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
+    if array.ndim != 3:
+        raise InputError(f"found an image of shape {array.shape}; expected (x, y, z). Take one volume.")
+    inside = otsu_mask(array, voxel_size(volume.get_affine()))
+    return volume.with_array(inside.astype(np.uint8))
+
+
+def _network_mask(volume: VolumeResource) -> VolumeResource:
+    """Brain mask by HD-BET."""
+    network = choose_network(1, False, "auto")
+    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
+    if array.ndim != 3 or array.max() == array.min():
+        raise InputError(f"found an image of shape {array.shape}, or a constant one; expected the T1 image of a head.")
+    orientation = Orientation.towards(network.axes, array.shape, volume.get_affine())
+    x, y, z = voxel_size(orientation.affine)
+    head = np.ascontiguousarray(orientation.turn(array).transpose(2, 1, 0))
+    inside = network.find_brain(head, (z, y, x)).transpose(2, 1, 0)
+    if not inside.any():
+        raise InputError("HD-BET found no brain in the image; try the method otsu, or give a mask.")
+    return volume.with_array(np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8))
+
+
+def _mask_of(mask: VolumeResource, volume: VolumeResource) -> Any:
+    """ANTs' image of a mask on the grid of the volume."""
+    given = as_volume(mask, like=volume)
+    if tuple(given.shape[:3]) != tuple(volume.shape[:3]):
+        raise InputError(
+            f"found a mask of shape {tuple(given.shape)}; expected {tuple(volume.shape[:3])}, the grid of the image."
+        )
+    check_same_place(volume, given, "the mask")
+    inside = np.asarray(given.get_array()).reshape(volume.shape[:3]) >= 0.5
+    return to_ants(volume.with_array(inside.astype(np.float32)), "a mask", "the mask")
