@@ -265,17 +265,19 @@ def test_registration_equals_antspyx_by_hand(heads: dict[str, Any], tmp_path: Pa
 
 
 def test_region_means_through_atlas_transform_and_back_are_the_true_ones(heads: dict[str, Any]) -> None:
-    """The atlas of the moving head brought to the fixed one; its map there has the regions' true means."""
-    fixed, moving = heads["fixed"], heads["moving"]
-    atlas = heads["truth"].apply(moving["labels"], fixed["t1"], "label")
-    back = heads["truth"].inverse.apply(atlas, moving["t1"], "label")
-    smooth = {k: v.with_array(gaussian_filter(v.array, 2.0)) for k, v in {"t1": moving["t1"]}.items()}
-    there = region_table(heads["truth"].apply(smooth["t1"], fixed["t1"]), atlas)
-    truth, returned = region_table(smooth["t1"], moving["labels"]), region_table(smooth["t1"], back)
-    for other in (there, returned):
-        for row, expected in zip(other.rows, truth.rows, strict=True):
-            if expected["voxels"] > 100:
+    """The atlas of one head brought to the other by what registration found, and back; a map that changes smoothly."""
+    fixed, moving, found = heads["fixed"], heads["moving"], heads["found"]
+    points = deformed.grid_points(deformed.SHAPE, fixed["t1"].get_affine())
+    smooth = fixed["t1"].with_array(0.5 + 0.2 * np.sin(points @ [0.04, 0.03, 0.02]).reshape(deformed.SHAPE))
+    atlas = found.apply(moving["labels"], fixed["t1"], "label")
+    back = found.inverse.apply(atlas, moving["t1"], "label")
+    n_checked = 0
+    for labels, truth in ((atlas, fixed["labels"]), (back, moving["labels"])):
+        for row, expected in zip(region_table(smooth, labels).rows, region_table(smooth, truth).rows, strict=True):
+            if expected["voxels"] > 40:
                 assert row["mean"] == pytest.approx(expected["mean"], rel=0.01), row["index"]
+                n_checked += 1
+    assert n_checked > 20
 
 
 def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) -> None:
@@ -317,8 +319,7 @@ def test_a_scan_comes_to_its_t1_rigidly_and_the_step_is_kept(heads: dict[str, An
 
 def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
     """Fibres along a smooth field, bent by another: warped, they point as the truth does, and as fits in place do."""
-    from arcuate.csd import estimate_fods, find_fod_peaks
-    from arcuate.models.response import Response
+    from arcuate.csd import estimate_fods, estimate_response_function, find_fod_peaks
 
     shape, affine = (14, 15, 13), np.diag([-3.0, 3, 3, 1])
     affine[:3, 3] = [20, -22, -18]
@@ -351,17 +352,13 @@ def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
         return float(np.median(np.degrees(np.arccos(np.clip(cosine, 0, 1)))))
 
     before, in_place = scan(fibres(points)), scan(truth)
-    plain = before.estimate_dti().volume
+    plain = before.estimate_dti(b_max=2500).volume
     tensors = Dti(transform.apply(plain, plain, kind="tensor"))
     assert off(tensors.get_eig()[1].array[..., :3]) < 0.5
     unturned = Dti(transform.apply(plain, plain))
     assert off(unturned.get_eig()[1].array[..., :3]) > 3.0
 
-    response = Response.from_tensor(1.7e-3, 0.3e-3, gradients) if hasattr(Response, "from_tensor") else None
-    if response is None:
-        from arcuate.csd import estimate_response_function
-
-        response = estimate_response_function(before, None, "ssst")
+    response = estimate_response_function(before, None, "ssst")
     tissue = response.tissues[0]
     fods = [estimate_fods(s, None, response).volumes[tissue] for s in (before, in_place)]
     warped = transform.apply(fods[0], fods[0], kind="fod")
