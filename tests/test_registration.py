@@ -274,10 +274,10 @@ def test_region_means_through_atlas_transform_and_back_are_the_true_ones(heads: 
     n_checked = 0
     for labels, truth in ((atlas, fixed["labels"]), (back, moving["labels"])):
         for row, expected in zip(region_table(smooth, labels).rows, region_table(smooth, truth).rows, strict=True):
-            if expected["voxels"] > 40:
+            if expected["voxels"] > 100:
                 assert row["mean"] == pytest.approx(expected["mean"], rel=0.01), row["index"]
                 n_checked += 1
-    assert n_checked > 20
+    assert n_checked >= 14
 
 
 def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) -> None:
@@ -321,10 +321,10 @@ def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
     """Fibres along a smooth field, bent by another: warped, they point as the truth does, and as fits in place do."""
     from arcuate.csd import estimate_fods, estimate_response_function, find_fod_peaks
 
-    shape, affine = (14, 15, 13), np.diag([-3.0, 3, 3, 1])
-    affine[:3, 3] = [20, -22, -18]
+    shape, affine = (12, 12, 12), np.diag([-3.0, 3, 3, 1])
+    affine[:3, 3] = [17, -17, -17]
     gradients = three_shell_gradients(n_b0=2, bvals=(2500,), n_directions=60)
-    shift = deformed.waves(6.0, 2, longest=60.0)
+    shift = deformed.waves(5.0, 2, longest=80.0)
     transform = TransformResource.of(deformed.field_of(shift, shape, affine))
 
     def fibres(points: np.ndarray) -> np.ndarray:
@@ -367,7 +367,7 @@ def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
         directions, _ = find_fod_peaks(fod, n_peaks=1)
         angles.append(off(np.asarray(directions.get_array())[..., 0, :]))
     assert abs(angles[0] - angles[1]) < 0.5
-    assert angles[0] < 1.0
+    assert angles[0] < 0.6
     directions, _ = find_fod_peaks(fods[0], n_peaks=1)
     peaks = transform.apply(directions, fods[0], kind="peaks")
     assert off(peaks.array[..., 0, :]) < 3.0  # nearest voxel: its fibres, turned by the place's own derivative

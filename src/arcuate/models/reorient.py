@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from arcuate.numerics.eigen import eigh_3x3
+from arcuate.numerics.nnls import solve_nonnegative
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sphere import get_even_directions
 
@@ -43,13 +44,15 @@ def reorient_fods(coefs: np.ndarray, forward: np.ndarray, *, modulate: bool = Fa
 
     Parameters
     ----------
-    modulate : whether densities follow the deformation: a part along d is multiplied by |F d| / det F, so that the
-        number of fibres is kept where tissue shrinks or grows; otherwise amplitudes stay
+    modulate : whether densities follow the deformation: the part along d is multiplied by |F d| / det F, so that the
+        number of fibres is kept where tissue shrinks or grows; otherwise every part keeps its integral
 
     Notes
     -----
-    An FOD c is written as narrow lobes at 300 directions, c = P w with the weights w of least norm, and put together of
-    the lobes moved, c' = P(F d) w. For a rotation that is the rotation of the harmonics, exactly.
+    An FOD c is written as narrow lobes at 300 directions, c = P w + r, with the non-negative weights w that leave the
+    least, and a rest r that is laid out on the same lobes by least norm; put together of the lobes moved, c' = P(F d) w
+    + ... For a rotation that is the rotation of the harmonics, exactly. The weights are few and close together, so that
+    a peak goes where F takes it: laid out by least norm alone, as wide lobes, it is pulled by an eighth of its way.
 
     References
     ----------
@@ -59,19 +62,27 @@ def reorient_fods(coefs: np.ndarray, forward: np.ndarray, *, modulate: bool = Fa
     coefs = np.asarray(coefs, dtype=np.float64)
     lmax = lmax_of(coefs.shape[1])
     directions = get_even_directions(N_DIRECTIONS)
-    weights = coefs @ np.linalg.pinv(sh_matrix(directions, lmax))  # (n_vox, n_dir): sh_matrix is (n_dir, n_coef)
+    lobes = sh_matrix(directions, lmax)  # (n_dir, n_coef)
+    weights = _few_lobes(coefs, lobes)
+    weights += (coefs - weights @ lobes) @ np.linalg.pinv(lobes)
     out = np.empty_like(coefs)
     for start in range(0, len(coefs), _BLOCK):
         rows = slice(start, start + _BLOCK)
         moved = np.einsum("vij,dj->vdi", forward[rows], directions)
-        length = np.linalg.norm(moved, axis=2)
         own = weights[rows]
         if modulate:
-            own = own * length / np.abs(np.linalg.det(forward[rows]))[:, None]
-        moved /= length[:, :, None]
-        harmonics = sh_matrix(moved.reshape(-1, 3), lmax).reshape(len(own), len(directions), -1)
+            own = own * np.linalg.norm(moved, axis=2) / np.abs(np.linalg.det(forward[rows]))[:, None]
+        harmonics = sh_matrix(moved.reshape(-1, 3), lmax).reshape(*moved.shape[:2], -1)
         out[rows] = np.einsum("vd,vdc->vc", own, harmonics)
     return out
+
+
+def _few_lobes(coefs: np.ndarray, lobes: np.ndarray) -> np.ndarray:
+    """Non-negative weights (n_vox, n_dir) of lobes (n_dir, n_coef) whose sum is nearest to the FODs (n_vox, n_coef)."""
+    atoms, gram = np.ascontiguousarray(lobes.T), np.eye(lobes.shape[1])
+    return (
+        np.stack([solve_nonnegative(atoms, gram, row)[0] for row in coefs]) if len(coefs) else np.empty((0, len(lobes)))
+    )
 
 
 def reorient_vectors(vectors: np.ndarray, forward: np.ndarray) -> np.ndarray:
