@@ -324,7 +324,7 @@ def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
     shape, affine = (12, 12, 12), np.diag([-3.0, 3, 3, 1])
     affine[:3, 3] = [17, -17, -17]
     gradients = three_shell_gradients(n_b0=2, bvals=(2500,), n_directions=60)
-    shift = deformed.waves(5.0, 2, longest=80.0)
+    shift = deformed.waves(2.0, 2, longest=80.0)
     transform = TransformResource.of(deformed.field_of(shift, shape, affine))
 
     def fibres(points: np.ndarray) -> np.ndarray:
@@ -356,7 +356,7 @@ def test_tensors_fods_and_peaks_follow_a_known_deformation() -> None:
     tensors = Dti(transform.apply(plain, plain, kind="tensor"))
     assert off(tensors.get_eig()[1].array[..., :3]) < 0.5
     unturned = Dti(transform.apply(plain, plain))
-    assert off(unturned.get_eig()[1].array[..., :3]) > 3.0
+    assert off(unturned.get_eig()[1].array[..., :3]) > 0.7
 
     response = estimate_response_function(before, None, "ssst")
     tissue = response.tissues[0]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     help="Names of the labels: colour table of FreeSurfer, BIDS dseg.tsv, FSL XML, ITK-SNAP; or freesurfer. Default: "
     "the table beside the atlas.",
 )
+@click.option("--atlas-to-scan", type=PATH, help="Transform that brings the labels to the grid of the maps.")
+@click.option("--scan-to-atlas", type=PATH, help="Transform whose way back does; see `arcuate register`.")
 @click.option("--mask", type=PATH, help="Voxels that may count. Default: every voxel.")
 @click.option("--weights", type=PATH, help="Weight of each voxel, 0 or more: probability of a tract or tissue.")
 @click.option("--free-water", type=PATH, help="Weight NDI and ODI by 1 - this map. Default: the map fwf or isovf.")
@@ -46,6 +48,8 @@ def regions(
     maps: tuple[str, ...],
     labels: Path,
     names: str | None,
+    atlas_to_scan: Path | None,
+    scan_to_atlas: Path | None,
     mask: Path | None,
     weights: Path | None,
     free_water: Path | None,
@@ -60,6 +64,7 @@ def regions(
     from arcuate.io.images import open_volume
     from arcuate.regions import region_table
     from arcuate.study.outputs import refuse_overwriting
+    from arcuate.study.regions import Atlas
 
     found = read_maps(maps)
     others = {"labels": labels, "mask": mask, "weights": weights, "free water": free_water, "status": status}
@@ -70,10 +75,11 @@ def regions(
     def read(path: Path | None) -> VolumeResource | None:
         return None if path is None else open_volume(path)
 
+    atlas = Atlas.of_files(labels, names, atlas_to_scan, scan_to_atlas)
     table = region_table(
         found,
-        labels,  # type: ignore[arg-type]  # a path is read by what its name and content say
-        names,
+        atlas.on_grid_of(next(iter(found.values()))),
+        atlas.names,
         mask=read(mask),
         weights=read(weights),
         status=read(status),

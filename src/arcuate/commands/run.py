@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
     from arcuate.study.plan import Plan
+    from arcuate.study.regions import Atlas
 
 
 class StepList(click.ParamType):
@@ -87,6 +88,10 @@ class StepList(click.ParamType):
 @tensor_order_option
 @click.option("--subject", metavar="LABEL", help="Names the results: 01 for sub-01. Default: as the file's BIDS name.")
 @click.option("--session", metavar="LABEL", help="Names the results: 02 for ses-02. Default: as the file's BIDS name.")
+@click.option("--atlas", type=PATH, help="Image of labels: a table of the maps in its regions. See `arcuate regions`.")
+@click.option("--atlas-names", help="Names of the labels; default: the table beside the atlas. Or: freesurfer.")
+@click.option("--atlas-to-scan", type=PATH, help="Transform that brings the atlas to the scan; see `arcuate register`.")
+@click.option("--scan-to-atlas", type=PATH, help="Transform whose way back brings the atlas to the scan.")
 @click.option(
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
@@ -109,6 +114,10 @@ def run(
     tensor_order: str,
     subject: str | None,
     session: str | None,
+    atlas: Path | None,
+    atlas_names: str | None,
+    atlas_to_scan: Path | None,
+    scan_to_atlas: Path | None,
     with_report: bool,
     cache_folder: Path | None,
 ) -> None:
@@ -126,13 +135,15 @@ def run(
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."
         )
+    regions = _read_atlas(atlas, atlas_names, atlas_to_scan, scan_to_atlas)
     names = Derivatives.of_scan(out, scan.dwi).named(subject, session)
     inputs = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
+    inputs |= {"atlas": atlas} if atlas else {}
     check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
     response = read_response(responses) if responses else None
-    plan = make_plan(unread, settings, inside, response)
+    plan = make_plan(unread, settings, inside, response, regions)
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     for sentence in plan.sentences:
@@ -142,7 +153,8 @@ def run(
         return
     with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
         result = run_subject(
-            scan.read(), names, inputs=inputs, mask=inside, listener=ahead.listener(lines), plan=plan, response=response
+            scan.read(), names, inputs=inputs, mask=inside, listener=ahead.listener(lines), plan=plan, response=response,
+            atlas=regions,
         )
         result = result.without_maps()
         if with_report:
@@ -159,6 +171,16 @@ def _say_what_would_be_done(plan: Plan, names: Derivatives) -> None:
         if not reason.startswith(NOT_ASKED):
             click.echo(f"would leave out {name}: {reason}")
     click.echo(f"would write to {names.folder} as {names.prefix}_...; nothing was done (--dry-run)")
+
+
+def _read_atlas(labels: Path | None, names: str | None, to_scan: Path | None, from_scan: Path | None) -> Atlas | None:
+    from arcuate.study.regions import Atlas
+
+    if labels is not None:
+        return Atlas.of_files(labels, names, to_scan, from_scan)
+    if names or to_scan or from_scan:
+        raise InputError("found names or a transform of an atlas, and no atlas; give it with --atlas.")
+    return None
 
 
 def closing_words(run: SubjectResult, with_report: bool) -> list[str]:

@@ -50,6 +50,7 @@ FILES: dict[str, tuple[str, ...]] = {
     ),
     "peaks": _names("model-{}_param-{}_dwimap.nii.gz", "csd msmtcsd", "peaks peakafd"),
     "tracts": tuple(f"bundles/{name}.nii.gz" for name in ("tract_segmentation", *TRACTS)),
+    "regions": ("desc-atlas_dseg.nii.gz", "desc-atlas_regions.tsv", "desc-atlas_regions.json"),
     REPORT: (
         "timings.json",
         "desc-scan_facts.json",

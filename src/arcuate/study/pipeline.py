@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
     from arcuate.freewater import FreeWater
+    from arcuate.io.tables import Table
     from arcuate.kurtosis import Dki
     from arcuate.masks import BrainMask
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
+    from arcuate.study.regions import Atlas
     from arcuate.tractseg import Tracts
     from arcuate.volumes.resource import VolumeResource
 
@@ -138,6 +140,7 @@ def run_subject(
     listener: Listener | None = None,
     plan: Plan | None = None,
     response: Response | None = None,
+    atlas: Atlas | None = None,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -153,6 +156,7 @@ def run_subject(
     listener : told when a stage begins and ends
     plan : one that was made of the same scan, mask, settings and response; made here if None
     response : one that was made before, as that of a group; estimated if None
+    atlas : regions for a table of the maps; no table if None
 
     Raises
     ------
@@ -160,7 +164,7 @@ def run_subject(
         The scan cannot be used, an output would overwrite an input, or a step that was asked for by name cannot be
         done with the scan.
     """
-    plan = plan or make_plan(scan, settings or Settings(), mask, response)
+    plan = plan or make_plan(scan, settings or Settings(), mask, response, atlas)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
     outputs = _open_outputs(Outputs(names, inputs, scan.origin), plan)
@@ -181,6 +185,8 @@ def run_subject(
     del signal, denoised  # no later step needs all voxels of the scan
     peaks = run.do("peaks", _peaks, fods, inside, response)
     tracts = run.do("tracts", _tracts, fods, inside, response)
+    if atlas is not None:
+        run.do("regions", _regions, atlas, scan, inside, (dti, kurtosis, noddi))
 
     return SubjectResult(
         plan=plan,
@@ -390,6 +396,30 @@ def _tracts(fods: Fods, inside: VolumeResource | None, response: Response, to: _
     n_found = int(np.any(np.asarray(tracts.volume.get_array()), axis=(0, 1, 2)).sum())
     to.end({**tracts.parameters, "TractsFound": n_found}, f"{n_found} of {len(images) - 1} tracts found")
     return tracts
+
+
+def _regions(
+    atlas: Atlas, scan: Dwi, inside: VolumeResource | None, results: tuple[Dti | None, Dki | None, Noddi | None],
+    to: _Context,
+) -> Table:  # fmt: skip
+    from arcuate.study.regions import run_table
+
+    if not any(results):
+        raise NotApplicable("no map was made that a table of regions could be of.")
+    labels = atlas.on_grid_of(scan.volume)
+    table = run_table(labels, atlas.names, inside, *results)
+    regions = dict.fromkeys(zip(table["index"], table["region"], strict=True))
+    maps = list(dict.fromkeys(table["map"]))
+    facts = {"Regions": len(regions), "Maps": maps, "Resampled": atlas.transform is not None}
+    to.image("desc-atlas_dseg.nii.gz", labels, {**facts, "Labels": {str(k): v for k, v in regions}}, "atlas")
+    path = to.outputs.check(to.outputs.names.path("desc-atlas_regions.tsv"))
+    table.save(path)
+    for file, role in ((path, "table"), (path.with_suffix(".json"), "sidecar")):
+        to.outputs.add(file, role=role, step="regions", made_from=to.made_from)
+    n_empty = sum(1 for n in table["region_voxels"] if not n) // len(maps)
+    words = f"{len(regions)} regions, {len(maps)} maps"
+    to.end(facts, words + (f"; {n_empty} regions without a voxel" if n_empty else ""))
+    return table
 
 
 def csd_model(response: Response) -> str:

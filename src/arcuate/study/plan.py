@@ -32,7 +32,9 @@ from arcuate.study.stages import NOT_ASKED
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
+    from arcuate.study.regions import Atlas
 
+REGIONS = "regions"  # the step of an atlas
 GIVEN = "given"  # how a mask or a response comes that the user gave
 RESPONSE_TISSUES = ("wm", "gm", "csf")
 DENOISE_METHODS = ("auto", *denoise.METHODS, "none")
@@ -141,6 +143,7 @@ class _Case(NamedTuple):
     has_mask: bool
     remarks: list[str]  # why steps are done as they are, for the log
     response: Response | None = None
+    atlas: Atlas | None = None
 
 
 class Stage(NamedTuple):
@@ -150,7 +153,9 @@ class Stage(NamedTuple):
     plan: Callable[[_Case], str]
 
 
-def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Response | None = None) -> Plan:
+def make_plan(
+    scan: Dwi, settings: Settings, mask: Any = None, response: Response | None = None, atlas: Atlas | None = None
+) -> Plan:
     """The plan for a scan, from its header and gradients, the options, and what is installed.
 
     Parameters
@@ -159,6 +164,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Respons
     settings : what is asked for
     mask : the brain mask that was given, if any; see :func:`arcuate.volumes.voxels.check_mask` for what it must be
     response : the response that was given, if any, as that of a group
+    atlas : the regions of the table, if any
 
     Raises
     ------
@@ -168,11 +174,13 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Respons
         What was asked for by name is not installed.
     """
     _ = scan.gradients.levels  # warnings about the b-values are heard here
-    case = _Case(scan, settings, mask is not None, [], response)
-    wanted = _wanted(settings)
+    case = _Case(scan, settings, mask is not None, [], response, atlas)
+    wanted = _wanted(settings, atlas is not None)
     steps: dict[str, Step] = {}
     left_out: dict[str, str] = {}
     for name, stage in STAGES.items():
+        if name == REGIONS and atlas is None and not settings.insists_on(name):
+            continue  # nobody gave an atlas: no step of this run
         if name not in wanted:
             left_out[name] = _why_not_wanted(name, settings)
             continue
@@ -192,7 +200,7 @@ def make_plan(scan: Dwi, settings: Settings, mask: Any = None, response: Respons
     return Plan(settings, steps, left_out, tuple(case.remarks))
 
 
-def _wanted(settings: Settings) -> dict[str, str]:
+def _wanted(settings: Settings, has_atlas: bool) -> dict[str, str]:
     """Steps to be done, each with the named step that needs it, which is empty for those wanted for themselves."""
     named = [step for step in settings.steps if step != ALL]
     wanted = dict.fromkeys(named, "")
@@ -201,6 +209,8 @@ def _wanted(settings: Settings) -> dict[str, str]:
         if settings.denoise_method == "none":
             del default["denoise"]
         return default | wanted
+    if has_atlas:
+        wanted[REGIONS] = ""  # an atlas was given, and with it the step
     if settings.denoise_method not in {"auto", "none"}:
         wanted["denoise"] = ""  # a method was named, and with it the step
     for name in reversed(STEPS):
@@ -332,6 +342,15 @@ def _plan_tracts(case: _Case) -> str:
     return ""
 
 
+def _plan_regions(case: _Case) -> str:
+    if case.atlas is None:
+        raise InputError("the step regions needs an atlas; give one: --atlas, or Atlas in Python.")
+    if case.settings.steps and not {"dti", "kurtosis", "noddi"} & set(case.settings.steps):
+        raise NotApplicable("the table of regions is of the maps of dti, kurtosis and noddi; none of them is named.")
+    case.atlas.check(case.scan.volume)
+    return ""
+
+
 def _as_it_comes(_: _Case) -> str:
     return ""
 
@@ -347,6 +366,7 @@ STAGES: dict[str, Stage] = {
     "fod": Stage(("mask", "response"), _as_it_comes),
     "peaks": Stage(("mask", "fod"), _as_it_comes),
     "tracts": Stage(("mask", "fod"), _plan_tracts),
+    REGIONS: Stage(("mask",), _plan_regions),
 }
 STEPS = tuple(STAGES)
 ON_REQUEST = ("freewater",)  # done only where they are named
