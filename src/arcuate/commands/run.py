@@ -137,8 +137,8 @@ def run(
         )
     regions = _read_atlas(atlas, atlas_names, atlas_to_scan, scan_to_atlas)
     names = Derivatives.of_scan(out, scan.dwi).named(subject, session)
-    inputs = scan.inputs | ({"mask": mask} if mask else {}) | {f"response_{p.stem}": p for p in responses}
-    inputs |= {"atlas": atlas} if atlas else {}
+    others = {role: path for role, path in (("mask", mask), ("atlas", atlas)) if path}
+    inputs = scan.inputs | others | {f"response_{p.stem}": p for p in responses}
     check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
@@ -152,9 +152,9 @@ def run(
         _say_what_would_be_done(plan, names)
         return
     with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
+        told = ahead.listener(lines)
         result = run_subject(
-            scan.read(), names, inputs=inputs, mask=inside, listener=ahead.listener(lines), plan=plan, response=response,
-            atlas=regions,
+            scan.read(), names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions
         )
         result = result.without_maps()
         if with_report:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi
     from arcuate.freewater import FreeWater
-    from arcuate.io.tables import Table
     from arcuate.kurtosis import Dki
     from arcuate.masks import BrainMask
     from arcuate.models.response import Response
@@ -186,7 +185,9 @@ def run_subject(
     peaks = run.do("peaks", _peaks, fods, inside, response)
     tracts = run.do("tracts", _tracts, fods, inside, response)
     if atlas is not None:
-        run.do("regions", _regions, atlas, scan, inside, (dti, kurtosis, noddi))
+        from arcuate.study.regions import write_regions
+
+        run.do("regions", write_regions, atlas, scan, inside, (dti, kurtosis, noddi))
 
     return SubjectResult(
         plan=plan,
@@ -396,30 +397,6 @@ def _tracts(fods: Fods, inside: VolumeResource | None, response: Response, to: _
     n_found = int(np.any(np.asarray(tracts.volume.get_array()), axis=(0, 1, 2)).sum())
     to.end({**tracts.parameters, "TractsFound": n_found}, f"{n_found} of {len(images) - 1} tracts found")
     return tracts
-
-
-def _regions(
-    atlas: Atlas, scan: Dwi, inside: VolumeResource | None, results: tuple[Dti | None, Dki | None, Noddi | None],
-    to: _Context,
-) -> Table:  # fmt: skip
-    from arcuate.study.regions import run_table
-
-    if not any(results):
-        raise NotApplicable("no map was made that a table of regions could be of.")
-    labels = atlas.on_grid_of(scan.volume)
-    table = run_table(labels, atlas.names, inside, *results)
-    regions = dict.fromkeys(zip(table["index"], table["region"], strict=True))
-    maps = list(dict.fromkeys(table["map"]))
-    facts = {"Regions": len(regions), "Maps": maps, "Resampled": atlas.transform is not None}
-    to.image("desc-atlas_dseg.nii.gz", labels, {**facts, "Labels": {str(k): v for k, v in regions}}, "atlas")
-    path = to.outputs.check(to.outputs.names.path("desc-atlas_regions.tsv"))
-    table.save(path)
-    for file, role in ((path, "table"), (path.with_suffix(".json"), "sidecar")):
-        to.outputs.add(file, role=role, step="regions", made_from=to.made_from)
-    n_empty = sum(1 for n in table["region_voxels"] if not n) // len(maps)
-    words = f"{len(regions)} regions, {len(maps)} maps"
-    to.end(facts, words + (f"; {n_empty} regions without a voxel" if n_empty else ""))
-    return table
 
 
 def csd_model(response: Response) -> str:

@@ -180,7 +180,8 @@ def make_plan(
     left_out: dict[str, str] = {}
     for name, stage in STAGES.items():
         if name == REGIONS and atlas is None and not settings.insists_on(name):
-            continue  # nobody gave an atlas: no step of this run
+            left_out[name] = f"{NOT_ASKED}: no atlas was given."
+            continue
         if name not in wanted:
             left_out[name] = _why_not_wanted(name, settings)
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, NotApplicable
 from arcuate.io.labels import find_label_names, read_image, read_label_names
 from arcuate.io.tables import Table
 from arcuate.regions import REMEDY, region_table
@@ -18,6 +18,7 @@ from arcuate.volumes.resource import VolumeResource
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
+    from arcuate.dwi import Dwi
     from arcuate.kurtosis import Dki
     from arcuate.noddi import Noddi
 
@@ -96,3 +97,26 @@ def run_table(
         if result.status is not None:
             status |= dict.fromkeys(wanted, result.status)
     return region_table(maps, atlas, names, mask=mask, status=status)
+
+
+def write_regions(
+    atlas: Atlas, scan: Dwi, inside: VolumeResource | None, results: tuple[Dti | None, Dki | None, Noddi | None],
+    to: Any,
+) -> Table:  # fmt: skip
+    """The step of a run: the atlas on its grid (x, y, z[, n]) and the table, written; ``to`` is the run's context."""
+    if not any(results):
+        raise NotApplicable("no map was made that a table of regions could be of.")
+    labels = atlas.on_grid_of(scan.volume)
+    table = run_table(labels, atlas.names, inside, *results)
+    regions = dict.fromkeys(zip(table["index"], table["region"], strict=True))
+    maps = list(dict.fromkeys(table["map"]))
+    facts = {"Regions": len(regions), "Maps": maps, "Resampled": atlas.transform is not None}
+    to.image("desc-atlas_dseg.nii.gz", labels, {**facts, "Labels": {str(k): v for k, v in regions}}, "atlas")
+    path = to.outputs.check(to.outputs.names.path("desc-atlas_regions.tsv"))
+    table.save(path)
+    for file, role in ((path, "table"), (path.with_suffix(".json"), "sidecar")):
+        to.outputs.add(file, role=role, step="regions", made_from=to.made_from)
+    n_empty = sum(1 for n in table["region_voxels"] if not n) // len(maps)
+    words = f"{len(regions)} regions, {len(maps)} maps"
+    to.end(facts, words + (f"; {n_empty} regions without a voxel" if n_empty else ""))
+    return table
