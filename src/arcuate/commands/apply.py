@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, out_image_option, threads_option
+from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.paths import out_image_option
 from arcuate.registration import KINDS
 
 

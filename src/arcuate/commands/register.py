@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from arcuate.commands.options import PATH, OutFolder, OutImage, threads_option
+from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.paths import OutFolder, OutImage
 from arcuate.errors import InputError
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, default_of, out_folder_option, threads_option
+from arcuate.commands.options import PATH, default_of, threads_option
+from arcuate.commands.paths import out_folder_option
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 

@@ -16,6 +16,7 @@ from arcuate.study.bids import Derivatives, write_json
 from arcuate.study.maps import fod_maps, free_water_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
+from arcuate.study.regions import Atlas, write_regions
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
 from arcuate.volumes.scale_steps import scale_doubts
 from arcuate.volumes.voxels import check_mask
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from arcuate.masks import BrainMask
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
-    from arcuate.study.regions import Atlas
     from arcuate.tractseg import Tracts
     from arcuate.volumes.resource import VolumeResource
 
@@ -166,8 +166,7 @@ def run_subject(
     plan = plan or make_plan(scan, settings or Settings(), mask, response, atlas)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
-    outputs = _open_outputs(Outputs(names, inputs, scan.origin), plan)
-    run = _Run(plan, outputs, StageLog(listener))
+    run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener))
     doubts = _warn_of_scales(scan)
 
     denoised = run.do("denoise", _denoise, scan)
@@ -184,14 +183,11 @@ def run_subject(
     del signal, denoised  # no later step needs all voxels of the scan
     peaks = run.do("peaks", _peaks, fods, inside, response)
     tracts = run.do("tracts", _tracts, fods, inside, response)
-    if atlas is not None:
-        from arcuate.study.regions import write_regions
-
-        run.do("regions", write_regions, atlas, scan, inside, (dti, kurtosis, noddi))
+    run.do("regions", write_regions, atlas, scan, inside, (dti, kurtosis, noddi))
 
     return SubjectResult(
         plan=plan,
-        outputs=outputs,
+        outputs=run.outputs,
         log=run.log,
         scan=scan,
         denoised=on_disk,
