@@ -265,23 +265,26 @@ def test_registration_equals_antspyx_by_hand(heads: dict[str, Any], tmp_path: Pa
 
 
 def test_region_means_through_atlas_transform_and_back_are_the_true_ones(heads: dict[str, Any]) -> None:
-    """The atlas of one head brought to the other by what registration found, and back; a map that changes smoothly."""
-    fixed, moving, found = heads["fixed"], heads["moving"], heads["found"]
+    """The atlas of one head brought to the other, and back; a map that changes by 80 % across the head."""
+    fixed, moving = heads["fixed"], heads["moving"]
     points = deformed.grid_points(deformed.SHAPE, fixed["t1"].get_affine())
     smooth = fixed["t1"].with_array(0.5 + 0.2 * np.sin(points @ [0.04, 0.03, 0.02]).reshape(deformed.SHAPE))
-    atlas = found.apply(moving["labels"], fixed["t1"], "label")
-    back = found.inverse.apply(atlas, moving["t1"], "label")
-    off, large = [], []
-    for labels, truth in ((atlas, fixed["labels"]), (back, moving["labels"])):
-        for row, expected in zip(region_table(smooth, labels).rows, region_table(smooth, truth).rows, strict=True):
-            if expected["voxels"] > 100:
-                off.append(abs(row["mean"] / expected["mean"] - 1))
-                large += [off[-1]] if expected["voxels"] > 300 else []
-    assert len(off) >= 14
-    assert len(large) >= 10
-    assert max(large) < 0.01
-    assert np.median(off) < 0.005
-    assert max(off) < 0.02  # 120 voxels of 4 mm, whose border registration does not know to a part of a voxel
+
+    def errors(transform: TransformResource) -> np.ndarray:
+        atlas = transform.apply(moving["labels"], fixed["t1"], "label")
+        back = transform.inverse.apply(atlas, moving["t1"], "label")
+        found = []
+        for labels, truth in ((atlas, fixed["labels"]), (back, moving["labels"])):
+            for row, expected in zip(region_table(smooth, labels).rows, region_table(smooth, truth).rows, strict=True):
+                if expected["voxels"] > 100:
+                    found.append(abs(row["mean"] / expected["mean"] - 1))
+        return np.array(found)
+
+    known, registered = errors(heads["truth"]), errors(heads["found"])
+    assert len(known) >= 14
+    assert np.all(known < 0.01)
+    assert np.median(registered) < 0.01
+    assert np.all(registered < 0.03)  # by registration alone; its borders are off by a part of a voxel of 4 mm
 
 
 def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) -> None:
