@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi, subsample_dwi
     from arcuate.errors import InputError, InputWarning, MissingExtraError
-    from arcuate.freewater import FreeWater
     from arcuate.gradients import GradientTable
     from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
     from arcuate.kurtosis import Dki
@@ -37,7 +36,6 @@ __all__ = [
     "Dki",
     "Dti",
     "Dwi",
-    "FreeWater",
     "FslBvalResource",
     "FslBvecResource",
     "GradientTable",
@@ -70,7 +68,6 @@ _HOMES = {
     "arcuate.dti": ("Dti",),
     "arcuate.dwi": ("Dwi", "subsample_dwi"),
     "arcuate.errors": ("InputError", "InputWarning", "MissingExtraError"),
-    "arcuate.freewater": ("FreeWater",),
     "arcuate.gradients": ("GradientTable",),
     "arcuate.io": ("FslBvalResource", "FslBvecResource", "NiftiVolumeResource"),
     "arcuate.phantom": ("make_phantom", "three_shell_gradients"),
