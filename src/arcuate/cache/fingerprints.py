@@ -197,7 +197,8 @@ def _digests_of(volume: InMemoryVolumeResource, name: str) -> dict[str, str]:
 
 def _array(array: np.ndarray, name: str) -> Fingerprint:
     if isinstance(array, np.ma.MaskedArray):
-        parts = {"data": _array(np.asarray(array.data), name), "mask": _array(np.ma.getmaskarray(array), name)}
+        mask = np.array(np.broadcast_to(np.asarray(array.mask), array.shape))  # numpy's own word for it is untyped
+        parts = {"data": _array(np.asarray(array.data), name), "mask": _array(mask, name)}
         return _combine("masked", parts)
     return _combine("array", {"values": Fingerprint(array_digest(_checked(array, name)))})
 
