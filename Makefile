@@ -7,10 +7,12 @@ CONSTRAINTS := constraints.txt
 TUTORIALS := single_subject csd_on_arrays multi_tissue_csd custom_step region_averages
 TUTORIAL_OPTIONS ?=
 OLDEST := .venv-oldest
+ANTS := .venv-ants
+ANTS_TESTS := tests/test_registration.py tests/test_structural.py tests/test_templates.py tests/models/test_reorient.py
 OLDEST_TESTS := tests/test_gradients.py tests/test_dwi.py tests/test_dti.py tests/test_laws.py tests/test_cli.py tests/io \
 	tests/volumes tests/cache
 
-.PHONY: demo test test-long test-oldest lint bench docs tutorials clean
+.PHONY: demo test test-ants test-long test-oldest lint bench docs tutorials clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +44,11 @@ test: $(VENV)/.dev lint  ## everything, with reduced counts
 test-long: $(VENV)/.dev  ## fuzzing, kills and races at their full counts
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long or not long"
 
+test-ants:  ## what ANTs does, against ANTs by hand; it asks for older NumPy and SciPy, so it has its own environment
+	$(PYTHON) -m venv --clear $(ANTS)
+	$(ANTS)/bin/python -m pip install --quiet '.[ants]' hypothesis pytest pandas
+	$(ANTS)/bin/python -m pytest $(ANTS_TESTS)
+
 test-oldest:  ## the oldest versions of the declared ranges: all but the networks, the peers and the report's browser
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt '.[viz,cohort]' hypothesis pytest
@@ -59,4 +66,4 @@ tutorials: $(VENV)/.dev  ## every tutorial as a script, on the phantom
 		echo "== $$name"; $(BIN)/python tutorials/$$name.py --out tutorial-results/$$name $(TUTORIAL_OPTIONS); done
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build demo docs/_build docs/generated tutorial-results js/node_modules src/arcuate/report/static
+	rm -rf $(VENV) $(OLDEST) $(ANTS) build demo docs/_build docs/generated tutorial-results js/node_modules src/arcuate/report/static

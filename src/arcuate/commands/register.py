@@ -9,10 +9,11 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import OutFolder, OutImage
+from arcuate.commands.shell import ArcuateCommand
 from arcuate.errors import InputError
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.option("--fixed", type=PATH, required=True, help="Image that stays, 3-D: the T1, a template.")
 @click.option("--moving", type=PATH, required=True, help="Image that is brought to it: a map, or a diffusion scan.")
 @click.option(

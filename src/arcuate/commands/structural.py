@@ -8,10 +8,11 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import out_folder_option
+from arcuate.commands.shell import ArcuateCommand
 from arcuate.structural import METHODS
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.argument("image", type=PATH, metavar="T1")
 @out_folder_option("Folder for T1w.nii.gz, mask.nii.gz, dseg.nii.gz (1 CSF, 2 GM, 3 WM) and probseg_*.nii.gz.")
 @click.option("--mask", type=PATH, help="Brain mask, on the grid of T1. Default: found.")

@@ -8,11 +8,12 @@ import click
 
 from arcuate.commands.options import PATH, default_of, threads_option
 from arcuate.commands.paths import out_folder_option
+from arcuate.commands.shell import ArcuateCommand
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 
 
-@click.command()
+@click.command(cls=ArcuateCommand, checks_outputs=False)
 @click.argument("maps", nargs=-1, required=True, type=PATH, metavar="MAP...")
 @click.option(
     "--metric",

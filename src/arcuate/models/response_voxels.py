@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError
@@ -14,6 +13,7 @@ from arcuate.models.response import Response
 from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fractional_anisotropy, tensor_design
 from arcuate.numerics.eigen import eigh_3x3
+from arcuate.numerics.nnls import solve_nonnegative
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
 FULL_DEGREE = 10  # fitted and cut to the degree of the response: a fit of that degree alone is biased (MRtrix3's)
@@ -58,7 +58,7 @@ def fibre_zonal(signals: np.ndarray, cosines: np.ndarray, lmax: int) -> np.ndarr
     rows = np.linalg.solve(lower, constraints.T)  # the constraints where the normal matrix is the identity
     free = np.linalg.solve(lower, right)
     scale = float(np.linalg.norm(free)) or 1.0
-    multipliers, _ = nnls(rows, -free / scale, maxiter=50 * N_ANGLES)
+    multipliers, _ = solve_nonnegative(rows, np.eye(len(rows)), -free / scale)  # scipy 1.15's loses digits
     return np.linalg.solve(lower.T, free + rows @ multipliers * scale)
 
 
