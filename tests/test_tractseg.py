@@ -114,7 +114,9 @@ def _compare(found: np.ndarray, golden: dict[str, np.ndarray], probabilities: np
     np.testing.assert_allclose(counts[ruled], golden["counts"][ruled], rtol=1e-3)
 
 
-@pytest.mark.parametrize("output_type", ["tract_segmentation", "endings_segmentation"])
+@pytest.mark.parametrize(
+    "output_type", ["tract_segmentation", pytest.param("endings_segmentation", marks=pytest.mark.long)]
+)
 def test_masks_and_probabilities_of_a_head_equal_those_of_tractseg(
     peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_type: str
 ) -> None:
