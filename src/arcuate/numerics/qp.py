@@ -29,7 +29,6 @@ import numpy as np
 
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import padded
-from arcuate.numerics.nnls import solve_nonnegative
 from arcuate.numerics.qp_active_set import Cone, panels_of
 from arcuate.numerics.qp_kernel import ACCEPTED, CHUNK, NOT_CONVERGED, SOLVED, Solutions, solve_problems
 from arcuate.numerics.qp_start import StartTables, make_start, start_problems
@@ -146,19 +145,21 @@ class ConeProblem:
         return fit
 
     def _solve_by_nnls(self, signal: np.ndarray, fit: ConeFit, v: int) -> None:
-        """Problem ``v`` of a fit again, by NNLS on its dual: a hundred times slower, and sure.
+        """Problem ``v`` of a fit again, by scipy's NNLS on its dual: a hundred times slower, and sure.
 
         For the few in ten thousand whose active constraints depend on each other so nearly (condition 1e5 to 1e7)
         that the fast method wanders from one set to another.
         """
+        from scipy.optimize import nnls  # takes as long to import as all that a finished run does here
+
         q, r = self._triangle
         rows = np.linalg.solve(r.T, self.constraints.T).T
         norms = np.linalg.norm(rows, axis=1)
         g = q.T @ signal
-        multipliers, is_solved = solve_nonnegative(-rows.T / norms, np.eye(len(g)), g)
-        if not is_solved:  # the outcome stays
+        try:
+            multipliers = nnls(-rows.T / norms, g, maxiter=30 * len(rows))[0] / norms
+        except RuntimeError:  # too many iterations: the outcome stays
             return
-        multipliers /= norms
         u = np.linalg.solve(r, g + rows.T @ multipliers)
         u -= min(0.0, float((self.constraints @ u).min())) * inner_direction(self.constraints)
         values, linear = self.constraints @ u, self.design.T @ signal
