@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, check_images, command, default_of, mask_option, read_mask, scan_options
+from arcuate.commands.options import ScanFiles, check_images, command, mask_option, read_mask, scan_options, step_option
 from arcuate.commands.paths import OutImage, out_image_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import check_outputs, end_dry_run
@@ -38,35 +38,21 @@ class Extent(click.ParamType):
 @mask_option
 @out_image_option("Scan to write, .nii.gz or .nii, .bval and .bvec beside it; or .mif, which holds them.")
 @click.option("--noise", type=OutImage(), help="Noise map to write (standard deviation, unit of the signal).")
-@click.option(
+@step_option(
+    run_denoising,
     "--method",
+    "patch2self: each volume from the others; mppca: Marchenko-Pastur PCA of patches.",
     type=Choice(METHODS),
-    default=default_of(run_denoising, "method"),
-    show_default=True,
-    help="patch2self: each volume from the others; mppca: Marchenko-Pastur PCA of patches.",
 )
-@click.option(
-    "--model",
-    type=Choice(["ols", "ridge"]),
-    default=default_of(run_denoising, "model"),
-    show_default=True,
-    help="Regression of patch2self.",
-)
-@click.option(
-    "--alpha",
-    type=float,
-    default=default_of(run_denoising, "alpha"),
-    show_default=True,
-    help="Weight of the ridge penalty.",
-)
+@step_option(run_denoising, "--model", "Regression of patch2self.", type=Choice(["ols", "ridge"]))
+@step_option(run_denoising, "--alpha", "Weight of the ridge penalty.", type=float)
 @click.option("--keep-b0", is_flag=True, help="patch2self passes the b=0 volumes through.")
 @click.option("--extent", type=Extent(), help="Patch of mppca, 5 or 5,5,3. Default: a cube with one voxel per volume.")
-@click.option(
+@step_option(
+    run_denoising,
     "--estimator",
+    "Noise estimator of mppca: exp1 (Veraart 2016) or exp2 (Cordero-Grande 2019).",
     type=Choice(["exp1", "exp2"]),
-    default=default_of(run_denoising, "estimator"),
-    show_default=True,
-    help="Noise estimator of mppca: exp1 (Veraart 2016) or exp2 (Cordero-Grande 2019).",
 )
 @click.option("--rician", is_flag=True, help="Remove the bias of magnitude data, given the noise map.")
 @click.option("--no-clip", is_flag=True, help="Keep negative signals.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from arcuate.commands.options import PATH, command, default_of, mask_option, read_image, read_mask, threads_option
+from arcuate.commands.options import PATH, command, mask_option, read_image, read_mask, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import check_outputs, end_dry_run, own_facts
@@ -18,19 +18,14 @@ from arcuate.csd import segment_fods
 @click.argument("fod", type=PATH)
 @mask_option
 @out_folder_option("Folder of fixels in MRtrix3's form: index, directions, afd, peak and disp.")
-@click.option(
+@step_option(
+    segment_fods,
     "--min-amplitude",
+    "Lobes whose peak is below are left out; unit of the FOD.",
     type=click.FloatRange(0),
-    default=default_of(segment_fods, "min_amplitude"),
-    show_default=True,
-    help="Lobes whose peak is below are left out; unit of the FOD.",
 )
-@click.option(
-    "--min-integral",
-    type=click.FloatRange(0),
-    default=default_of(segment_fods, "min_integral"),
-    show_default=True,
-    help="Lobes whose fibre density is below are left out.",
+@step_option(
+    segment_fods, "--min-integral", "Lobes whose fibre density is below are left out.", type=click.FloatRange(0)
 )
 @click.option("--max-fixels", type=click.IntRange(1, 16), default=16, help="At most so many per voxel, the densest.")
 @click.option("--peak-directions", is_flag=True, help="A fixel points along the peak, not along the mean of its lobe.")

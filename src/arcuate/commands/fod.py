@@ -11,10 +11,10 @@ from arcuate.commands.options import (
     ScanFiles,
     check_images,
     command,
-    default_of,
     mask_option,
     read_mask,
     scan_options,
+    step_option,
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
@@ -34,12 +34,11 @@ from arcuate.models.status import counts_in_words
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")
 @click.option("--directions", type=PATH, help="Text file of directions where the FOD is held non-negative.")
 @click.option("--second-pass", is_flag=True, help="Fit voxels that look like crossings once more, sharper.")
-@click.option(
+@step_option(
+    estimate_fods,
     "--method",
+    "csd: the soft single-shell method, with white matter's response alone.",
     type=Choice(["auto", "csd"]),
-    default=default_of(estimate_fods, "method"),
-    show_default=True,
-    help="csd: the soft single-shell method, with white matter's response alone.",
 )
 def fod(
     scan: ScanFiles,

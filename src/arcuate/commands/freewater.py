@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from arcuate.commands.options import (
     ScanFiles,
     check_images,
     command,
-    default_of,
     mask_option,
     read_mask,
     scan_options,
+    step_option,
     tensor_order_option,
     write_maps,
 )
@@ -27,25 +25,10 @@ from arcuate.freewater import FreeWater
 @scan_options
 @mask_option
 @out_folder_option("Folder for fwf fa md ad rd diffusivity (.nii.gz each, with a .json beside it).")
-@click.option(
-    "--b-max",
-    type=float,
-    default=default_of(FreeWater.estimate_free_water, "b_max"),
-    show_default=True,
-    help="s/mm²; shells up to this and 100 more are used.",
-)
-@click.option(
-    "--diso",
-    type=float,
-    default=default_of(FreeWater.estimate_free_water, "diso"),
-    show_default=True,
-    help="mm²/s, diffusivity of the water.",
-)
-@click.option(
-    "--nonnegative/--no-nonnegative",
-    default=default_of(FreeWater.estimate_free_water, "nonnegative"),
-    show_default=True,
-    help="Raise negative eigenvalues to (nearly) zero.",
+@step_option(FreeWater.estimate_free_water, "--b-max", "s/mm²; shells up to this and 100 more are used.", type=float)
+@step_option(FreeWater.estimate_free_water, "--diso", "mm²/s, diffusivity of the water.", type=float)
+@step_option(
+    FreeWater.estimate_free_water, "--nonnegative/--no-nonnegative", "Raise negative eigenvalues to (nearly) zero."
 )
 @tensor_order_option
 def freewater(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arcuate.commands.options import PATH, default_of
+from arcuate.commands.options import PATH, step_option
 from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError
 from arcuate.harmonize import CombatEstimates, harmonize_table, harmonize_volumes
@@ -25,18 +25,8 @@ OF_VOLUMES = "image"  # column of the covariates that names the maps
 @click.option("--continuous", multiple=True, help="Column of numbers whose effect is kept, as age; may be repeated.")
 @click.option("--categorical", multiple=True, help="Column of kinds whose effect is kept, as sex; may be repeated.")
 @click.option("--reference", help="Site to whose level the others are brought. Default: the mean of all.")
-@click.option(
-    "--value",
-    default=default_of(harmonize_table, "value"),
-    show_default=True,
-    help="Column of TABLE that is harmonised.",
-)
-@click.option(
-    "--subject",
-    default=default_of(harmonize_table, "subject"),
-    show_default=True,
-    help="Column that names the subject, in TABLE and in the covariates.",
-)
+@step_option(harmonize_table, "--value", "Column of TABLE that is harmonised.")
+@step_option(harmonize_table, "--subject", "Column that names the subject, in TABLE and in the covariates.")
 @click.option("--mask", type=PATH, help="For maps: voxels to harmonise, on their grid.")
 @click.option("--mean-only", is_flag=True, help="Shifts alone, scales stay.")
 @click.option("--no-eb", is_flag=True, help="Every region or voxel by itself, not shrunk by empirical Bayes.")

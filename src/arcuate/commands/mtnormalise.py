@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, check_images, command, default_of, read_mask, threads_option
+from arcuate.commands.options import PATH, check_images, command, read_mask, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import end_dry_run, own_facts
@@ -18,13 +18,7 @@ from arcuate.mtnormalise import mtnormalise as normalise
 @click.argument("fods", type=PATH, nargs=-1, required=True, metavar="FOD ...")
 @click.option("--mask", type=PATH, required=True, help="Of the brain, on the grid of the images.")
 @out_folder_option("Folder for the normalised images, under their own names, and field.nii.gz.")
-@click.option(
-    "--order",
-    type=click.IntRange(0, 3),
-    default=default_of(normalise, "order"),
-    show_default=True,
-    help="Degree of the polynomial of the field's logarithm.",
-)
+@step_option(normalise, "--order", "Degree of the polynomial of the field's logarithm.", type=click.IntRange(0, 3))
 @threads_option
 def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> None:
     """Divide the tissues of one multi-tissue fit by a smooth field, so that their sum is the same everywhere."""

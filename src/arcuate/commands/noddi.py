@@ -15,6 +15,7 @@ from arcuate.commands.options import (
     mask_option,
     read_mask,
     scan_options,
+    step_option,
     write_maps,
 )
 from arcuate.commands.paths import out_folder_option
@@ -29,32 +30,14 @@ from arcuate.noddi import Noddi
 @out_folder_option(
     "Folder for icvf (NDI), odi, isovf (FWF), direction, rmse, s0 (.nii.gz each, with a .json beside it)."
 )
-@click.option(
-    "--dpar",
-    type=float,
-    default=default_of(Noddi.estimate_noddi, "dpar"),
-    show_default=True,
-    help="mm²/s, diffusivity along neurites; 1.3e-3 suits grey matter.",
-)
-@click.option(
-    "--diso",
-    type=float,
-    default=default_of(Noddi.estimate_noddi, "diso"),
-    show_default=True,
-    help="mm²/s, diffusivity of free water.",
-)
-@click.option(
+@step_option(Noddi.estimate_noddi, "--dpar", "mm²/s, diffusivity along neurites; 1.3e-3 suits grey matter.", type=float)
+@step_option(Noddi.estimate_noddi, "--diso", "mm²/s, diffusivity of free water.", type=float)
+@step_option(
+    Noddi.estimate_noddi,
     "--refine/--no-refine",
-    default=default_of(Noddi.estimate_noddi, "refine"),
-    show_default=True,
-    help="Continuous fit under Rician noise: more accurate, three times slower.",
+    "Continuous fit under Rician noise: more accurate, three times slower.",
 )
-@click.option(
-    "--ex-vivo/--in-vivo",
-    default=default_of(Noddi.estimate_noddi, "ex_vivo"),
-    show_default=True,
-    help="Add a compartment of water that does not move.",
-)
+@step_option(Noddi.estimate_noddi, "--ex-vivo/--in-vivo", "Add a compartment of water that does not move.")
 @click.option("--directions", type=PATH, help="Fibre directions to use, x y z per voxel in the scanner frame.")
 @click.option(
     "--as-amico",

@@ -251,22 +251,19 @@ def default_of(function: Callable[..., Any], name: str) -> Any:
     return inspect.signature(inspect.unwrap(function)).parameters[name].default
 
 
+def step_option(step: Callable[..., Any], flag: str, help: str, *, type: Any = None) -> Callable[[F], F]:  # noqa: A002
+    """An option by the name of a parameter of ``step``, with the default that it has there, which help shows."""
+    default = default_of(step, flag.partition("/")[0].removeprefix("--").replace("-", "_"))
+    return click.option(flag, type=type, default=default, show_default=True, help=help)
+
+
 def least_squares_options(estimate: Callable[..., Any], b_max_help: str) -> Callable[[F], F]:
     """``--b-max``, ``--n-reweight`` and ``--nonnegative`` with the defaults of the step ``estimate``."""
     options = (
-        click.option("--b-max", type=float, default=default_of(estimate, "b_max"), show_default=True, help=b_max_help),
-        click.option(
-            "--n-reweight",
-            type=click.IntRange(0),
-            default=default_of(estimate, "n_reweight"),
-            show_default=True,
-            help="0 is OLS, 1 WLS, more IWLS.",
-        ),
-        click.option(
-            "--nonnegative/--no-nonnegative",
-            default=default_of(estimate, "nonnegative"),
-            show_default=True,
-            help="Raise negative eigenvalues of the tensor to (nearly) zero.",
+        step_option(estimate, "--b-max", b_max_help, type=float),
+        step_option(estimate, "--n-reweight", "0 is OLS, 1 WLS, more IWLS.", type=click.IntRange(0)),
+        step_option(
+            estimate, "--nonnegative/--no-nonnegative", "Raise negative eigenvalues of the tensor to (nearly) zero."
         ),
     )
 

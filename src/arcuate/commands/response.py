@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import ScanFiles, command, default_of, mask_option, read_mask, scan_options
+from arcuate.commands.options import ScanFiles, command, mask_option, read_mask, scan_options, step_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import check_outputs, end_dry_run
@@ -17,12 +17,11 @@ from arcuate.csd import ALGORITHMS, estimate_response_function
 @scan_options
 @mask_option
 @out_folder_option("Folder for <tissue>.txt (MRtrix3's form) and <tissue>.json.")
-@click.option(
+@step_option(
+    estimate_response_function,
     "--algorithm",
+    "auto is tournier on one shell; on two or more dhollander (three tissues, two where three cannot be had).",
     type=Choice(ALGORITHMS),
-    default=default_of(estimate_response_function, "algorithm"),
-    show_default=True,
-    help="auto is tournier on one shell; on two or more dhollander (three tissues, two where three cannot be had).",
 )
 @click.option("--shell", type=float, help="s/mm²; for algorithms of one shell. Default: the highest that suffices.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what the directions carry.")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, default_of, threads_option
+from arcuate.commands.options import PATH, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
-from arcuate.commands.shell import ArcuateCommand
+from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 
@@ -23,10 +23,7 @@ from arcuate.templates import build_template
 )
 @click.option("--name", default="fa", show_default=True, help="Name of the maps given, as it stands in their files.")
 @click.option("--initial", type=PATH, help="Where to start. Default: the mean of all.")
-@click.option(
-    "--iterations", type=click.IntRange(1), default=default_of(build_template, "iterations"), show_default=True,
-    help="Rounds of registration and averaging.",
-)  # fmt: skip
+@step_option(build_template, "--iterations", "Rounds of registration and averaging.", type=click.IntRange(1))
 @out_folder_option("Folder for <name>_template.nii.gz and a folder with the transform of each subject.")
 @threads_option
 def template(
@@ -53,7 +50,7 @@ def template(
         save_volume(found[key], target)
     for stem, transform in zip(stems, transforms, strict=True):
         transform.save(out / "transforms" / stem)
-    click.echo(f"{out}: template of {len(maps)} subjects, {', '.join(names)}")
+    tell(f"{out}: template of {len(maps)} subjects, {', '.join(names)}")
 
 
 def _beside(path: Path, name: str, other: str) -> Path:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, check_images, command, default_of, mask_option, read_mask, threads_option
+from arcuate.commands.options import (
+    PATH,
+    check_images,
+    command,
+    default_of,
+    mask_option,
+    read_mask,
+    step_option,
+    threads_option,
+)
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.written import end_dry_run, own_facts
@@ -19,12 +28,11 @@ from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 @click.argument("peaks", type=PATH)
 @mask_option
 @out_folder_option("Folder for one image per tract, and all of them in one 4-D image.")
-@click.option(
+@step_option(
+    find_tracts,
     "--output-type",
+    "72 tracts, the two endings of each, or their orientation maps.",
     type=Choice(OUTPUT_TYPES),
-    default=default_of(find_tracts, "output_type"),
-    show_default=True,
-    help="72 tracts, the two endings of each, or their orientation maps.",
 )
 @click.option("--probabilities", is_flag=True, help="Probabilities in place of masks.")
 @click.option(
@@ -34,15 +42,12 @@ from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 )
 @click.option("--tracts", type=PATH, help="For TOM: 4-D image of the 72 tracts; unit vectors inside, 0 outside.")
 @click.option("--weights", type=PATH, help="Folder of the weights; default: ARCUATE_WEIGHTS, then TractSeg's own.")
-@click.option(
-    "--device", default=default_of(find_tracts, "device"), show_default=True, help="auto, cpu, cuda, cuda:1 ..."
-)
-@click.option(
+@step_option(find_tracts, "--device", "auto, cpu, cuda, cuda:1 ...")
+@step_option(
+    find_tracts,
     "--precision",
+    "bfloat16 is faster and moves about 0.3 % of the voxels.",
     type=Choice(["float32", "bfloat16"]),
-    default=default_of(find_tracts, "precision"),
-    show_default=True,
-    help="bfloat16 is faster and moves about 0.3 % of the voxels.",
 )
 @threads_option
 def tracts(
