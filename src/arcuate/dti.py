@@ -34,9 +34,15 @@ def fit_facts(
     gradients: GradientTable, volumes: np.ndarray, *, b_max: float, n_reweight: int, nonnegative: bool
 ) -> dict[str, Any]:
     """How a model linear in the log signal was fitted, and to which ``volumes`` (n,), for sidecars."""
+    used = facts_of_volumes(gradients, volumes, b_max=b_max, nonnegative=nonnegative)
+    return {"FitMethod": METHODS[min(n_reweight, 2)], "NReweight": n_reweight, **used}
+
+
+def facts_of_volumes(
+    gradients: GradientTable, volumes: np.ndarray, *, b_max: float, nonnegative: bool
+) -> dict[str, Any]:
+    """To which ``volumes`` (n,) a model with a tensor was fitted, and within which bounds, for sidecars."""
     return {
-        "FitMethod": METHODS[min(n_reweight, 2)],
-        "NReweight": n_reweight,
         "NonNegative": nonnegative,
         "BMax": b_max,
         "B0Threshold": gradients.b0_threshold,

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.dti import Dti
-from arcuate.errors import MissingExtraError
+from arcuate.dti import Dti, facts_of_volumes
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
 from arcuate.models.free_water import B_MAX, DISO, prepare_free_water
 from arcuate.models.status import count_status
-from arcuate.volumes.display import figures
+from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
@@ -97,11 +96,7 @@ class FreeWater:
             "Model": "free water and tensor",
             "FitMethod": "WLS, search over the share of water",
             "WaterDiffusivity": diso,
-            "NonNegative": nonnegative,
-            "BMax": b_max,
-            "B0Threshold": gradients.b0_threshold,
-            "BValuesUsed": sorted({float(round(b)) for b in gradients.bvals[volumes]}),
-            "VolumesUsed": [int(i) for i in volumes],
+            **facts_of_volumes(gradients, volumes, b_max=b_max, nonnegative=nonnegative),
             "VoxelsAllWater": int(np.count_nonzero(fields["volume"] == 1)),
             "VoxelsByStatus": count_status(fields["status"]),
         }
@@ -155,12 +150,7 @@ class FreeWater:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        try:
-            figure = self.plot()
-        except MissingExtraError:
-            figure = None
-        facts = {"free water": self.volume.shape[:3], **(self.parameters.get("VoxelsByStatus") or {})}
-        return figures().html_of(facts, figure, "slices of FWF and of the FA of the tissue")
+        return html_of_fit("free water", self, "slices of FWF and of the FA of the tissue")
 
 
 def estimate_free_water(dwi: Scan, mask: VolumeResource | None = None, **options: Any) -> FreeWater:

@@ -13,6 +13,7 @@ from arcuate.models.log_linear_kernels import load_logs, make_scratch, predict, 
 from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.eigen import LANES
 from arcuate.numerics.elementary import exp_in_place
+from arcuate.numerics.filters import middle_of
 
 LEAST_SPREAD = 1e-4  # of the voxel's largest signal: residuals below are taken as rounding, not as noise
 _NORMAL = 1.4826  # standard deviation of a normal distribution over the median of its absolute values
@@ -99,7 +100,7 @@ def _find_spread(scratch, noise, first, n_meas, n_coef, spread):
         for i in range(n_meas):
             sizes[i] = abs(scratch.weighted[i * LANES + lane])
         known = noise[min(first + lane, noise.size - 1)] / scratch.scale[lane]
-        spread[lane] = max(factor * _median(sizes), known, LEAST_SPREAD)
+        spread[lane] = max(factor * middle_of(sizes, sizes.size), known, LEAST_SPREAD)
 
 
 @inner(error_model="numpy")
@@ -114,28 +115,6 @@ def _spread_of_kept(scratch, kept, noise, first, n_meas, n_coef, spread):
         if count > n_coef:
             known = noise[min(first + lane, noise.size - 1)] / scratch.scale[lane]
             spread[lane] = max(np.sqrt(total / (count - n_coef)), known, LEAST_SPREAD)
-
-
-@inner(error_model="numpy")
-def _median(values):
-    """The middle one of ``values``, the upper of two; they are reordered (Hoare's selection)."""
-    low, high, middle = np.int64(0), values.size - 1, values.size // 2
-    while low < high:
-        pivot, i, j = values[middle], low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if j < middle:
-            low = i
-        if middle < i:
-            high = j
-    return values[middle]
 
 
 @inner(error_model="numpy", fastmath={"contract"})

@@ -57,12 +57,12 @@ def _median_pass(image, reach_z, out, begin, end):
                         for k in range(-reach_z, reach_z + 1):
                             window[n] = image[u, v, min(max(z + k, 0), nz - 1)]
                             n += 1
-                out[x, y, z] = _middle(window, n)
+                out[x, y, z] = middle_of(window, n)
 
 
 @inner()
-def _middle(window, n):
-    """Middle of the first ``n`` (odd) values, by Hoare's selection; the window is reordered."""
+def middle_of(window, n):
+    """Middle of the first ``n`` values, the upper of two, by Hoare's selection; the window is reordered."""
     middle = n // 2
     low = 0
     high = n - 1
