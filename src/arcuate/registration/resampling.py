@@ -9,7 +9,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.models.reorient import reorient_fods, reorient_tensors, reorient_vectors
 from arcuate.volumes.geometry import voxel_size
-from arcuate.volumes.resample import sample
+from arcuate.volumes.resample import prepared, sample
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.transforms import Transform, jacobians
 
@@ -30,7 +30,7 @@ def resampled(
     """The volume on the grid of the reference; block by block."""
     array = np.asarray(volume.get_array())
     interpolation = _check_kind(array, options)
-    vectors = array.reshape(*array.shape[:3], -1) if array.ndim == 5 else array
+    vectors = prepared(array.reshape(*array.shape[:3], -1) if array.ndim == 5 else array, interpolation)
     grid, affine = tuple(reference.shape[:3]), reference.get_affine()
     to_voxels = np.linalg.inv(volume.get_affine())
     n_vox = int(np.prod(grid))
@@ -42,7 +42,7 @@ def resampled(
         index = np.stack(np.unravel_index(np.arange(rows.start, rows.stop), grid), axis=1)
         points = index @ affine[:3, :3].T + affine[:3, 3]
         mapped = transform.map(points)
-        values = sample(vectors, mapped @ to_voxels[:3, :3].T + to_voxels[:3, 3], interpolation)
+        values = sample(vectors, mapped @ to_voxels[:3, :3].T + to_voxels[:3, 3], interpolation, is_prepared=True)
         if options.kind != "scalar":
             values = np.nan_to_num(values)
             inside = np.any(values != 0, axis=1)

@@ -32,7 +32,26 @@ def interpolation_of(name: str) -> str:
     return found
 
 
-def sample(array: np.ndarray, voxels: np.ndarray, interpolation: str = "linear", outside: float = 0.0) -> np.ndarray:
+def prepared(array: np.ndarray, interpolation: str) -> np.ndarray:
+    """The image (x, y, z[, n]) as :func:`sample` needs it: for cubic the coefficients of its splines, float64.
+
+    Whoever samples block by block prepares once: the coefficients take longer than the values.
+    """
+    if interpolation != "cubic":
+        return array
+    if array.ndim == 4:
+        return np.stack([prepared(array[..., n], interpolation) for n in range(array.shape[3])], axis=-1)
+    return ndimage.spline_filter(np.asarray(array, dtype=np.float64), order=3, mode="mirror")
+
+
+def sample(
+    array: np.ndarray,
+    voxels: np.ndarray,
+    interpolation: str = "linear",
+    outside: float = 0.0,
+    *,
+    is_prepared: bool = False,
+) -> np.ndarray:
     """Values at places between voxels.
 
     Parameters
@@ -42,6 +61,7 @@ def sample(array: np.ndarray, voxels: np.ndarray, interpolation: str = "linear",
     interpolation : linear, nearest, label (the label with the largest linear weight; of equal ones the lowest) or
         cubic (B-splines)
     outside : value beyond the image
+    is_prepared : whether the array is what :func:`prepared` made of an image
 
     Returns
     -------
@@ -56,7 +76,7 @@ def sample(array: np.ndarray, voxels: np.ndarray, interpolation: str = "linear",
     elif interpolation == "label":
         values = _vote(array, at)
     elif interpolation == "cubic":
-        values = _cubic(array, voxels[inside])
+        values = _cubic(array if is_prepared else prepared(array, "cubic"), voxels[inside])
     elif array.ndim == 4:
         values = np.stack([_linear(array[..., n], at) for n in range(array.shape[3])], axis=-1)
     else:
@@ -72,10 +92,10 @@ def _linear(array: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _cubic(array: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values (n[, m]) float64 at places (n, 3), half a voxel beyond the outer centres included."""
+    """Values (n[, m]) float64 of splines at places (n, 3), half a voxel beyond the outer centres included."""
     if array.ndim == 4:
         return np.stack([_cubic(array[..., n], at) for n in range(array.shape[3])], axis=-1)
-    return ndimage.map_coordinates(np.asarray(array, dtype=np.float64), at.T, order=3, mode="mirror")
+    return ndimage.map_coordinates(array, at.T, order=3, mode="mirror", prefilter=False)
 
 
 def _vote(array: np.ndarray, at: np.ndarray) -> np.ndarray:
