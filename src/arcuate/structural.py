@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,13 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.io.ants_images import from_ants, require_ants, to_ants
+from arcuate.io.ants_images import from_ants, mask_to_ants, require_ants, to_ants
 from arcuate.io.images import open_volume, save_volume
 from arcuate.io.labels import read_image
 from arcuate.masks import otsu_mask
 from arcuate.nets.brain import choose_network, is_installed
-from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.voxels import check_same_place
 
 METHODS = ("auto", "hdbet", "otsu")
 TISSUES = ("csf", "gm", "wm")  # in the order of their brightness in T1, labels 1, 2, 3
@@ -103,8 +100,7 @@ class StructuralImage:
 
         Parameters
         ----------
-        method : "hdbet", "otsu", or "auto": HD-BET where it is installed, else ANTs' N4-and-threshold mask where ANTs
-            is, else the embedded method
+        method : "hdbet", "otsu", or "auto": HD-BET where it is installed, else otsu, the embedded method
 
         Notes
         -----
@@ -178,7 +174,7 @@ def correct_bias(volume: VolumeResource, mask: VolumeResource | None = None) -> 
     """A volume (x, y, z) without its bias field; see :meth:`StructuralImage.correct_bias`."""
     ants = require_ants("bias correction (N4)")
     image = to_ants(volume, "bias correction (N4)")
-    inside = None if mask is None else _mask_of(mask, volume)
+    inside = None if mask is None else mask_to_ants(mask, volume, "a mask")
     corrected = ants.n4_bias_field_correction(image, mask=inside)
     return StructuralImage(from_ants(corrected, volume), {"BiasCorrection": "N4", "ANTs": str(ants.__version__)})
 
@@ -188,15 +184,14 @@ def estimate_tissues(volume: VolumeResource, mask: VolumeResource | None = None)
     """Tissues of a T1 volume (x, y, z); see :meth:`StructuralImage.estimate_tissues`."""
     ants = require_ants("segmentation of tissues (Atropos)")
     image = to_ants(volume, "segmentation of tissues (Atropos)")
-    inside = ants.get_mask(image) if mask is None else _mask_of(mask, volume)
-    with tempfile.TemporaryDirectory(prefix="arcuate-atropos-"):
-        try:
-            result = ants.atropos(a=image, m="[0.2,1x1x1]", c="[5,0]", i="kmeans[3]", x=inside)
-        except Exception as error:  # ANTs raises errors of many classes
-            raise InputError(
-                f"Atropos found no three tissues in the image ({type(error).__name__}); check that the mask holds the "
-                "brain of this image."
-            ) from error
+    inside = ants.get_mask(image) if mask is None else mask_to_ants(mask, volume, "a mask")
+    try:
+        result = ants.atropos(a=image, m="[0.2,1x1x1]", c="[5,0]", i="kmeans[3]", x=inside)
+    except Exception as error:  # ANTs raises errors of many classes
+        raise InputError(
+            f"Atropos found no three tissues in the image ({type(error).__name__}); check that the mask holds the "
+            "brain of this image."
+        ) from error
     labels = from_ants(result["segmentation"], volume)
     shares = np.stack([p.numpy() for p in result["probabilityimages"]], axis=-1).astype(np.float32)
     return Tissues(volume.with_array(np.rint(labels.array).astype(np.uint8)), volume.with_array(shares))
@@ -229,15 +224,3 @@ def _network_mask(volume: VolumeResource) -> VolumeResource:
     if not inside.any():
         raise InputError("HD-BET found no brain in the image; try the method otsu, or give a mask.")
     return volume.with_array(np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8))
-
-
-def _mask_of(mask: VolumeResource, volume: VolumeResource) -> Any:
-    """ANTs' image of a mask on the grid of the volume."""
-    given = as_volume(mask, like=volume)
-    if tuple(given.shape[:3]) != tuple(volume.shape[:3]):
-        raise InputError(
-            f"found a mask of shape {tuple(given.shape)}; expected {tuple(volume.shape[:3])}, the grid of the image."
-        )
-    check_same_place(volume, given, "the mask")
-    inside = np.asarray(given.get_array()).reshape(volume.shape[:3]) >= 0.5
-    return to_ants(volume.with_array(inside.astype(np.float32)), "a mask", "the mask")

@@ -12,7 +12,7 @@ from arcuate.io.ants_images import from_ants, require_ants, to_ants
 from arcuate.registration import SEED, TransformResource, register_volumes, register_volumes_multimetric
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.transforms import Affine, Displacement
+from arcuate.volumes.transforms import Affine, Displacement, as_chain
 
 GRADIENT_STEP = 0.2  # part of the mean warp by which the template follows its subjects
 BLENDING = 0.75  # of the mean with its sharpened self
@@ -141,7 +141,7 @@ def template_and_transforms(
             warped = [t.apply(s[name], template[name]) for t, s in zip(transforms, subjects, strict=True)]
             mean = template[name].with_array(np.mean([w.array for w in warped], axis=0, dtype=np.float64).astype("f4"))
             template[name] = _sharpened(move.apply(mean, template[name]))
-        transforms = [TransformResource.of(_chained(move, transform)) for transform in transforms]
+        transforms = [_chained(move, transform) for transform in transforms]
     return template, transforms
 
 
@@ -236,8 +236,7 @@ def _mean_move(transforms: Sequence[TransformResource]) -> TransformResource:
     grid = InMemoryVolumeResource(vectors.astype(np.float32), field.affine)
     moved = TransformResource.of(undone).apply(grid, grid)
     turned = np.asarray(moved.array, dtype=np.float64) @ mean[:3, :3].T
-    return TransformResource.of(_chained(TransformResource.of(Displacement(turned, field.affine)),
-                                         TransformResource.of(undone)))  # fmt: skip
+    return TransformResource.of(as_chain([Displacement(turned, field.affine), undone]))
 
 
 def _product(matrices: Sequence[np.ndarray]) -> np.ndarray:
@@ -255,10 +254,8 @@ def _mean_affine(matrices: Sequence[np.ndarray]) -> np.ndarray:
     return np.real(expm(np.mean([np.real(logm(matrix)) for matrix in matrices], axis=0)))
 
 
-def _chained(first: TransformResource, second: TransformResource) -> Any:
-    from arcuate.volumes.transforms import as_chain
-
-    return as_chain([first.transform, second.transform])
+def _chained(first: TransformResource, second: TransformResource) -> TransformResource:
+    return TransformResource.of(as_chain([first.transform, second.transform]))
 
 
 def _sharpened(volume: InMemoryVolumeResource) -> InMemoryVolumeResource:

@@ -8,7 +8,7 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import out_image_option
-from arcuate.commands.shell import ArcuateCommand
+from arcuate.commands.shell import ArcuateCommand, Choice, tell
 from arcuate.registration import KINDS
 
 
@@ -32,7 +32,7 @@ from arcuate.registration import KINDS
 )
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=Choice(KINDS),
     default="scalar",
     show_default=True,
     help="Tensors, FODs and peaks are turned with the tissue.",
@@ -55,11 +55,13 @@ def apply(
     from arcuate.io.labels import read_image
     from arcuate.registration import TransformResource
     from arcuate.study.outputs import refuse_overwriting
+    from arcuate.volumes.resample import interpolation_of
 
+    interpolation = interpolation_of(interpolation)
     refuse_overwriting([out], {"image": image, "reference": reference})
     transform = TransformResource.load(transforms[0] if len(transforms) == 1 else list(transforms))
     volume = transform.apply(
         read_image(image), read_image(reference), interpolation, kind=kind, modulate=modulate, invert=inverse
     )
     save_volume(volume, out)
-    click.echo(f"{out}: {' x '.join(map(str, volume.shape))}, {kind}")
+    tell(f"{out}: {' x '.join(map(str, volume.shape))}, {kind}")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import OutFolder, OutImage
-from arcuate.commands.shell import ArcuateCommand
+from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError
 
 
@@ -67,11 +68,5 @@ def register(
     transform.save(out)
     if warped is not None:
         save_volume(image, warped)
-    links = ["affine" if link is not None else "warp" for link in _affines(transform)]
-    click.echo(f"{out}: {', '.join(links)}, from {moving.name} to {fixed.name}")
-
-
-def _affines(transform: Any) -> list[Any]:
-    import numpy as np
-
-    return [matrix if np.isfinite(matrix).all() else None for matrix in transform.matrices]
+    links = ["affine" if np.isfinite(matrix).all() else "warp" for matrix in transform.matrices]
+    tell(f"{out}: {', '.join(links)}, from {moving.name} to {fixed.name}")

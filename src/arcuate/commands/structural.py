@@ -8,7 +8,7 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import out_folder_option
-from arcuate.commands.shell import ArcuateCommand
+from arcuate.commands.shell import ArcuateCommand, Choice, tell
 from arcuate.structural import METHODS
 
 
@@ -16,7 +16,7 @@ from arcuate.structural import METHODS
 @click.argument("image", type=PATH, metavar="T1")
 @out_folder_option("Folder for T1w.nii.gz, mask.nii.gz, dseg.nii.gz (1 CSF, 2 GM, 3 WM) and probseg_*.nii.gz.")
 @click.option("--mask", type=PATH, help="Brain mask, on the grid of T1. Default: found.")
-@click.option("--mask-method", type=click.Choice(METHODS), default="auto", show_default=True, help="How it is found.")
+@click.option("--mask-method", type=Choice(METHODS), default="auto", show_default=True, help="How it is found.")
 @click.option("--bias/--no-bias", default=True, show_default=True, help="Take the bias field out first (N4).")
 @threads_option
 def structural(image: Path, out: Path, mask: Path | None, mask_method: str, bias: bool) -> None:
@@ -40,4 +40,4 @@ def structural(image: Path, out: Path, mask: Path | None, mask_method: str, bias
     write_map(tissues.labels, out / "dseg.nii.gz", {"Labels": labels, "Method": "Atropos", **facts})
     for tissue in TISSUES:
         write_map(tissues.probability(tissue), out / f"probseg_{tissue}.nii.gz", {"Tissue": tissue, **facts})
-    click.echo(f"{out}: T1w, mask, dseg, probseg of {', '.join(TISSUES)}")
+    tell(f"{out}: T1w, mask, dseg, probseg of {', '.join(TISSUES)}")

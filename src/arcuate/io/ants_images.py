@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.geometry import nearest_rotation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.voxels import check_same_place
 
 _SHEAR = 1e-3  # largest part by which axes may fail to be orthogonal
 
@@ -54,6 +56,24 @@ def to_ants(volume: VolumeResource, purpose: str, what: str = "the image") -> An
     return ants.from_numpy(
         np.ascontiguousarray(np.where(finite, array, 0)), origin=origin, spacing=spacing, direction=direction
     )
+
+
+def mask_to_ants(mask: VolumeResource, image: VolumeResource, what: str = "the mask") -> Any:
+    """ANTs' image of a mask (x, y, z) on the grid of an image: 1 where it is at least 0.5.
+
+    Raises
+    ------
+    InputError
+        The mask has another grid, or is the same everywhere.
+    """
+    volume = as_volume(mask, like=image)
+    if tuple(volume.shape[:3]) != tuple(image.shape[:3]):
+        raise InputError(
+            f"found {what} of shape {tuple(volume.shape)}; expected {tuple(image.shape[:3])}, the grid of its image."
+        )
+    check_same_place(image, volume, what)
+    inside = np.asarray(volume.get_array()).reshape(image.shape[:3]) >= 0.5
+    return to_ants(image.with_array(inside.astype(np.float32)), "a mask", what)
 
 
 def from_ants(image: Any, like: VolumeResource | None = None) -> InMemoryVolumeResource:

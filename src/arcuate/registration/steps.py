@@ -11,14 +11,13 @@ import numpy as np
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
-from arcuate.io.ants_images import require_ants, seeded, to_ants
+from arcuate.io.ants_images import mask_to_ants, require_ants, seeded, to_ants
 from arcuate.io.transforms import read_transform
 from arcuate.registration.transforms import TransformResource
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan, compute_mean_b0
 from arcuate.volumes.transforms import Displacement, Transform, as_chain
-from arcuate.volumes.voxels import check_same_place
 
 SEED = 20120801
 
@@ -137,21 +136,25 @@ def register_dwi_to_structural(
     TransformResource
         Brings what lies in the scan to the T1; ``.inverse`` brings labels of the T1 to the scan.
     """
+    axis = None if phase_encoding is None else _axis_of(phase_encoding)
     t1 = as_volume(getattr(structural, "volume", structural))
     b0 = compute_mean_b0(dwi)
     transform = _registered({"T1": t1}, {"b=0": b0}, type_of_transform, (structural_mask, dwi_mask), {"seed": seed})
-    if phase_encoding is None:
-        return transform
-    return _along_axis(transform, b0, t1, phase_encoding, seed)
+    return transform if axis is None else _along_axis(transform, b0, t1, axis, seed)
 
 
-def _along_axis(
-    rigid: TransformResource, b0: VolumeResource, t1: VolumeResource, phase_encoding: str, seed: int
-) -> TransformResource:
-    """The rigid transform, and a warp of the scan along one axis of its grid."""
+def _axis_of(phase_encoding: str) -> int:
+    """Axis of the grid, 0 to 2, of a direction as BIDS names it."""
     axis = "ijk".find(phase_encoding.strip("-+").lower())
     if axis < 0 or len(phase_encoding.strip("-+")) != 1:
         raise InputError(f"found the phase-encoding direction {phase_encoding!r}; expected i, j or k, as in BIDS.")
+    return axis
+
+
+def _along_axis(
+    rigid: TransformResource, b0: VolumeResource, t1: VolumeResource, axis: int, seed: int
+) -> TransformResource:
+    """The rigid transform, and a warp of the scan along one axis of its grid."""
     along = np.abs(b0.get_affine()[:3, axis])
     kept = [1.0 if i == int(np.argmax(along)) else 0.0 for i in range(3)]
     t1_at_scan = rigid.inverse.apply(t1, b0)
@@ -174,7 +177,7 @@ def _registered(
     still = [to_ants(volume, "registration", f"the fixed image {name}") for name, volume in fixed.items()]
     moved = [to_ants(volume, "registration", f"the moving image {name}") for name, volume in moving.items()]
     around = [
-        _mask(mask, next(iter(images.values())), what)
+        None if mask is None else mask_to_ants(mask, next(iter(images.values())), what)
         for mask, images, what in zip(masks, (fixed, moving), ("the mask", "the moving mask"), strict=True)
     ]
     seed = options.pop("seed")
@@ -224,16 +227,3 @@ def _of_result(forward: Sequence[str], back: Sequence[str]) -> TransformResource
             link = Displacement(link.vectors, link.affine, cast(Displacement, read_transform(fields[0])))
         links.append(link)
     return TransformResource.of(as_chain(links))
-
-
-def _mask(mask: VolumeResource | None, image: VolumeResource, what: str) -> Any:
-    if mask is None:
-        return None
-    volume = as_volume(mask, like=image)
-    if tuple(volume.shape[:3]) != tuple(image.shape[:3]):
-        raise InputError(
-            f"found {what} of shape {tuple(volume.shape)}; expected {tuple(image.shape[:3])}, the grid of its image."
-        )
-    check_same_place(image, volume, what)
-    inside = np.asarray(volume.get_array()).reshape(image.shape[:3]) >= 0.5
-    return to_ants(image.with_array(inside.astype(np.float32)), "registration", what)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from arcuate.errors import InputError, NotApplicable
 from arcuate.io.labels import find_label_names, read_image, read_label_names
 from arcuate.io.tables import Table
@@ -71,8 +69,7 @@ class Atlas:
         if self.transform is None:
             return self.labels
         is_weighted = len(self.labels.shape) == 4 and self.labels.shape[3] > 1
-        labels = self.labels if is_weighted else self.labels.with_array(np.asarray(self.labels.get_array()))
-        return self.transform.apply(labels, scan, "linear" if is_weighted else "label", invert=self.inverted)
+        return self.transform.apply(self.labels, scan, "linear" if is_weighted else "label", invert=self.inverted)
 
 
 def run_table(
