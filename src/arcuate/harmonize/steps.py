@@ -10,7 +10,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.harmonize.estimates import CombatEstimates, Covariates, as_covariates, as_volumes, levels_of, rows_of
 from arcuate.io.tables import Table
-from arcuate.models.combat import CombatOptions, fit_combat
+from arcuate.models.combat import CombatFit, CombatOptions, fit_combat
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.voxels import check_same_place
@@ -67,13 +67,10 @@ def harmonize_volumes(
         raise InputError(f"found {len(loaded)} volumes to harmonise; expected at least two sites of two subjects.")
     table = as_covariates(covars, len(loaded), "volumes")
     inside = _mask_of(mask, loaded[0])
-    values = rows_of(loaded, inside)
-    estimates = _learn(
-        values, table, batch_col, categorical_cols, continuous_cols, ref_batch, CombatOptions(eb, parametric, mean_only)
-    )
-    estimates = CombatEstimates(estimates.fit, estimates.covariates, ref_batch, inside)
-    site, coded = estimates.covariates.encode(table)
-    freed = estimates.fit.apply(values, site, coded)
+    options = CombatOptions(eb, parametric, mean_only)
+    covariates, place = _coding(table, batch_col, categorical_cols, continuous_cols, ref_batch)
+    freed, fit = _learnt(rows_of(loaded, inside), table, covariates, place, options)
+    estimates = CombatEstimates(fit, covariates, ref_batch, inside)
     return as_volumes(freed, loaded, inside, preserve_out_of_mask), estimates
 
 
@@ -109,10 +106,9 @@ def harmonize_values(
         raise InputError(f"found values of shape {values.shape}; expected (n_samples, n_features).")
     table = as_covariates(covars, len(values), "samples")
     options = CombatOptions(eb, parametric, mean_only)
-    estimates = _learn(values, table, batch_col, categorical_cols, continuous_cols, ref_batch, options)
-    estimates = CombatEstimates(estimates.fit, estimates.covariates, ref_batch, None, tuple(features))
-    site, coded = estimates.covariates.encode(table)
-    return estimates.fit.apply(values, site, coded), estimates
+    covariates, place = _coding(table, batch_col, categorical_cols, continuous_cols, ref_batch)
+    freed, fit = _learnt(values, table, covariates, place, options)
+    return freed, CombatEstimates(fit, covariates, ref_batch, None, tuple(features))
 
 
 def harmonize_table(
@@ -193,16 +189,14 @@ def _enough(values: np.ndarray, covars: Table, batch_col: str) -> np.ndarray:
     return np.asarray(counts.min(axis=0) >= 2)
 
 
-def _learn(
-    values: np.ndarray,
+def _coding(
     covars: Table,
     batch_col: str,
     categorical: Sequence[str] | None,
     continuous: Sequence[str] | None,
     reference: str | None,
-    options: CombatOptions,
-) -> CombatEstimates:
-    """Site effects of ``values`` (n_samples, n_features)."""
+) -> tuple[Covariates, int | None]:
+    """How samples are coded, and the number of the reference site."""
     sites = levels_of(covars, batch_col)
     if len(sites) < 2:
         raise InputError(
@@ -211,17 +205,23 @@ def _learn(
     if reference is not None and str(reference) not in sites:
         raise InputError(f"found the reference site {reference!r}; expected one of {', '.join(sites)}.")
     levels = {name: levels_of(covars, name) for name in _names(categorical)}
-    covariates = Covariates(batch_col, sites, levels, _names(continuous))
+    place = None if reference is None else sites.index(str(reference))
+    return Covariates(batch_col, sites, levels, _names(continuous)), place
+
+
+def _learnt(
+    values: np.ndarray, covars: Table, covariates: Covariates, reference: int | None, options: CombatOptions
+) -> tuple[np.ndarray, CombatFit]:
+    """``values`` (n_samples, n_features) freed of the effects of their sites, and these."""
     site, coded = covariates.encode(covars)
-    counts = np.bincount(site, minlength=len(sites))
+    counts = np.bincount(site, minlength=len(covariates.sites))
     if counts.min() < 2:
         raise InputError(
-            f"the site {sites[int(counts.argmin())]} has {int(counts.min())} subject; expected two or more at each "
-            "site, or its spread is unknown. Leave it out."
+            f"the site {covariates.sites[int(counts.argmin())]} has {int(counts.min())} subject; expected two or more "
+            "at each site, or its spread is unknown. Leave it out."
         )
-    place = None if reference is None else sites.index(str(reference))
-    fit = fit_combat(values, site, coded, reference=place, options=options)
-    return CombatEstimates(fit, covariates, reference)
+    fit = fit_combat(values, site, coded, reference=reference, options=options)
+    return fit.apply(values, site, coded), fit
 
 
 def _names(columns: Sequence[str] | str | None) -> tuple[str, ...]:
