@@ -16,6 +16,7 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.models.response import Response
     from arcuate.study.stages import Listener, Stage
     from arcuate.volumes.resource import VolumeResource
 
@@ -32,16 +33,11 @@ def compile_kernels(task: str) -> None:
 
 
 def are_compiled(task: str) -> bool:
-    """Whether the kernels of a task are kept on disk for the present source, judged by the largest of them."""
-    from arcuate.models import log_linear_kernels, noddi_stages, peak_kernels
-    from arcuate.numerics import qp_kernel
+    """Whether the kernels of "fod" or "peaks" are kept on disk for the present source, judged by the largest."""
+    from arcuate.models.peak_kernels import find_peaks_of_voxels
+    from arcuate.numerics.qp_kernel import solve_problems
 
-    last = {
-        "tensor": log_linear_kernels.fit_voxels,
-        "noddi": noddi_stages.fit_voxels,
-        "fod": qp_kernel.solve_problems,
-        "peaks": peak_kernels.find_peaks_of_voxels,
-    }
+    last = {"fod": solve_problems, "peaks": find_peaks_of_voxels}
     try:  # numba has no public question for this; without an answer nothing is done ahead
         return bool(last[task]._cache._cache_file._load_index())
     except Exception:
@@ -126,26 +122,32 @@ def _report(_: Dwi, __: VolumeResource) -> None:
     render_glyphs(odf, sphere=sphere, size=(64, 64), background=odf[..., 0])
 
 
+@lru_cache(maxsize=1)
+def _three_tissues(dwi: Dwi, mask: VolumeResource) -> Response:
+    from arcuate.csd import estimate_response_function
+
+    return estimate_response_function(dwi, mask, algorithm="dhollander")
+
+
 def _response(dwi: Dwi, mask: VolumeResource) -> None:
     from arcuate.csd import compute_csd_fods, estimate_response_function
 
-    estimate_response_function(dwi, mask, algorithm="dhollander")
+    _three_tissues(dwi, mask)
     response = estimate_response_function(dwi, mask, algorithm="tournier", shell=SHELLS[-1])
     compute_csd_fods(dwi, mask, response)
 
 
 def _fod(dwi: Dwi, mask: VolumeResource) -> None:
-    from arcuate.csd import estimate_fods, estimate_response_function
+    from arcuate.csd import estimate_fods
     from arcuate.mtnormalise import mtnormalise
 
-    fods = estimate_fods(dwi, mask, estimate_response_function(dwi, mask, algorithm="dhollander"))
-    mtnormalise(fods.volumes, mask)
+    mtnormalise(estimate_fods(dwi, mask, _three_tissues(dwi, mask)).volumes, mask)
 
 
 def _peaks(dwi: Dwi, mask: VolumeResource) -> None:
-    from arcuate.csd import compute_csd_peaks, estimate_response_function
+    from arcuate.csd import compute_csd_peaks
 
-    compute_csd_peaks(dwi, mask, estimate_response_function(dwi, mask, algorithm="dhollander"))
+    compute_csd_peaks(dwi, mask, _three_tissues(dwi, mask))
 
 
 TASKS: dict[str, Callable[[Dwi, VolumeResource], None]] = {
