@@ -9,10 +9,9 @@ import numpy as np
 from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.free_water_kernels import Water, fit_free_water
-from arcuate.models.log_linear import NEGLIGIBLE, check_rows, empty_results, make_tables, take_volumes
-from arcuate.models.log_linear_kernels import CHUNK, Limits, Results, Tables
+from arcuate.models.log_linear import NEGLIGIBLE, check_rows, fit_in_chunks, make_tables, take_volumes
+from arcuate.models.log_linear_kernels import Limits, Results, Tables
 from arcuate.models.tensor import TensorFit, select_volumes, shells_or_levels, tensor_design
-from arcuate.numerics.compiled import run_in_chunks
 
 B_MAX = 2500.0  # s/mm²; above it tissue is no single exponential, and what is left is taken for water
 DISO = 3.0e-3  # mm²/s, water at body temperature
@@ -93,18 +92,13 @@ class FreeWaterModel:
         signals : (n_vox, n_meas) float32 or float64
             The volumes of the model, in their order.
         """
-        signals = np.asarray(signals)
-        results, fwf = empty_results(len(signals), 7), np.zeros(len(signals))
+        fwf = np.zeros(len(signals))
         limits = Limits(float(self.min_diffusivity), float(self.min_signal))
 
-        def work(begin: int, end: int) -> None:
-            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
-            part = Results(*(array[begin:end] for array in results))
-            fit_free_water(rows, self._tables, self._water, limits, part, fwf[begin:end])
+        def fit(rows: np.ndarray, results: Results, place: slice) -> None:
+            fit_free_water(rows, self._tables, self._water, limits, results, fwf[place])
 
-        run_in_chunks(work, len(signals), CHUNK)
-        coefs, evals, evecs, status = results
-        return FreeWaterFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(-1, 3, 3), status, fwf)
+        return FreeWaterFit.of_results(fit_in_chunks(signals, 7, fit), fwf=fwf)
 
 
 def fit_free_water_tensor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -81,22 +82,31 @@ class LogLinearModel:
 
     def fit_rows(self, signals: np.ndarray) -> Results:
         """Coefficients, eigenvalues and vectors, and status of rows (n_vox, n_meas); zeros where nothing was fitted."""
-        signals = np.asarray(signals)
-        results = empty_results(len(signals), self.design.shape[1])
 
-        def work(begin: int, end: int) -> None:
-            # in double precision: else the kernels would be compiled for every type and layout of the signals
-            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
-            part = Results(*(array[begin:end] for array in results))
-            fit_voxels(rows, self.tables, self.n_reweight, self.limits, part)
+        def fit(rows: np.ndarray, results: Results, _: slice) -> None:
+            fit_voxels(rows, self.tables, self.n_reweight, self.limits, results)
 
-        run_in_chunks(work, len(signals), CHUNK)
-        return results
+        return fit_in_chunks(signals, self.design.shape[1], fit)
 
 
-def empty_results(n_vox: int, n: int) -> Results:
-    """Zeros for ``n_vox`` voxels of ``n`` coefficients."""
-    return Results(np.zeros((n_vox, n)), np.zeros((n_vox, 3)), np.zeros((n_vox, 9)), np.zeros(n_vox, np.uint8))
+def fit_in_chunks(signals: np.ndarray, n: int, fit: Callable[[np.ndarray, Results, slice], None]) -> Results:
+    """Results of ``n`` coefficients for rows (n_vox, n_meas), by a kernel on chunks of them, on threads.
+
+    Parameters
+    ----------
+    fit : given rows float64 in C order, their part of the results, zeros to be filled, and their place among all rows
+    """
+    signals = np.asarray(signals)
+    n_vox = len(signals)
+    results = Results(np.zeros((n_vox, n)), np.zeros((n_vox, 3)), np.zeros((n_vox, 9)), np.zeros(n_vox, np.uint8))
+
+    def work(begin: int, end: int) -> None:
+        # in double precision: else the kernels would be compiled for every type and layout of the signals
+        rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
+        fit(rows, Results(*(array[begin:end] for array in results)), slice(begin, end))
+
+    run_in_chunks(work, n_vox, CHUNK)
+    return results
 
 
 def make_tables(design: np.ndarray, lengths: np.ndarray) -> Tables:

@@ -8,11 +8,10 @@ import numpy as np
 
 from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
-from arcuate.models.log_linear import check_rows, empty_results, take_volumes
-from arcuate.models.log_linear_kernels import CHUNK, Results
+from arcuate.models.log_linear import check_rows, fit_in_chunks, take_volumes
+from arcuate.models.log_linear_kernels import Results
 from arcuate.models.robust_kernels import Rule, fit_robustly
 from arcuate.models.tensor import B_MAX, TensorFit, TensorModel, select_volumes
-from arcuate.numerics.compiled import run_in_chunks
 
 CUTOFF = 4.0  # residuals beyond it, in units of their spread, are outliers (see LOG.md)
 _N_ROUNDS = 6  # of Geman-McClure weights
@@ -86,21 +85,15 @@ class RobustTensorModel(TensorModel):
         noise : (n_vox,) float, unit of the signal
             Standard deviation of the noise; unknown where it is not above zero, and without it.
         """
-        signals = np.asarray(signals)
         known = np.zeros(len(signals)) if noise is None else np.nan_to_num(np.asarray(noise, dtype=np.float64))
-        results = empty_results(len(signals), self.design.shape[1])
-        outliers = np.zeros(signals.shape, np.uint8)
+        outliers = np.zeros(np.shape(signals), np.uint8)
         rule = Rule(_N_ROUNDS, _N_LOOKS, float(self.cutoff), self.n_reweight)
 
-        def work(begin: int, end: int) -> None:
-            rows = np.ascontiguousarray(signals[begin:end], dtype=np.float64)
-            part = Results(*(array[begin:end] for array in results))
-            fit_robustly(rows, known[begin:end], self.tables, rule, self.limits, part, outliers[begin:end])
+        def fit(rows: np.ndarray, results: Results, place: slice) -> None:
+            fit_robustly(rows, known[place], self.tables, rule, self.limits, results, outliers[place])
 
-        run_in_chunks(work, len(signals), CHUNK)
-        coefs, evals, evecs, status = results
-        tensors, s0 = coefs[:, :6], coefs[:, 6]
-        return RobustTensorFit(tensors, s0, evals, evecs.reshape(-1, 3, 3), status, outliers.astype(bool))
+        results = fit_in_chunks(signals, self.design.shape[1], fit)
+        return RobustTensorFit.of_results(results, outliers=outliers.astype(bool))
 
 
 def fit_robust_tensor(

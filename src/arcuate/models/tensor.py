@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.log_linear import LogLinearModel, check_rows, take_volumes, warn_without_b0
+from arcuate.models.log_linear_kernels import Results
 from arcuate.numerics.sphere import count_directions
 
 B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
@@ -27,6 +29,12 @@ class TensorFit:
     evals: np.ndarray  # (n_vox, 3) float64, mm²/s, largest first
     evecs: np.ndarray  # (n_vox, 3, 3) float64, evecs[v, k] is the unit vector of evals[v, k], scanner frame
     status: np.ndarray  # (n_vox,) uint8, see Status
+
+    @classmethod
+    def of_results(cls, results: Results, **fields: np.ndarray) -> Self:
+        """From what kernels filled in for seven coefficients; ``fields`` are those that a subclass has more."""
+        coefs, evals, evecs, status = results
+        return cls(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(-1, 3, 3), status, **fields)
 
     @cached_property
     def fa(self) -> np.ndarray:
@@ -84,8 +92,7 @@ class TensorModel(LogLinearModel):
         signals : (n_vox, n_meas) float32 or float64
             The volumes of the design, in its order.
         """
-        coefs, evals, evecs, status = self.fit_rows(signals)
-        return TensorFit(coefs[:, :6], coefs[:, 6], evals, evecs.reshape(-1, 3, 3), status)
+        return TensorFit.of_results(self.fit_rows(signals))
 
 
 def fit_tensor(
