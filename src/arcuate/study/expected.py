@@ -32,7 +32,8 @@ def expected_seconds(
     stages = [*plan.steps, *([REPORT] if with_report else [])]
     n = int(np.prod(volume.shape[:3]) * _BRAIN) if mask is None else int(np.count_nonzero(mask.get_array()))
     guess = {stage: max(_AT_LEAST.get(stage, 0.1), 1e-6 * _COST.get(stage, 10.0) * n) for stage in stages}
-    return {stage: _earlier(out).get(stage, seconds) for stage, seconds in guess.items()}
+    earlier = _earlier(out)
+    return {stage: earlier.get(stage, seconds) for stage, seconds in guess.items()}
 
 
 def _earlier(out: Path) -> dict[str, float]:
