@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.io import NiftiVolumeResource, write_text_atomically
+from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import write_response
+from arcuate.io.tables import MISSING, Table
 from arcuate.models.response import Response
 from arcuate.models.response_mean import are_alike, mean_response
 from arcuate.study.bids import Derivatives, read_json, write_json
@@ -259,11 +259,6 @@ def robust_z(values: Sequence[float | None]) -> np.ndarray:
 def write_group_table(out: Path, rows: Sequence[SubjectRow]) -> Path:
     """Write ``<out>/group/participants_measures.tsv`` and its data dictionary; path of the table."""
     path = out / GROUP / "participants_measures.tsv"
-    lines = ["\t".join(["participant_id", "session_id", *(m.name for m in MEASURES)])]
-    for row in rows:
-        cells = [_cell(row.values.get(m.name)) for m in MEASURES]
-        lines.append("\t".join([row.subject, row.session or "n/a", *cells]))
-    write_text_atomically(path, "\n".join(lines) + "\n")
     about: dict[str, Any] = {
         "participant_id": {"Description": "Subject"},
         "session_id": {"Description": "Session; n/a where the data set has none"},
@@ -271,9 +266,11 @@ def write_group_table(out: Path, rows: Sequence[SubjectRow]) -> Path:
     for measure in MEASURES:
         unit = {"Units": measure.unit} if measure.unit else {}
         about[measure.name] = {"LongName": measure.title, "Description": measure.description, **unit}
-    write_text_atomically(path.with_suffix(".json"), json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-    return path
+    columns: dict[str, list[Any]] = {
+        "participant_id": [row.subject for row in rows], "session_id": [row.session or MISSING for row in rows]
+    } | {m.name: [_cell(row.values.get(m.name)) for row in rows] for m in MEASURES}  # fmt: skip
+    return Table(columns, about).save(path)
 
 
 def _cell(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.6g}"
+    return MISSING if value is None else f"{value:.6g}"
