@@ -12,6 +12,7 @@ import pytest
 
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.tables import Table, read_table
+from arcuate.registration import TransformResource
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.diag([-2.0, 2, 2, 1])
@@ -53,6 +54,61 @@ def test_a_map_may_be_named(arcuate: Callable, folder: Path) -> None:
     assert set(read_table(folder / "r.tsv")["map"]) == {"mine"}
     twice = arcuate("regions", f"x={fa}", f"x={fa}", "--labels", folder / "aseg.mgz", "--out", folder / "r.tsv")
     assert (twice.code, "found two maps called 'x'" in twice.err) == (2, True)
+
+
+def test_a_table_of_other_people_stays_without_force(arcuate: Callable, folder: Path) -> None:
+    words = ("regions", *sorted(folder.glob("*fa*")), "--labels", folder / "aseg.mgz", "-o", folder / "mine.tsv")
+    (folder / "mine.tsv").write_text("not arcuate's")
+    refused = arcuate(*words)
+    assert (refused.code, "--force" in refused.err) == (2, True)
+    assert (folder / "mine.tsv").read_text() == "not arcuate's"
+    assert arcuate(*words, "--force").code == 0
+    again = arcuate(*words, "-nthreads", "1")
+    assert again.code == 0, f"its own table is replaced: {again.err}"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "regions fa.nii.gz --labels aseg.mgz -o r.tsv",
+        "harmonize --covars people.tsv --batch site --mask mask.nii.gz -o maps",
+        "apply fa.nii.gz --reference fa.nii.gz --transform t -o moved.nii.gz",
+        "register --fixed fa.nii.gz --moving fa.nii.gz --out to",
+        "structural fa.nii.gz --mask mask.nii.gz -o t1",
+        "template fa.nii.gz md.nii.gz --name fa -o mean",
+        "compile fod",
+    ],
+)
+def test_a_dry_run_says_what_would_be_written_and_writes_nothing(
+    arcuate: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(folder)
+    for name in ("fa", "md"):
+        next(folder.glob(f"*tensor_param-{name}*.nii.gz")).rename(f"{name}.nii.gz")
+    NiftiVolumeResource.save(InMemoryVolumeResource(np.ones(SHAPE, np.uint8), AFFINE), "mask.nii.gz")
+    TransformResource(np.eye(4)[None], ()).save("t")
+    lines = [f"{name}\t{site}\tfa.nii.gz" for name, site in (("a", "x"),)]
+    Path("people.tsv").write_text("\n".join(["participant_id\tsite\timage", *lines]) + "\n")
+    before = sorted(folder.rglob("*"))
+    done = arcuate(*typed.split(), "--dry-run")
+    assert done.code == 0, done.err
+    assert "would" in done.out
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_was_brought_over_says_how_and_only_its_own_is_replaced(
+    arcuate: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    fa = next(folder.glob("*tensor_param-fa*.nii.gz"))
+    TransformResource(np.eye(4)[None], ()).save("t")
+    words = ("apply", fa, "--reference", fa, "--transform", "t", "moved.nii.gz")
+    assert arcuate(*words).code == 0
+    said = json.loads(Path("moved.json").read_text())
+    assert (said["Kind"], said["Interpolation"], said["Command"]) == ("scalar", "linear", "arcuate apply")
+    assert arcuate(*words).code == 0
+    Path("moved.json").unlink()
+    assert arcuate(*words).code == 2
 
 
 def test_an_atlas_of_another_grid_is_one_line(arcuate: Callable, folder: Path) -> None:

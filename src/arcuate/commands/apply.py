@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.options import PATH, check_images, threads_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import ArcuateCommand, Choice, tell
+from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.registration import KINDS
 
 
-@click.command(cls=ArcuateCommand, checks_outputs=False)
+@click.command(cls=ArcuateCommand)
 @click.argument("image", type=PATH, metavar="IMAGE")
 @click.option("--reference", type=PATH, required=True, help="Image whose grid IMAGE is brought to.")
 @click.option(
@@ -51,17 +52,26 @@ def apply(
     out: Path,
 ) -> None:
     """Bring IMAGE to the grid of another image by a transform of `arcuate register`, ANTs, fMRIPrep or QSIPrep."""
-    from arcuate.io.images import save_volume
     from arcuate.io.labels import read_image
     from arcuate.registration import TransformResource
-    from arcuate.study.outputs import refuse_overwriting
+    from arcuate.study.bids import input_facts, write_map
     from arcuate.volumes.resample import interpolation_of
 
     interpolation = interpolation_of(interpolation)
-    refuse_overwriting([out], {"image": image, "reference": reference})
+    inputs = {"image": image, "reference": reference}
+    check_images([out], inputs | {f"transform {i}": path for i, path in enumerate(transforms)})
     transform = TransformResource.load(transforms[0] if len(transforms) == 1 else list(transforms))
-    volume = transform.apply(
-        read_image(image), read_image(reference), interpolation, kind=kind, modulate=modulate, invert=inverse
-    )
-    save_volume(volume, out)
+    moved, grid = read_image(image), read_image(reference)
+    end_dry_run([out])
+    volume = transform.apply(moved, grid, interpolation, kind=kind, modulate=modulate, invert=inverse)
+    facts = {
+        "Kind": kind,
+        "Interpolation": interpolation,
+        "Transforms": [path.name for path in transforms],
+        "Inverse": inverse,
+        **({"Modulated": modulate} if kind == "fod" else {}),
+        **own_facts(),
+        "Inputs": input_facts(inputs),
+    }
+    write_map(volume, out, facts)
     tell(f"{out}: {' x '.join(map(str, volume.shape))}, {kind}")

@@ -29,7 +29,8 @@ from arcuate.errors import InputError, did_you_mean
     help="One that all nodes of a cluster can run, as LLVM names it: haswell, znver3. Default: this machine's.",
 )
 @click.option("--jobs", type=click.IntRange(1), help="Processes at a time. Default: one for each processor.")
-def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs: int | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Check the words, say what would be compiled, and end.")
+def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs: int | None, dry_run: bool) -> None:
     """Compile the kernels that runs need, so that no run waits for them: all, or those of some tasks.
 
     Kernels that are there already are left as they are. Tasks: fod, tensor, noddi, response, peaks, denoise, mask,
@@ -40,6 +41,11 @@ def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs:
             f"found the task {unknown[0]!r}; expected some of {', '.join(TASKS)}." + did_you_mean(unknown[0], TASKS)
         )
     wanted = tasks or tuple(TASKS)
+    if dry_run:
+        tell(
+            f"would compile the kernels of {', '.join(wanted)}, where they are not there; nothing was done (--dry-run)"
+        )
+        return
     if jobs == 1 and folder is None and cpu is None:
         for task in wanted:
             begin = time.perf_counter()

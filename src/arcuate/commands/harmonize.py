@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from arcuate.commands.options import PATH, step_option
+from arcuate.commands.options import PATH, check_images, step_option, threads_option
 from arcuate.commands.shell import ArcuateCommand, tell
+from arcuate.commands.written import check_outputs, end_dry_run, own_facts
 from arcuate.errors import InputError
 from arcuate.harmonize import CombatEstimates, harmonize_table, harmonize_volumes
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 OF_VOLUMES = "image"  # column of the covariates that names the maps
 
 
-@click.command(cls=ArcuateCommand, checks_outputs=False)
+@click.command(cls=ArcuateCommand)
 @click.argument("table", type=PATH, required=False, metavar="[TABLE]")
 @click.option("--covars", type=PATH, required=True, help="TSV or CSV: a row per subject, with site and covariates.")
 @click.option("--batch", required=True, help="Column of the site or scanner.")
@@ -36,6 +38,7 @@ OF_VOLUMES = "image"  # column of the covariates that names the maps
 @click.option(
     "-o", "--out", "--output", "out", type=PATH, required=True, help="Table to write (.tsv), or folder for maps."
 )
+@threads_option
 def harmonize(
     table: Path | None,
     covars: Path,
@@ -70,11 +73,12 @@ def harmonize(
         return
     if model or save_model or mask:
         raise InputError("found --mask, --model or --save-model together with a table; they are for maps. Leave them.")
-    from arcuate.study.outputs import refuse_overwriting
-
-    refuse_overwriting([out, out.with_suffix(".json")], {"table": table, "covars": covars})
-    done, estimates = harmonize_table(read_table(table), about, batch, value=value, subject=subject, **options)
-    done.save(out)
+    outputs = [out, out.with_suffix(".json")]
+    check_outputs(outputs, {"table": table, "covars": covars})
+    given = read_table(table)
+    end_dry_run(outputs)
+    done, estimates = harmonize_table(given, about, batch, value=value, subject=subject, **options)
+    replace(done, dictionary={**done.dictionary, **own_facts()}).save(out)
     sites = next(iter(estimates.values())).covariates.sites if estimates else ()
     tell(f"{out}: {value} of {len(estimates)} maps harmonised over {', '.join(sites) or 'no site'}")
 
@@ -86,10 +90,9 @@ def _harmonize_maps(
     paths: tuple[Path | None, Path | None, Path | None, Path],
     options: dict[str, Any],
 ) -> None:
-    from arcuate.io import NiftiVolumeResource
     from arcuate.io.images import open_volume
     from arcuate.io.names import image_stem
-    from arcuate.study.outputs import refuse_overwriting
+    from arcuate.study.bids import input_facts, write_map
 
     mask, save_model, model, out = paths
     if OF_VOLUMES not in about.columns:
@@ -102,17 +105,23 @@ def _harmonize_maps(
     if len(set(targets)) < len(targets):
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
     inputs = {f"image {i}": image for i, image in enumerate(images)} | ({"mask": mask} if mask else {})
-    refuse_overwriting([*targets, *([save_model] if save_model else [])], inputs)
+    check_images(targets, inputs)
+    check_outputs([save_model] if save_model else [], inputs, belonging={save_model or out: targets[0]})
     volumes = [open_volume(image) for image in images]
-    if model is not None:
-        estimates = CombatEstimates.load(model)
+    learnt = None if model is None else CombatEstimates.load(model)
+    inside = None if mask is None else open_volume(mask)
+    end_dry_run(targets)
+    if learnt is not None:
+        estimates = learnt
         done = estimates.apply_volumes(volumes, about)
     else:
-        if mask is None:
+        if inside is None:
             raise InputError("found no --mask; expected one: the voxels to harmonise, on the grid of the maps.")
-        done, estimates = harmonize_volumes(volumes, about, batch, open_volume(mask), **options)
+        done, estimates = harmonize_volumes(volumes, about, batch, inside, **options)
+    sites = list(estimates.covariates.sites)
+    facts = {"Method": "ComBat", "Sites": sites, **own_facts(), "Inputs": input_facts(inputs)}
     for volume, target in zip(done, targets, strict=True):
-        NiftiVolumeResource.save(volume, target)
+        write_map(volume, target, facts)
     if save_model is not None:
         estimates.save(save_model)
-    tell(f"{out}: {len(done)} maps harmonised over {', '.join(estimates.covariates.sites)}")
+    tell(f"{out}: {len(done)} maps harmonised over {', '.join(sites)}")

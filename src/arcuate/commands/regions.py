@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import PATH
+from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.shell import ArcuateCommand, tell
+from arcuate.commands.written import check_outputs, end_dry_run, own_facts
 from arcuate.errors import InputError
 
 if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 
-@click.command(cls=ArcuateCommand, checks_outputs=False)
+@click.command(cls=ArcuateCommand)
 @click.argument("maps", nargs=-1, required=True, metavar="MAP...")
 @click.option(
     "--labels",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     required=True,
     help="Table to write, .tsv; its dictionary is the .json beside it.",
 )
+@threads_option
 def regions(
     maps: tuple[str, ...],
     labels: Path,
@@ -63,29 +66,24 @@ def regions(
     """
     from arcuate.io.images import open_volume
     from arcuate.regions import region_table
-    from arcuate.study.outputs import refuse_overwriting
     from arcuate.study.regions import Atlas
 
     found = read_maps(maps)
     others = {"labels": labels, "mask": mask, "weights": weights, "free water": free_water, "status": status}
     inputs = {role: path for role, path in others.items() if path is not None}
     inputs |= {name: Path(path) for name, path in named_maps(maps).items()}
-    refuse_overwriting([out, out.with_suffix(".json")], inputs)
+    outputs = [out, out.with_suffix(".json")]
+    check_outputs(outputs, inputs)
 
     def read(path: Path | None) -> VolumeResource | None:
         return None if path is None else open_volume(path)
 
     atlas = Atlas.of_files(labels, names, atlas_to_scan, scan_to_atlas)
-    table = region_table(
-        found,
-        atlas.on_grid_of(next(iter(found.values()))),
-        atlas.names,
-        mask=read(mask),
-        weights=read(weights),
-        status=read(status),
-        free_water=read(free_water),
-    )
-    table.save(out)
+    grid = atlas.on_grid_of(next(iter(found.values())))
+    inside, weight, fits, water = map(read, (mask, weights, status, free_water))
+    end_dry_run(outputs)
+    table = region_table(found, grid, atlas.names, mask=inside, weights=weight, status=fits, free_water=water)
+    replace(table, dictionary={**table.dictionary, **own_facts()}).save(out)
     n_regions, n_empty = len(set(table["index"])), sum(not n for n in table["voxels"])
     tell(f"{out}: {n_regions} regions, {len(found)} maps" + (f"; {n_empty} rows without a voxel" if n_empty else ""))
 

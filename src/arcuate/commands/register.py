@@ -11,10 +11,11 @@ import numpy as np
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import OutFolder, OutImage
 from arcuate.commands.shell import ArcuateCommand, tell
+from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.errors import InputError
 
 
-@click.command(cls=ArcuateCommand, checks_outputs=False)
+@click.command(cls=ArcuateCommand)
 @click.option("--fixed", type=PATH, required=True, help="Image that stays, 3-D: the T1, a template.")
 @click.option("--moving", type=PATH, required=True, help="Image that is brought to it: a map, or a diffusion scan.")
 @click.option(
@@ -49,14 +50,15 @@ def register(
     from arcuate.io.images import open_volume, save_volume
     from arcuate.io.labels import read_image
     from arcuate.registration import register_dwi_to_structural, register_volumes
-    from arcuate.study.outputs import refuse_overwriting
 
-    inputs = {"fixed": fixed, "moving": moving}
-    refuse_overwriting([warped] if warped else [], inputs)
+    listed = out / "transform.json"
+    outputs = [listed, *([warped] if warped else [])]
+    check_outputs(outputs, {"fixed": fixed, "moving": moving}, belonging={warped: listed} if warped else None)
     still, moved = read_image(fixed), read_image(moving)
     inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
     if len(moved.shape) == 4 and moved.shape[3] > 1:
-        scan = Dwi.from_files(moving)
+        scan = Dwi.from_files(moving).checked()
+        end_dry_run(outputs)
         transform = register_dwi_to_structural(
             scan, still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
         )
@@ -64,6 +66,7 @@ def register(
     elif phase_encoding is not None:
         raise InputError("found --phase-encoding for an image that is no diffusion scan; leave it out.")
     else:
+        end_dry_run(outputs)
         image, transform = register_volumes(still, moved, kind or "SyN", *inside)
     transform.save(out)
     if warped is not None:

@@ -65,16 +65,14 @@ def long_name(param: click.Parameter) -> str:
 class ArcuateCommand(click.Command):
     """A command with the options that all have, which reads the spellings of MRtrix3, FSL and DIPY as well.
 
-    Parameters
-    ----------
-    checks_outputs : whether it has ``--force`` and ``--dry-run``, as those that call
-        :func:`arcuate.commands.written.check_outputs` and ``end_dry_run``
+    One with ``--out`` has ``--force`` and ``--dry-run``, and calls :func:`arcuate.commands.written.check_outputs` and
+    ``end_dry_run``.
     """
 
-    def __init__(self, *arguments: Any, checks_outputs: bool = True, **named: Any) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         names = {param.name for param in self.params}
-        writes = "out" in names and checks_outputs
+        writes = "out" in names
         for name, flags, what in (
             ("force", ("--force",), "Replace files there that no earlier call of this command wrote."),
             ("dry_run", ("--dry-run",), "Check everything, say what would be done and written, and end."),

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, step_option, threads_option
+from arcuate.commands.options import PATH, check_images, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
+from arcuate.commands.written import end_dry_run, own_facts
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 
 
-@click.command(cls=ArcuateCommand, checks_outputs=False)
+@click.command(cls=ArcuateCommand)
 @click.argument("maps", nargs=-1, required=True, type=PATH, metavar="MAP...")
 @click.option(
     "--metric",
@@ -30,9 +31,9 @@ def template(
     maps: tuple[Path, ...], metrics: tuple[str, ...], name: str, initial: Path | None, iterations: int, out: Path
 ) -> None:
     """The mean head of a group in shape and intensity, from one MAP of each subject, with ANTs (extra ants)."""
-    from arcuate.io.images import open_volume, save_volume
+    from arcuate.io.images import open_volume
     from arcuate.io.names import image_stem
-    from arcuate.study.outputs import refuse_overwriting
+    from arcuate.study.bids import write_map
     from arcuate.templates import template_and_transforms
 
     if initial is not None and metrics:
@@ -40,14 +41,15 @@ def template(
     names = [name, *metrics]
     subjects = [{key: open_volume(_beside(path, name, key)) for key in names} for path in maps]
     targets = [out / f"{key}_template.nii.gz" for key in names]
-    refuse_overwriting(targets, {f"map {i}": path for i, path in enumerate(maps)})
+    check_images(targets, {f"map {i}": path for i, path in enumerate(maps)})
     stems = [image_stem(path) for path in maps]
     if len(set(stems)) < len(stems):
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
     start = None if initial is None else {name: open_volume(initial)}
+    end_dry_run(targets)
     found, transforms = template_and_transforms(subjects, start, iterations=iterations)
     for key, target in zip(names, targets, strict=True):
-        save_volume(found[key], target)
+        write_map(found[key], target, {"Subjects": len(maps), "Iterations": iterations, **own_facts()})
     for stem, transform in zip(stems, transforms, strict=True):
         transform.save(out / "transforms" / stem)
     tell(f"{out}: template of {len(maps)} subjects, {', '.join(names)}")

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from arcuate._version import __version__
 from arcuate.cache import storable
 from arcuate.errors import InputError
 from arcuate.io.atomic import write_text_atomically
@@ -148,7 +149,7 @@ class TransformResource:
                 inverse.insert(0, {"File": back, "Invert": False})
             else:
                 inverse.insert(0, {"File": names[-1], "Invert": True})
-        said = {"fwd": names, "inverse": inverse}
+        said = {"fwd": names, "inverse": inverse, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]}
         write_text_atomically(folder / MANIFEST, json.dumps(said, indent=2) + "\n")
         return self
 
