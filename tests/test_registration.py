@@ -194,7 +194,7 @@ def test_volumes_that_do_not_fit_their_kind_are_refused() -> None:
 
 def test_without_ants_registration_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ants", None)
-    with pytest.raises(MissingExtraError, match=r"needs ANTs \(antspyx\).*pip install 'arcuate\[ants\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs ANTs \(antspyx\).*pip install .*\[ants\]'"):
         register_volumes(_image(GRIDS[0], 0), _image(GRIDS[1], 0))
 
 

@@ -29,15 +29,37 @@ class MissingExtraError(ImportError):
     """An optional part of arcuate is not installed; the message names the extra that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs {package}, which is not installed. Install it with: pip install 'arcuate[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: {how_to_install(extra)}")
         self.package = package
         self.extra = extra
 
 
 class InputWarning(UserWarning):
     """The input was repaired, or is usable but doubtful; the message says what was done about it."""
+
+
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra to arcuate, from where it was installed: an index, a folder or a repository."""
+    import json
+    from importlib import metadata
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    try:
+        source = json.loads(metadata.distribution("arcuate").read_text("direct_url.json") or "{}")
+        url = str(source.get("url", ""))
+    except (metadata.PackageNotFoundError, ValueError):
+        source, url = {}, ""
+    if "vcs_info" in source:
+        vcs = source["vcs_info"].get("vcs", "git")
+        return f"pip install 'arcuate[{extra}] @ {vcs}+{url}'"
+    if url.startswith("file:"):
+        place = Path(url2pathname(urlparse(url).path))
+        if not place.exists():
+            return f"pip install '.[{extra}]' in the folder of arcuate's source"
+        editable = "-e " if source.get("dir_info", {}).get("editable") else ""
+        return f"pip install {editable}'{place}[{extra}]'"
+    return f"pip install 'arcuate[{extra}]'"
 
 
 def warn(text: str, category: type[Warning] = InputWarning) -> None:

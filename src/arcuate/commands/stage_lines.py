@@ -31,6 +31,7 @@ class StageLines:
         self._has_forecast = bool(expected)
         self._progress: Progress | None = None
         self._start = time.perf_counter()
+        self._compiling = 0.0
 
     def begin(self, stage: Stage) -> None:
         if not self._console.is_terminal or self._console.quiet:
@@ -50,10 +51,12 @@ class StageLines:
             return
         compiling = f" (and {stage.compiling:.0f} s compiling)" if stage.compiling >= 0.5 else ""
         self.say(f"{stage.name:10} {stage.seconds:7.2f} s  {stage.words}{compiling}".rstrip())
+        self._compiling += stage.compiling
         part, left = self._forecast.of_run()
-        if self._has_forecast and part < 1 and time.perf_counter() - self._start > 10:
-            elapsed = time.perf_counter() - self._start
-            self.say(f"{'':10} {100 * part:.0f} % of the run in {in_words(elapsed)}, about {in_words(left)} left")
+        elapsed = time.perf_counter() - self._start - self._compiling
+        if self._has_forecast and part < 1 and elapsed > 10:
+            more = f" and {in_words(self._compiling)} of compiling" if self._compiling >= 1 else ""
+            self.say(f"{'':10} {100 * part:.0f} % of the run in {in_words(elapsed)}{more}, about {in_words(left)} left")
 
     def stop(self) -> None:
         """Take the bars away; the cursor comes back."""
@@ -75,11 +78,9 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
-        seconds = max(0.0, elapsed - self._stage.compiling_so_far())
-        if task.id == 0:
-            part, left = self._forecast.of_stage(self._stage.name, seconds)
-        else:
-            part, left = self._forecast.of_run(self._stage.name, seconds)
+        stage = self._stage
+        told = (stage.name, max(0.0, elapsed - stage.compiling_so_far()), stage.loop)
+        part, left = self._forecast.of_stage(*told) if task.id == 0 else self._forecast.of_run(*told)
         task.completed = part
         if self._stage.is_compiling and task.id == 0:
             n = self._stage.n_compiled

@@ -16,6 +16,7 @@ from scipy import ndimage
 from arcuate.nets.cube import SIZE, AxisMap, make_axis_maps
 from arcuate.nets.inference import infers
 from arcuate.numerics.eigen import eigh_3x3
+from arcuate.numerics.progress import tell_progress
 
 if TYPE_CHECKING:
     import torch
@@ -108,6 +109,7 @@ def run_network(
     cube = np.zeros((len(whole), SIZE, SIZE, SIZE), np.float32)
     todo = {axis: head.axes[axis].distinct(only_needed=not whole) for axis in directions}
     n_done, n_slices = 0, sum(len(p) for p in todo.values())
+    tell_progress(0, n_slices)
     for axis in directions:
         first, second = (head.axes[a].back for a in range(3) if a != axis)
         ours, whole_cube = np.moveaxis(here, 1 + axis, 1), np.moveaxis(cube, 1 + axis, 1)
@@ -121,6 +123,7 @@ def run_network(
                 if wanted is not None:
                     whole_cube[:, head.axes[axis].shown_at(position)] += wanted[i][:, None]
             n_done += len(positions)
+            tell_progress(n_done, n_slices)
             if progress is not None:
                 progress(n_done, n_slices)
     here /= len(directions)

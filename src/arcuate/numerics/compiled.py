@@ -9,6 +9,7 @@ from typing import Any
 import numba
 from numba import njit  # from here, the place of compiled kernels is settled first
 
+from arcuate.numerics.progress import tell_progress
 from arcuate.numerics.threads import n_threads
 
 __all__ = ["inner", "kernel", "njit", "run_in_chunks"]
@@ -28,7 +29,8 @@ def run_in_chunks(work: Callable[[int, int], None], n: int, chunk: int) -> None:
     """Call ``work(begin, end)`` for 0 ... n in chunks of fixed size, on as many threads as kernels may use.
 
     What a chunk computes must depend on its own items alone: the result is then the same for any number of threads.
-    The work is done in kernels that let other threads run; between two chunks Python hears Ctrl-C.
+    The work is done in kernels that let other threads run; between two chunks Python hears Ctrl-C, and who listens to
+    the progress is told.
 
     Notes
     -----
@@ -36,16 +38,19 @@ def run_in_chunks(work: Callable[[int, int], None], n: int, chunk: int) -> None:
     its arguments flat, and is left by Ctrl-C only at its end. A chunk of some milliseconds costs Python 20 µs.
     """
     begins = range(0, n, chunk)
+    tell_progress(0, n)
     count = min(n_threads(), len(begins))
     if count <= 1:
         for begin in begins:
             work(begin, min(begin + chunk, n))
+            tell_progress(min(begin + chunk, n), n)
         return
     with ThreadPoolExecutor(count, thread_name_prefix="arcuate") as pool:
         futures = [pool.submit(work, begin, min(begin + chunk, n)) for begin in begins]
         try:
-            for future in futures:
+            for begin, future in zip(begins, futures, strict=True):
                 future.result()
+                tell_progress(min(begin + chunk, n), n)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

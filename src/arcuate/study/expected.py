@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from arcuate.study.plan import Plan
+    from arcuate.study.stages import Loop
     from arcuate.volumes.resource import VolumeResource
 
 REPORT = "report"
@@ -20,6 +21,8 @@ _COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 13.0, "freewater"
 _AT_LEAST = {REPORT: 4.0, "mask": 0.5}  # seconds
 _BRAIN = 0.18  # part of an image that is brain, where no mask was given
 _MOST_OFF = 6.0  # times that a guess is corrected by at most
+_LOOP_FROM = 0.3  # seconds after which a loop is believed
+_MAIN_LOOP = 0.4  # of the seconds of a stage: a loop that takes more tells how long the stage takes
 
 
 def expected_seconds(
@@ -54,42 +57,61 @@ class Forecast:
     Parameters
     ----------
     expected : seconds by stage, in the order of the run
+
+    Notes
+    -----
+    Per cent are those of the time: what was computed until now, of that and what is thought to be left. A guess is
+    multiplied by the pace of the stages that ended, (their seconds + w) / (their guesses + w), where w is 1 s and a
+    tenth of the run: a quick stage that took three times its guess says little about a slow one. Once a loop that
+    makes up a good part of its stage has begun, the voxels that it has done say how long the stage takes.
     """
 
     def __init__(self, expected: Mapping[str, float]) -> None:
         self._expected = dict(expected)
         self._done: dict[str, float] = {}
+        self._of_loop: dict[str, float] = {}  # seconds of a stage as the last of its main loops told
 
     def note(self, stage: str, seconds: float) -> None:
         """A stage ended after so many seconds (0 where it was left out)."""
         self._done[stage] = seconds
 
-    def of_stage(self, stage: str, seconds: float) -> tuple[float, float]:
-        """Part done, 0 to 1, and seconds left of a stage that has run so long; a guess grows once it was passed."""
-        expected = max(self._expected.get(stage, 1.0) * self._pace, seconds * 1.05, 0.1)
+    def of_stage(self, stage: str, seconds: float, loop: Loop | None = None) -> tuple[float, float]:
+        """Part done, 0 to 1, and seconds left of a stage that has run so long; a guess grows once it was passed.
+
+        Parameters
+        ----------
+        loop : what the loop that runs in it tells of itself
+        """
+        guess = self._expected.get(stage, 1.0) * self._pace
+        if loop is not None and seconds - loop.seconds > _LOOP_FROM:
+            of_loop = loop.expected(seconds)
+            if of_loop > _MAIN_LOOP * guess:
+                self._of_loop[stage] = loop.seconds + of_loop
+            elif loop.seconds + of_loop > guess:
+                guess = loop.seconds + of_loop
+        expected = max(self._of_loop.get(stage, guess), seconds * 1.05, 0.1)
         return seconds / expected, expected - seconds
 
-    def of_run(self, stage: str = "", seconds: float = 0.0) -> tuple[float, float]:
+    def of_run(self, stage: str = "", seconds: float = 0.0, loop: Loop | None = None) -> tuple[float, float]:
         """Part done, 0 to 1, and seconds left of the whole run, in whose ``stage`` it is for so long."""
-        whole = sum(self._expected.values()) or 1.0
-        passed = sum(self._expected[name] for name in self._done if name in self._expected)
+        passed = sum(seconds for name, seconds in self._done.items() if name in self._expected)
         left = sum(self._expected[name] for name in self._open(stage)) * self._pace
         if stage in self._expected:
-            part, still = self.of_stage(stage, seconds)
-            passed, left = passed + part * self._expected[stage], left + still
-        return min(passed / whole, 1.0), left
+            passed, left = passed + seconds, left + self.of_stage(stage, seconds, loop)[1]
+        return (passed / (passed + left) if left else 1.0), left
 
     def _open(self, stage: str) -> Iterable[str]:
         return (name for name in self._expected if name not in self._done and name != stage)
 
     @property
     def _pace(self) -> float:
-        """Times that stages took as long as was expected; those that were kept from before say nothing."""
-        pairs = [(s, self._expected[n]) for n, s in self._done.items() if n in self._expected and s > 0.1]
+        """Times that stages take as long as was expected; those that were kept from before say nothing."""
+        told = {**self._of_loop, **self._done}
+        pairs = [(s, self._expected[n]) for n, s in told.items() if n in self._expected]
         pairs = [(seconds, expected) for seconds, expected in pairs if seconds > 0.05 * expected]
-        if not pairs:
-            return 1.0
-        return float(np.clip(sum(s for s, _ in pairs) / sum(e for _, e in pairs), 1 / _MOST_OFF, _MOST_OFF))
+        weight = 1.0 + 0.1 * sum(self._expected.values())
+        pace = (sum(s for s, _ in pairs) + weight) / (sum(e for _, e in pairs) + weight)
+        return float(np.clip(pace, 1 / _MOST_OFF, _MOST_OFF))
 
 
 def in_words(seconds: float) -> str:

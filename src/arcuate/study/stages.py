@@ -10,7 +10,21 @@ from typing import Any, Protocol
 
 from numba.core import event
 
+from arcuate.numerics.progress import progress_told_to
+
 NOT_ASKED = "not asked for"  # how the reason begins of a step that nobody wanted
+
+
+@dataclass
+class Loop:
+    """A loop of a stage that is running, by what it told of itself."""
+
+    seconds: float = 0.0  # of computing when it began, from the begin of the stage
+    part: float = 0.0  # done, 0 to 1
+
+    def expected(self, seconds: float) -> float:
+        """Seconds from its begin to its end, where the stage computes for ``seconds``; 0 while that cannot be told."""
+        return (seconds - self.seconds) / self.part if self.part > 0 else 0.0
 
 
 @dataclass
@@ -25,7 +39,19 @@ class Stage:
     compiling: float = 0.0  # seconds
     n_compiled: int = 0  # kernels
     is_compiling: bool = False
+    loop: Loop = field(default_factory=Loop)
+    _began: float = field(default_factory=time.perf_counter)
     _compiling_since: float = 0.0
+
+    def computing_so_far(self) -> float:
+        """Seconds since the stage began, without compiling."""
+        return max(0.0, time.perf_counter() - self._began - self.compiling_so_far())
+
+    def hear(self, done: int, total: int) -> None:
+        """A loop tells how many of its items are done; a new one when it begins."""
+        if done == 0:
+            self.loop = Loop(self.computing_so_far())
+        self.loop.part = done / total if total else 1.0
 
     def compiling_so_far(self) -> float:
         """Seconds that went into compiling until now."""
@@ -108,7 +134,7 @@ class StageLog:
         start = time.perf_counter()
         self._listener.begin(stage)
         try:
-            with _compiling_noted(stage):
+            with _compiling_noted(stage), progress_told_to(stage.hear):
                 yield stage
             is_done = True
         finally:

@@ -1,0 +1,47 @@
+"""Hints to install something are commands that work where they are typed."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from arcuate import errors
+
+
+class Installed:
+    """What pip notes of an installation."""
+
+    def __init__(self, source: dict[str, object] | None) -> None:
+        self.source = source
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return None if self.source is None else json.dumps(self.source)
+
+
+def test_an_extra_is_installed_from_where_arcuate_came(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    gone = (tmp_path / "gone").as_uri()
+    vcs = {"url": "https://example.org/arcuate.git", "vcs_info": {"vcs": "git", "commit_id": "1"}}
+    for source, says in (
+        (None, "pip install 'arcuate[viz]'"),
+        ({"url": folder.as_uri(), "dir_info": {}}, f"pip install '{folder}[viz]'"),
+        ({"url": folder.as_uri(), "dir_info": {"editable": True}}, f"pip install -e '{folder}[viz]'"),
+        ({"url": gone, "dir_info": {}}, "pip install '.[viz]' in the folder of arcuate's source"),
+        (vcs, "pip install 'arcuate[viz] @ git+https://example.org/arcuate.git'"),
+    ):
+        monkeypatch.setattr(metadata, "distribution", lambda _, source=source: Installed(source))
+        assert errors.how_to_install("viz") == says
+        assert str(errors.MissingExtraError("pyvista", "viz", "drawing")).endswith(f"Install it with: {says}")
+
+
+def test_a_copy_that_nobody_installed_still_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    assert errors.how_to_install("viz") == "pip install 'arcuate[viz]'"
