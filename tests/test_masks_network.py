@@ -78,11 +78,11 @@ def _check_agreement(masks: list[VolumeResource]) -> None:
     assert np.ptp(share) / share.mean() < 0.03
 
 
-def _agree(folder: Path, folds: int, dice: float) -> None:
-    scans = [_scan(folder / "canon_dti", series) for series in SERIES]
+def _agree(folder: Path, names: tuple[str, ...], folds: int, dice: float) -> None:
+    scans = [_scan(folder / "canon_dti", series) for series in names]
     masks = extract_brains(scans, method="hdbet", folds=folds, device="cpu")
     _check_agreement(masks)
-    for series, mask in zip(SERIES, masks, strict=True):
+    for series, mask in zip(names, masks, strict=True):
         inside, expected = mask.get_array() > 0, _golden(series, mask)
         assert 2 * float((inside & expected).sum()) / float(inside.sum() + expected.sum()) > dice
 
@@ -101,14 +101,16 @@ def test_five_fold_masks_of_one_head_agree_in_the_scanner(data_dir: Path) -> Non
 
 
 @needs_network
-def test_masks_of_one_head_in_three_storage_orders_agree(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("names", [("3000", "11000"), pytest.param(SERIES, marks=pytest.mark.long)], ids=len)
+def test_masks_of_one_head_in_other_storage_orders_agree(
+    names: tuple[str, ...], data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setenv("HOME", str(tmp_path))
     loads = []
     verify = brain._verify
     monkeypatch.setattr(brain, "_verify", lambda *arguments: loads.append(verify(*arguments)))
-    _agree(data_dir, folds=1, dice=0.96)
+    _agree(data_dir, names, folds=1, dice=0.96)
     assert len(loads) == 1  # one model load for all scans
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
@@ -117,7 +119,7 @@ def test_masks_of_one_head_in_three_storage_orders_agree(
 @needs_network
 @pytest.mark.long
 def test_five_folds_give_hdbets_own_masks(data_dir: Path) -> None:
-    _agree(data_dir, folds=5, dice=0.995)
+    _agree(data_dir, SERIES, folds=5, dice=0.995)
 
 
 def test_auto_takes_the_network_where_it_is_installed_and_never_for_a_slab(
