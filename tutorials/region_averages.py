@@ -13,7 +13,7 @@ from arcuate.figures.plotting import Panel, plot_maps
 from arcuate.regions import region_table
 
 example = get_example()
-dwi = example.dwi.denoise()
+dwi = example.dwi
 affine = dwi.volume.get_affine()
 mask = dwi.extract_brain(method=example.mask_method)
 dti = dwi.estimate_dti(mask=mask)

@@ -36,7 +36,9 @@ print("volume", dwi.volume.shape, dwi.volume.get_array().dtype)
 # %% [markdown]
 # ## Denoising
 #
-# Patch2Self: each volume is predicted from all others, and what cannot be predicted is noise.
+# Patch2Self: each volume is predicted from all others, and what cannot be predicted is taken for noise. A part of the
+# signal that depends on the direction is that as well, and FA falls: `arcuate run` does not denoise by itself, and the
+# steps below take the scan as it is. The page on Patch2Self has the figures.
 
 # %%
 denoised = dwi.denoise()
@@ -60,8 +62,8 @@ show(
 # the phantom takes the embedded method.
 
 # %%
-mask = denoised.extract_brain(method=example.mask_method)
-mean_b0 = denoised.compute_mean_b0()
+mask = dwi.extract_brain(method=example.mask_method)
+mean_b0 = dwi.compute_mean_b0()
 print(f"{int(mask.get_array().sum())} voxels in the mask")
 show(plot_mask(mean_b0.get_array(), mask.get_array(), affine, label="mean b=0"), "mask")
 
@@ -71,7 +73,7 @@ show(plot_mask(mean_b0.get_array(), mask.get_array(), affine, label="mean b=0"),
 # Fitted to the volumes with b <= 1500 s/mm², because the tensor does not describe higher b-values. MD is in mm²/s.
 
 # %%
-dti = denoised.estimate_dti(mask=mask)
+dti = dwi.estimate_dti(mask=mask)
 fa, md = dti.get_fa_md()
 evals, evecs = dti.get_eig()
 colours = fa.get_array()[..., None] * np.abs(evecs.get_array()[..., :3])
@@ -98,7 +100,7 @@ print(dti.parameters)
 
 # %%
 if len(shells) > 1:
-    noddi = denoised.estimate_noddi(mask=mask)
+    noddi = dwi.estimate_noddi(mask=mask)
     panels = [
         Panel(getattr(noddi, name).get_array(), name.upper(), limits=(0, 1))
         for name in ("ndi", "odi", "fwf")
@@ -112,9 +114,9 @@ if len(shells) > 1:
 # three-tissue CSD, on several shells multi-tissue CSD. `algorithm="auto"` chooses by the shells and directions.
 
 # %%
-response = estimate_response_function(denoised, mask)
+response = estimate_response_function(dwi, mask)
 print(response.algorithm, response.tissues, [f"{b:.0f}" for b in response.bvals])
-directions, values = compute_csd_peaks(denoised, mask, response)
+directions, values = compute_csd_peaks(dwi, mask, response)
 n_peaks = (values.get_array() > 0).sum(axis=-1)
 print("directions", directions.get_array().shape, "values", values.get_array().shape)
 show(plot_maps([Panel(n_peaks, "peaks per voxel", limits=(0, 5))], affine), "n_peaks")
@@ -122,7 +124,7 @@ show(plot_maps([Panel(n_peaks, "peaks per voxel", limits=(0, 5))], affine), "n_p
 # %%
 from arcuate import compute_csd_fods
 
-fods = compute_csd_fods(denoised, mask, response)
+fods = compute_csd_fods(dwi, mask, response)
 show(render_fods(fods, mask=mask, background=mean_b0, size=(800, 800)), "fods")
 
 # %% [markdown]
@@ -136,7 +138,7 @@ from arcuate import InputError, MissingExtraError, extract_tractseg, get_bundle_
 
 if example.labels is None:
     try:
-        tracts = extract_tractseg(denoised, mask, response)
+        tracts = extract_tractseg(dwi, mask, response)
         sizes = tracts.get_array().sum(axis=(0, 1, 2))
         for name, size in zip(get_bundle_names("All")[1:], sizes, strict=True):
             print(f"{name:12s} {int(size)} voxels")
@@ -154,7 +156,7 @@ NiftiVolumeResource.save(fa, out / "fa.nii.gz")
 NiftiVolumeResource.save(mask, out / "mask.nii.gz")
 if len(shells) > 1:
     noddi.save(out / "noddi.nii.gz")
-denoised.save(out, basename="denoised")
+dwi.save(out, basename="dwi")
 
 # %% [markdown]
 # ## Cache
@@ -163,7 +165,7 @@ denoised.save(out, basename="denoised")
 
 # %%
 with Cache(out / "cache") as cache:
-    dti = denoised.estimate_dti(mask=mask)
+    dti = dwi.estimate_dti(mask=mask)
     steps = [Dti.estimate_dti, Noddi.estimate_noddi, compute_csd_peaks]
     for step, is_cached in cache.status(steps).items():
         print(f"{step}: {'cached' if is_cached else 'not cached'}")

@@ -24,7 +24,14 @@ from arcuate.volumes.resource import (
 )
 from arcuate.volumes.scale_steps import ScanPart, find_parts, with_one_scale
 from arcuate.volumes.scan import compute_mean_b0
-from arcuate.volumes.selection import levels_of, note_selection, parse_numbers, parse_volumes, volumes_of_shells
+from arcuate.volumes.selection import (
+    levels_of,
+    note_selection,
+    parse_numbers,
+    parse_volumes,
+    parts_kept,
+    volumes_of_shells,
+)
 from arcuate.volumes.series import chain, check_same_grid, pick
 from arcuate.volumes.voxels import every_nth_voxel
 
@@ -177,11 +184,12 @@ class Dwi:
             kept = np.setdiff1d(np.arange(n), left_out)
             if len(kept) == 0:
                 raise InputError(f"all {n} volumes were excluded; expected some to be left.")
-            scan, origin = self._take(kept), note_selection(origin, n, kept)
+            scan, origin = self._take(kept), note_selection(parts_kept(origin, kept), n, kept)
         if len(wanted) or b_max is not None:
             chosen = volumes_of_shells(scan.gradients, wanted, b_max)
             kept_shells = sorted({round(float(b)) for b in levels_of(scan.gradients)[chosen]})
-            origin = {**note_selection(origin, len(scan.gradients), chosen), "ShellsKept": kept_shells}
+            origin = note_selection(parts_kept(origin, chosen), len(scan.gradients), chosen)
+            origin["ShellsKept"] = kept_shells
             scan = scan._repaired(always=True)._take(chosen)
         return self if scan is self else replace(scan, origin=origin)
 
@@ -207,6 +215,10 @@ class Dwi:
         volume = self.volume.load()
         array, origin = with_one_scale(volume.get_array(), self.gradients, self.origin)
         return replace(self, volume=volume.with_array(array), origin=origin)._with_table(self.gradients)
+
+    def with_volume(self, volume: VolumeResource) -> Dwi:
+        """The same gradients with other voxels (x, y, z, n_meas)."""
+        return replace(self, volume=volume)._with_table(self.gradients)
 
     def _take(self, index: np.ndarray) -> Dwi:
         """The volumes ``index``; b-values and b-vectors as the files have them, in memory."""
@@ -273,10 +285,14 @@ class Dwi:
             raise InputError("the scans have different b=0 thresholds; give all the same.")
         starts = np.cumsum([0, *(scan.volume.shape[3] for scan in scans)])
         left_out = parse_volumes(exclude, int(starts[-1]))
-        parts = [
-            scan.select(exclude=[int(i) - start for i in left_out if start <= i < start + scan.volume.shape[3]])
-            for scan, start in zip(scans, starts[:-1].tolist(), strict=True)
-        ]
+        parts = []
+        for scan, start in zip(scans, starts[:-1].tolist(), strict=True):
+            n = scan.volume.shape[3]
+            own = [int(i) - start for i in left_out if start <= i < start + n]
+            if len(own) < n:  # a part of which nothing is left is no part
+                parts.append(scan.select(exclude=own))
+        if not parts:
+            raise InputError(f"all {starts[-1]} volumes were excluded; expected some to be left.")
         tables = [part.gradients for part in parts]
         origin: dict[str, Any] = {"Parts": [len(table) for table in tables]} if len(parts) > 1 else {}
         if len(left_out):

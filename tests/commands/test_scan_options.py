@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,39 @@ def test_parts_are_scaled_only_after_a_plan_was_made(
     refused = arcuate("run", *parts, "--scale-parts", "--exclude", "13", "--out", tmp_path / "out")
     assert (refused.code, (tmp_path / "out").exists()) == (2, False)
     assert "a part of the scan has no b=0 volume" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("dti --shells 0", "tensor needs"),
+        ("dti --robust --shells 0", "tensor needs"),
+        ("dki", "two shells"),
+        ("freewater", "two shells"),
+        ("noddi", "two shells"),
+        ("response --algorithm dhollander --shells 0", "no weighted volume|two b-values|shell"),
+        ("response --shell 3000", "b=3000|3000"),
+        ("fod --response RESPONSE", "3000"),
+    ],
+)
+def test_what_the_gradients_rule_out_is_said_before_parts_are_scaled(
+    command: str,
+    reason: str,
+    arcuate: Arcuate,
+    make_head: Callable[..., Dwi],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for i in (1, 2):
+        make_head(seed=i).save(tmp_path, f"run-{i}")
+    (tmp_path / "wm.txt").write_text("# Shells: 3000\n500 -200 50\n")
+    parts = [tmp_path / f"run-{i}.nii.gz" for i in (1, 2)]
+    monkeypatch.setattr(NiftiVolumeResource, "get_array", lambda *_: pytest.fail("a voxel was read"))
+    monkeypatch.setattr(NiftiVolumeResource, "load", lambda *_: pytest.fail("a voxel was read"))
+    name, *options = command.replace("RESPONSE", str(tmp_path / "wm.txt")).split()
+    refused = arcuate(name, *parts, "--scale-parts", *options, "--out", tmp_path / "out")
+    assert (refused.code, (tmp_path / "out").exists()) == (2, False)
+    assert re.search(reason, refused.err), refused.err
 
 
 def test_the_unit_of_b_values_can_be_named(arcuate: Arcuate, scan: Path) -> None:

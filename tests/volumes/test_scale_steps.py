@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,11 +16,11 @@ SHAPE = (12, 12, 8)
 
 
 def scan(layout: str, scales: list[float], *, snr: float = 20.0, seed: int = 0) -> Dwi:
-    """A ball; ``layout`` has a letter per volume (0: b = 0, w: b = 1000), ``scales`` a number per volume."""
+    """A ball; ``layout`` has a letter per volume (0: b = 0, w: b = 1000, 1: b = 2000), ``scales`` a number per volume."""
     rng = np.random.default_rng(seed)
     g = rng.normal(size=(len(layout), 3))
     g /= np.linalg.norm(g, axis=1, keepdims=True)
-    bvals = np.array([0.0 if letter == "0" else 1000.0 for letter in layout])
+    bvals = np.array([{"0": 0.0, "w": 1000.0, "1": 2000.0}[letter] for letter in layout])
     table = GradientTable(bvals, np.where(bvals[:, None] > 0, g, 0))
     x = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"))
     head = 1000 * (np.sum(x**2, axis=0) < 0.8) * (1 + 0.3 * x[0])
@@ -71,6 +73,25 @@ def test_a_part_without_b0_cannot_be_told_and_cannot_be_scaled() -> None:
     ]
     with pytest.raises(InputError, match=r"part of the scan has no b=0.*Leave --scale-parts out"):
         joined.scale_parts()
+
+
+def test_parts_keep_their_volumes_and_scales_when_some_are_left_out(tmp_path: Path) -> None:
+    layout = "00wwwww0wwwww1wwww1"
+    parts = [scan(layout, [scale] * len(layout), seed=seed) for seed, scale in enumerate((1.0, 0.25, 1.0))]
+    paths = [part.save(tmp_path, f"run-{i}").volume.path for i, part in enumerate(parts)]
+    whole = Dwi.from_files(paths, shells="0,1000")
+    assert whole.origin["Parts"] == [17, 17, 17]
+    assert whole.scale_parts().origin["PartScales"] == pytest.approx([1, 0.25, 1], rel=0.05)
+    n = len(layout)
+    first = Dwi.from_files(paths, exclude=f"{n}-last")
+    assert first.volume.shape[3] == n, "parts of which nothing is left are no parts"
+    assert "Parts" not in first.origin
+    assert first.origin["VolumesExcluded"] == list(range(n, 3 * n))
+    scaled = Dwi.from_files(paths).scale_parts().select(exclude=range(n))
+    assert scaled.origin["Parts"] == [n, n]
+    assert scaled.origin["PartScales"] == pytest.approx([0.25, 1], rel=0.05)
+    with pytest.raises(InputError, match="all 57 volumes were excluded"):
+        Dwi.from_files(paths, exclude="0-last")
 
 
 def test_volumes_sorted_by_b_do_not_tell_their_parts() -> None:

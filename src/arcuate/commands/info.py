@@ -37,9 +37,9 @@ def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_b
     with Console(stderr=True).status("reading and checking ..."):  # silent when not a terminal
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", InputWarning)
-            dwi = scan.read()
+            dwi = scan.read() if quick else scan.scan
             if not quick:
-                dwi = replace(dwi, volume=dwi.volume.load())
+                dwi = dwi.with_volume(dwi.volume.load())
         report = inspect_scan(dwi, read_mask(mask, dwi.volume), header_only=quick)
         doubts = [str(w.message) for w in caught if w.category is InputWarning]
     report = replace(report, doubts=tuple(dict.fromkeys([*doubts, *report.doubts])))

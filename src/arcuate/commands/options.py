@@ -17,6 +17,7 @@ from arcuate.commands.shell import ArcuateCommand, Choice, is_asked_for, long_na
 from arcuate.commands.written import check_outputs, own_facts
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
+from arcuate.volumes.series import VolumeMadeLater
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -58,8 +59,13 @@ class ScanFiles:
         return common_name(self.images)
 
     def read(self) -> Dwi:
-        """The scan; read once, see :attr:`scan`."""
-        return self.scan
+        """The scan for a step, which checks its gradients first: the voxels stay on disk until they are asked for.
+
+        So they do where parts are to be scaled by their voxels; how they were is then in :attr:`scan`.
+        """
+        if not self.scale_parts:
+            return self.checked
+        return self.checked.with_volume(VolumeMadeLater(self.checked.volume, lambda: self.scan.volume))
 
     @cached_property
     def checked(self) -> Dwi:
@@ -88,7 +94,7 @@ class ScanFiles:
 
     @cached_property
     def scan(self) -> Dwi:
-        """The scan that is to be used; its voxels stay on disk unless its parts are to be scaled by them."""
+        """The scan that is used and what became of it; where parts are to be scaled, their voxels are read."""
         return self.checked.scale_parts() if self.scale_parts else self.checked
 
     def _tell_what_was_found(self, scan: Dwi) -> None:

@@ -154,7 +154,7 @@ def run(
     with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
         told = ahead.listener(lines)
         result = run_subject(
-            scan.read(), names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions
+            scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions
         )
         result = result.without_maps()
         if with_report:

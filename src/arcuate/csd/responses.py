@@ -161,6 +161,7 @@ def estimate_dhollander(
     ----------
     tissues : by default those that the b-values allow, see :func:`tissues_of`
     """
+    check_tissue_gradients(dwi.gradients)
     tissues = tissues or tissues_of(dwi)
     if lmax is None and can_have_three_tissues(dwi.gradients):
         lmax = DEFAULT_LMAX  # many voxels at many angles determine it, however few the directions
@@ -320,6 +321,7 @@ def _estimate_on_one_shell(
     roi_radius: float | None,
 ) -> Response:
     found, degree = choose_shell(dwi.gradients, shell=shell, lmax=lmax)
+    dwi.gradients.require_b0(f"the response algorithm {name}")
     volumes = np.sort(np.concatenate([np.flatnonzero(dwi.gradients.is_b0), found.indices]))
     table = dwi.gradients.subset(volumes)
     if name == "ssst":

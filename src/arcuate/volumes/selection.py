@@ -82,6 +82,20 @@ def note_selection(origin: Mapping[str, Any], n_volumes: int, kept: np.ndarray) 
     return {**origin, "VolumesGiven": n_given, "VolumesExcluded": [int(i) for i in left_out]}
 
 
+def parts_kept(origin: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
+    """``origin`` of a scan whose volumes ``kept`` (n,) are taken, with what is left of the parts it was joined from."""
+    if "Parts" not in origin:
+        return dict(origin)
+    edges = np.cumsum([0, *origin["Parts"]])
+    counts = np.histogram(kept, edges)[0]
+    left: dict[str, Any] = {"Parts": [int(n) for n in counts if n]}
+    if len(left["Parts"]) == 1:
+        return {name: fact for name, fact in origin.items() if name not in {"Parts", "PartScales"}}
+    if "PartScales" in origin:
+        left["PartScales"] = [scale for scale, n in zip(origin["PartScales"], counts, strict=True) if n]
+    return {**origin, **left}
+
+
 def levels_of(gradients: GradientTable) -> np.ndarray:
     """(n_meas,) b of the shell of each volume, 0 for b = 0; without shells each volume's own."""
     levels = np.where(gradients.is_b0, 0.0, gradients.bvals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,38 @@ class SeriesVolume(VolumeResource):
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.pieces[0].source.shape[:3], sum(len(piece.index) for piece in self.pieces))
+
+
+class VolumeMadeLater(VolumeResource):
+    """An image on the grid of another, made once and when its voxels are asked for.
+
+    Parameters
+    ----------
+    like : gives shape, affine and header
+    make : gives the image
+    """
+
+    def __init__(self, like: VolumeResource, make: Callable[[], VolumeResource]) -> None:
+        self._like, self._make = like, make
+        self._made: InMemoryVolumeResource | None = None
+
+    def load(self) -> InMemoryVolumeResource:
+        if self._made is None:
+            self._made = self._make().load()
+        return self._made
+
+    def get_array(self) -> np.ndarray:
+        return self.load().get_array()
+
+    def get_affine(self) -> np.ndarray:
+        return self._like.get_affine()
+
+    def get_metadata(self) -> dict[str, Any]:
+        return self._like.get_metadata()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._like.shape
 
 
 def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
