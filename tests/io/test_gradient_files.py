@@ -49,6 +49,8 @@ BVAL_TEXTS = {
     "comment": "# b-values of the scan\n0 1000 1000.5 2000\n",
     "plus signs": "+0 +1000 +1000.5 +2000.\n",
     "no-break spaces": "0\u00a01000\u00a01000.5\u00a02000\n",
+    "NULs of a fixed length": "0 1000 1000.5 2000\n\0\0\0\0",
+    "end of file of DOS": "0\r\n1000\r\n1000.5\r\n2000\r\n\x1a",
 }
 
 
@@ -75,6 +77,9 @@ BVEC_TEXTS = {
     "byte order mark": "\ufeff" + _text(BVECS.T),
     "several blanks": _text(BVECS.T, "    "),
     "no last line end": _text(BVECS.T).rstrip(),
+    "minus of a word processor": _text(BVECS.T).replace("-", "\u2212"),
+    "dash for minus": _text(BVECS).replace("-", "\u2013"),
+    "NULs at the end": _text(BVECS.T) + "\0" * 8,
 }
 
 
@@ -278,6 +283,33 @@ def test_gradient_files_are_found_beside_the_image(bval: str, bvec: str, scan: P
     assert volume.shape == (2, 3, 4, 4)
     np.testing.assert_array_equal(bvals.get(), BVALS)
     np.testing.assert_array_equal(bvecs.get(), BVECS)
+
+
+def test_files_in_another_case_are_found_where_none_is_spelled_as_the_image(scan: Path) -> None:
+    FslBvalResource.save(BVALS, scan.with_name("SUB-01_DWI.BVAL"))
+    FslBvecResource.save(BVECS, scan.with_name("sub-01_dwi.BVEC"))
+    _, bvals, bvecs = find_gradients(scan)
+    np.testing.assert_array_equal(bvals.get(), BVALS)
+    np.testing.assert_array_equal(bvecs.get(), BVECS)
+    FslBvalResource.save(BVALS * 2, scan.with_name("sub-01_dwi.bval"))
+    np.testing.assert_array_equal(find_gradients(scan)[1].get(), BVALS * 2)
+
+
+def test_what_is_no_image_is_refused_as_such_before_its_gradients_are_missed(tmp_path: Path) -> None:
+    for name, content in (("x.nrrd", b"NRRD0004\n" * 99), ("empty.nii.gz", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read as NIfTI"):
+            find_gradients(tmp_path / name)
+
+
+def test_a_link_to_nothing_says_where_it_points_and_how_to_fetch_it(scan: Path) -> None:
+    link = scan.with_name("annexed_dwi.nii.gz")
+    link.symlink_to(".git/annex/objects/x.nii.gz")
+    for files in ({"path": link}, {"path": scan, "bval": link}):
+        with pytest.raises(InputError, match=r"annexed_dwi.*is a link to \.git/annex/objects/x\.nii\.gz.*datalad get"):
+            find_gradients(**files)
+    with pytest.raises(InputError, match=r"is a link to.*datalad get"):
+        _ = FslBvalResource(link).get()
 
 
 def test_an_mrtrix_table_gives_the_same_directions_as_the_pair_it_stands_for(scan: Path) -> None:

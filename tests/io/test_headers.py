@@ -92,6 +92,21 @@ def test_what_is_saved_again_has_a_header_that_needs_no_mending(tmp_path: Path) 
     np.testing.assert_array_equal(nib.load(tmp_path / "y.nii").affine, np.diag([2.0, 2.0, 2.5, 1.0]))
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_an_sform_that_is_no_place_gives_way_to_the_qform_and_is_told(value: float, tmp_path: Path) -> None:
+    def broken(header: nib.Nifti1Header) -> None:
+        header.set_sform(AFFINE, 1)
+        for row in ("srow_x", "srow_y", "srow_z"):
+            header[row][2] = value
+
+    with pytest.warns(InputWarning, match="sform of the header is no place in the scanner.*qform is used"):
+        affine = NiftiVolumeResource(write(tmp_path / "x.nii", broken)).get_affine()
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+    path = write(tmp_path / "y.nii", lambda header: (broken(header), header.__setitem__("qform_code", 0))[0])
+    with pytest.warns(InputWarning, match="its sform is no place in the scanner.*left, anterior, superior"):
+        NiftiVolumeResource(path).get_affine()
+
+
 def test_a_voxel_size_of_zero_is_taken_as_one_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "x.nii", lambda header: header["pixdim"].__setitem__(3, 0))
     with pytest.warns(InputWarning, match=r"voxel sizes .*0\.0.*1 mm is taken"):

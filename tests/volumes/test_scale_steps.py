@@ -16,7 +16,7 @@ SHAPE = (12, 12, 8)
 
 
 def scan(layout: str, scales: list[float], *, snr: float = 20.0, seed: int = 0) -> Dwi:
-    """A ball; ``layout`` has a letter per volume (0: b = 0, w: b = 1000, 1: b = 2000), ``scales`` a number per volume."""
+    """A ball; ``layout`` has a letter per volume (0: b = 0, w: 1000, 1: 2000), ``scales`` a number per volume."""
     rng = np.random.default_rng(seed)
     g = rng.normal(size=(len(layout), 3))
     g /= np.linalg.norm(g, axis=1, keepdims=True)

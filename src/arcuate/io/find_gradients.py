@@ -10,7 +10,7 @@ from arcuate.errors import InputError, warn
 from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBvalResource, MrtrixBvecResource
 from arcuate.io.images import open_volume
 from arcuate.io.mif import MifBvalResource, MifBvecResource, MifVolumeResource
-from arcuate.io.names import bids_entities, image_stem
+from arcuate.io.names import bids_entities, image_stem, why_absent
 from arcuate.volumes.resource import VectorResource, VolumeResource
 
 Paths = str | Path | Sequence[str | Path]
@@ -48,11 +48,13 @@ def find_gradients(
     path = Path(path)
     volume = open_volume(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist. Check the path.")
+        raise InputError(f"{path} {why_absent(path)}")
     given = {"bval": bval, "bvec": bvec, "grad": grad}
     for name, value in given.items():
         if value is not None and not Path(value).is_file():
-            raise InputError(f"{value} (--{name}) does not exist or is not a file. Check the path.")
+            is_there = Path(value).exists()
+            why = "is not a file; write it to one first." if is_there else why_absent(value)
+            raise InputError(f"{value} (--{name}) {why}")
     if grad is not None:
         if bval is not None or bvec is not None:
             raise InputError("found both --grad and --bval or --bvec; expected one kind. Leave the other out.")
@@ -69,6 +71,7 @@ def find_gradients(
     found_bvec = found_bvec or _inherited(path, "bvec") or _generic(path, "bvec")
     if found_bval is not None and found_bvec is not None:
         return volume, FslBvalResource(found_bval), FslBvecResource(found_bvec)
+    _ = volume.shape  # what is no image at all is refused as such
     kind, missing = ("bval", "b-values") if found_bval is None else ("bvec", "b-vectors")
     names = [image_stem(path) + ending for ending in _ENDINGS[kind][:2]] + [*_GENERIC[kind], table.name]
     above = " and, by BIDS' inheritance, in the folders above" if bids_entities(image_stem(path))[0] else ""
@@ -109,7 +112,7 @@ def _listed(paths: Paths) -> list[str | Path]:
 def _own(path: Path, kind: str) -> Path | None:
     """The file that carries the image's own stem."""
     stem = image_stem(path)
-    found = next((p for end in _ENDINGS[kind] if (p := path.with_name(stem + end)).is_file()), None)
+    found = _first_of(path, [stem + end for end in _ENDINGS[kind]])
     rotated = path.with_name(stem + _ROTATED)
     if kind == "bval" or not rotated.is_file():
         return found
@@ -158,4 +161,13 @@ def _folders_up(path: Path) -> Iterator[Path]:
 
 
 def _generic(path: Path, kind: str) -> Path | None:
-    return next((p for name in _GENERIC[kind] if (p := path.with_name(name)).is_file()), None)
+    return _first_of(path, _GENERIC[kind])
+
+
+def _first_of(path: Path, names: Sequence[str]) -> Path | None:
+    """The first of these files beside the image; in whatever case (X.BVAL) where none is spelled so."""
+    exact = next((p for name in names if (p := path.with_name(name)).is_file()), None)
+    if exact is not None or not path.parent.is_dir():
+        return exact
+    by_name = {p.name.lower(): p for p in sorted(path.parent.iterdir(), reverse=True)}
+    return next((p for name in names if (p := by_name.get(name.lower())) is not None and p.is_file()), None)

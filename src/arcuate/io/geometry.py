@@ -39,11 +39,18 @@ def affine_of(header: Any, path: Path) -> np.ndarray:
             )
     if sform is not None:
         return sform
+    is_broken = int(header["sform_code"]) > 0
     if qform is not None:
+        if is_broken:
+            warn(
+                f"{path}: the sform of the header is no place in the scanner ({header.get_sform()[:3].tolist()}); its "
+                "qform is used. Check the directions of fibres before use."
+            )
         return qform
+    why = "its sform is no place in the scanner" if is_broken else "sform and qform codes are 0"
     warn(
-        f"{path} does not say how it lies in the scanner (sform and qform codes are 0); its axes are taken as left, "
-        "anterior, superior. Check the directions of fibres before use."
+        f"{path} does not say how it lies in the scanner ({why}); its axes are taken as left, anterior, superior. "
+        "Check the directions of fibres before use."
     )
     return np.asarray(header.get_base_affine(), dtype=np.float64)
 

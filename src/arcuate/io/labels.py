@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io.freesurfer_names import FREESURFER_NAMES
 from arcuate.io.images import open_volume
-from arcuate.io.names import beside_image
+from arcuate.io.names import beside_image, why_absent
 from arcuate.io.number_text import read_text
 from arcuate.io.tables import read_table
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -36,7 +36,7 @@ def read_image(path: str | os.PathLike[str]) -> VolumeResource:
     if not path.name.lower().endswith(_MGH):
         return open_volume(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; expected an image. Check the path.")
+        raise InputError(f"{path} {why_absent(path, 'an image')}")
     import nibabel as nib
 
     try:

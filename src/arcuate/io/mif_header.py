@@ -13,6 +13,7 @@ import numpy as np
 
 from arcuate.errors import InputError, warn
 from arcuate.io.gzip_blocks import CorruptFileError, read_head
+from arcuate.io.names import why_absent
 from arcuate.io.stored_voxels import StoredVoxels
 
 MAGIC = b"mrtrix image"
@@ -90,7 +91,7 @@ def read_mif_header(path: Path) -> MifHeader:
         There is no such file, or it is no image of real numbers.
     """
     if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}. Check the path.")
+        raise InputError(f"{path} {'is a folder. Check the path.' if path.is_dir() else why_absent(path)}")
     entries = _read_entries(path)
     dims = _integers(path, entries, "dim")
     if not dims or min(dims) < 1 or len(dims) > 16:

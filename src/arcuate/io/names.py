@@ -33,6 +33,17 @@ def bids_entities(stem: str) -> tuple[frozenset[str], str]:
     return (frozenset(entities), suffix) if is_bids else (frozenset(), stem)
 
 
+def why_absent(path: str | os.PathLike[str], expected: str = "") -> str:
+    """What is wrong with a path at which there is nothing, as the end of a sentence, and what to do."""
+    path = Path(path)
+    if path.is_symlink():
+        return (
+            f"is a link to {path.readlink()}, where there is nothing. Fetch it (datalad get, git annex get), or "
+            "mend the link."
+        )
+    return f"does not exist{f'; expected {expected}' if expected else ''}. Check the path."
+
+
 def common_name(paths: Sequence[Path]) -> Path:
     """Name for what several images of one scan are parts of: the entities that all share, or the first one's name."""
     stems = [image_stem(path) for path in paths]

@@ -11,6 +11,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.gzip_blocks import CorruptFileError, read_head
+from arcuate.io.names import why_absent
 from arcuate.io.stored_voxels import StoredVoxels
 
 _SIZES = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels of a single file, without extensions
@@ -33,7 +34,7 @@ def read_header(path: Path) -> Header:
         There is no such file, or it is no NIfTI image of real numbers.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist. Check the path.")
+        raise InputError(f"{path} {why_absent(path)}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected a .nii or .nii.gz file.")
     file = _partner(path, ".img", ".hdr") or path

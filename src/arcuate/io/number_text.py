@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 from arcuate.errors import InputError
+from arcuate.io.names import why_absent
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _WINDOWS_NAN = re.compile(r"([+-]?)1\.#(?:IND|QNAN|SNAN|NAN)\d*|([+-]?)nan\((?:ind|snan|qnan)\)", re.IGNORECASE)
 _WINDOWS_INF = re.compile(r"([+-]?)1\.#INF\d*", re.IGNORECASE)
 _DECIMAL = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)  # with a comma for its point
+_MINUS = str.maketrans("\u2212\u2013", "--")  # as word processors and journals print it
+_PADDING = "\0\x1a \t\r\n"  # what DOS and programs that write fixed lengths leave at the end of a file
 _MAX_BYTES = 1 << 26  # no gradient file is that long; an image given by mistake is
 
 
@@ -24,7 +27,8 @@ def read_number_rows(path: Path, what: str, *, is_unit: bool = False) -> list[li
     is_unit : whether the numbers are components of vectors no longer than about 1: then commas between digits can
         be told to be decimal points
     """
-    lines = re.split(r"\r\n|\n|\r", read_text(path, what))
+    text = read_text(path, what).rstrip(_PADDING).translate(_MINUS)
+    lines = re.split(r"\r\n|\n|\r", text)
     lines = [_WINDOWS_INF.sub(r"\1inf", _WINDOWS_NAN.sub("nan", line)) for line in lines]  # their '#' is no comment
     content = [line.split("#", 1)[0] for line in lines]
     if _has_commas_of_two_kinds(content):
@@ -77,7 +81,7 @@ def _are_decimal_points(lines: list[str], is_unit: bool) -> bool:
 def read_text(path: Path, what: str) -> str:
     """Text of a file that should hold ``what``; UTF-8, or UTF-16 where it begins so."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; expected a text file of {what}. Check the path.")
+        raise InputError(f"{path} {why_absent(path, f'a text file of {what}')}")
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)

@@ -16,6 +16,7 @@ import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.io.atomic import atomic_path
+from arcuate.io.names import why_absent
 from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.io.number_text import read_text
 from arcuate.volumes.transforms import Affine, Chain, Displacement, Transform, as_chain
@@ -42,7 +43,7 @@ def read_transform(path: str | os.PathLike[str], *, inverted: bool = False) -> T
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; expected a transform. Check the path.")
+        raise InputError(f"{path} {why_absent(path, 'a transform')}")
     name = path.name.lower()
     found: Transform
     if name.endswith((".h5", ".hdf5")):
