@@ -17,7 +17,7 @@ from arcuate.denoise import (
     shell_residuals,
 )
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.models.status import Status
 from arcuate.volumes.resource import InMemoryVolumeResource
@@ -147,6 +147,25 @@ def test_empty_and_repeated_volumes_are_said():
     with pytest.warns(InputWarning, match="3 of 40 volumes are constant, identical"):
         found = Dwi(InMemoryVolumeResource(array, AFFINE), noisy.bval, noisy.bvec).denoise().volume.get_array()
     assert (found[..., 12] == 0).all()
+
+
+@pytest.mark.parametrize("method", ["patch2self", "mppca"])
+@pytest.mark.parametrize("content", [np.nan, np.inf])
+def test_a_volume_without_a_number_is_named_and_does_not_empty_the_scan(method, content):
+    noisy, _ = make_scan()
+    array = noisy.volume.get_array().copy()
+    array[..., [5, 9]] = content
+    with pytest.raises(NotApplicable, match=r"volumes 5,9 .*hold no number.*--exclude 5,9"):
+        Dwi.from_arrays(array, AFFINE, noisy.gradients).denoise(method=method)
+
+
+def test_a_mask_of_two_voxels_has_no_residuals_to_look_at_and_is_denoised():
+    noisy, _ = make_scan()
+    inside = np.zeros(noisy.volume.shape[:3], np.uint8)
+    inside[5, 5:7, 4] = 1
+    mask = noisy.volume.with_array(inside)
+    done = run_denoising(noisy, method="mppca", mask=mask)
+    assert shell_residuals(noisy, done.dwi, mask) == {}
 
 
 def test_one_b0_is_passed_through():

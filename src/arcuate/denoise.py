@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, Generic, Literal, NamedTuple
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, warn
+from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.clipping import count_odd_voxels
 from arcuate.models.flat_image import flat_image, memory_order
@@ -197,6 +198,8 @@ def run_denoising(
 
     Raises
     ------
+    NotApplicable
+        Volumes without one finite value.
     InputError
         The scan has too few volumes, or an option is unknown.
     """
@@ -205,6 +208,7 @@ def run_denoising(
     gradients = dwi.gradients
     inside = check_mask(dwi.volume, mask)
     image = dwi.volume.get_array()
+    _check_volumes(image, inside)
     if method == "patch2self":
         denoised, noise, status, used = _by_patch2self(image, gradients.is_b0, model, alpha, b0_denoising)
         if doubt := patch2self_doubt(gradients):
@@ -239,7 +243,7 @@ def run_denoising(
 
 @cacheable(version=2)
 def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = None) -> dict[float, ResidualStructure]:
-    """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes).
+    """Structure of what was removed, by shell (b in s/mm²; 0 for the b = 0 volumes); none of too few voxels.
 
     Without a mask (x, y, z) the voxels that stand out in the mean of the denoised volumes (Otsu) are looked at.
     """
@@ -247,7 +251,11 @@ def shell_residuals(before: Scan, after: Scan, mask: VolumeResource | None = Non
     original, denoised = before.volume.get_array(), after.volume.get_array()
     if mask is None:
         inside = _head_of(denoised)
-    return {b: residual_structure(original, denoised, volumes, inside) for b, volumes in _shells(before).items()}
+    structures: dict[float, ResidualStructure] = {}
+    for b, volumes in _shells(before).items():
+        with suppress(NotApplicable):  # too few voxels to tell
+            structures[b] = residual_structure(original, denoised, volumes, inside)
+    return structures
 
 
 def residual_facts(structures: dict[float, ResidualStructure]) -> list[dict[str, float]]:
@@ -285,6 +293,17 @@ def _head_of(image: np.ndarray) -> np.ndarray:
         total += image[..., volume]
     total[~np.isfinite(total)] = 0
     return total > otsu_threshold(total) if total.max() > total.min() else np.ones(total.shape, dtype=bool)
+
+
+def _check_volumes(image: np.ndarray, inside: np.ndarray) -> None:
+    """Refuse volumes that hold no number: no voxel would be denoised, and all would be 0."""
+    bad = [i for i in range(image.shape[3]) if not np.isfinite(image[..., i][inside]).any()]
+    if bad:
+        listed = ",".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
+        raise NotApplicable(
+            f"no voxel can be denoised: the volumes {listed} (counted from 0) hold no number in any. Leave them out "
+            f"(--exclude {listed})."
+        )
 
 
 def _is_blank(image: np.ndarray) -> np.ndarray:

@@ -186,7 +186,7 @@ def resolve_method(method: str, dwi: Scan | None = None) -> str:
     return "hdbet" if is_installed() else "otsu"
 
 
-@cacheable(version=3)
+@cacheable(version=4)
 def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by one of the methods without a network."""
     mean_b0 = compute_mean_least_weighted(dwi)
@@ -195,7 +195,7 @@ def brain_mask(dwi: Scan, *, method: str) -> VolumeResource:
     return InMemoryVolumeResource(inside.astype(np.uint8), affine, mean_b0.get_metadata())
 
 
-@cacheable(version=2, ignore=("network",))
+@cacheable(version=3, ignore=("network",))
 def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -> VolumeResource:
     """Brain mask (x, y, z) uint8 from the mean b = 0 image, by HD-BET, empty where it finds none.
 

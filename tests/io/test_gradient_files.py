@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -300,6 +301,15 @@ def test_what_is_no_image_is_refused_as_such_before_its_gradients_are_missed(tmp
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match="cannot be read as NIfTI"):
             find_gradients(tmp_path / name)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(scan: Path) -> None:
+    pipe = scan.with_name("pipe.nii.gz")
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="is no file"):
+        _ = NiftiVolumeResource(pipe).shape
+    with pytest.raises(InputError, match="is no file"):
+        _ = FslBvalResource(pipe).get()
 
 
 def test_a_link_to_nothing_says_where_it_points_and_how_to_fetch_it(scan: Path) -> None:

@@ -266,3 +266,26 @@ def test_a_mask_of_few_voxels_ends_in_a_report(n_voxels: int) -> None:
     report = inspect_scan(dwi, InMemoryVolumeResource(few, AFFINE))
     assert report.n_masked == n_voxels
     assert not [outlier for outlier in report.outliers if outlier.slice is not None]
+
+
+@pytest.mark.parametrize("content", [0.0, np.nan, 7.0])
+def test_a_scan_in_which_no_brain_is_found_is_described_with_its_empty_volumes(content: float) -> None:
+    dwi = scan()
+    array = dwi.volume.get_array().copy()
+    array[..., dwi.gradients.is_b0] = content
+    report = inspect_scan(Dwi(InMemoryVolumeResource(array, AFFINE), dwi.bval, dwi.bvec))
+    assert (report.n_b0, report.n_masked) == (6, None)
+    assert any(doubt.startswith("no brain was found") for doubt in report.doubts)
+    assert any("volumes 0, 1, 2, 3, 4, 5 hold no signal" in doubt for doubt in report.doubts)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_values_that_are_no_numbers_hide_neither_brain_nor_noise(bad: float) -> None:
+    dwi = scan(25.0)
+    array = dwi.volume.get_array().copy()
+    array[np.random.default_rng(0).random(array.shape) < 0.01] = bad
+    report = inspect_scan(Dwi(InMemoryVolumeResource(array, AFFINE), dwi.bval, dwi.bvec))
+    clean = inspect_scan(dwi)
+    assert report.n_masked == pytest.approx(clean.n_masked, rel=0.02)
+    assert report.snr_b0 == pytest.approx(clean.snr_b0, rel=0.1)
+    assert report.outliers == ()

@@ -96,6 +96,9 @@ def test_mask_a_little_off_or_without_geometry_is_used_with_a_warning(scan, mask
         np.testing.assert_array_equal(check_mask(scan, InMemoryVolumeResource(mask, shifted)), mask)
     with pytest.warns(InputWarning, match=r"no geometry of its own"):
         check_mask(scan, InMemoryVolumeResource(mask))
+    lying = InMemoryVolumeResource(mask, np.diag([-1.0, 1, 1, 1]), {"sform_code": 0, "qform_code": 0})
+    with pytest.warns(InputWarning, match=r"no geometry of its own \(its sform and qform codes are 0\)"):
+        check_mask(scan, lying)
     rounded = AFFINE + 1e-4
     rounded[3] = [0, 0, 0, 1]
     check_mask(scan, InMemoryVolumeResource(mask, rounded))

@@ -52,9 +52,7 @@ def find_gradients(
     given = {"bval": bval, "bvec": bvec, "grad": grad}
     for name, value in given.items():
         if value is not None and not Path(value).is_file():
-            is_there = Path(value).exists()
-            why = "is not a file; write it to one first." if is_there else why_absent(value)
-            raise InputError(f"{value} (--{name}) {why}")
+            raise InputError(f"{value} (--{name}) {why_absent(value)}")
     if grad is not None:
         if bval is not None or bvec is not None:
             raise InputError("found both --grad and --bval or --bvec; expected one kind. Leave the other out.")

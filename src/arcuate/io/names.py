@@ -41,6 +41,8 @@ def why_absent(path: str | os.PathLike[str], expected: str = "") -> str:
             f"is a link to {path.readlink()}, where there is nothing. Fetch it (datalad get, git annex get), or "
             "mend the link."
         )
+    if path.exists():
+        return f"is no file{f'; expected {expected}' if expected else ''}. Write what it gives to a file first."
     return f"does not exist{f'; expected {expected}' if expected else ''}. Check the path."
 
 

@@ -33,10 +33,10 @@ def read_header(path: Path) -> Header:
     InputError
         There is no such file, or it is no NIfTI image of real numbers.
     """
-    if not path.exists():
-        raise InputError(f"{path} {why_absent(path)}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected a .nii or .nii.gz file.")
+    if not path.is_file():  # a pipe would keep us waiting
+        raise InputError(f"{path} {why_absent(path)}")
     file = _partner(path, ".img", ".hdr") or path
     header = _unpack(file, path)
     voxels, least = file, _SIZES[header.sizeof_hdr]

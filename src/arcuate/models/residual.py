@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import NotApplicable
 from arcuate.numerics.compiled import kernel, run_in_chunks
 
 _CHUNK = 4  # slices of one thread at a time
@@ -40,7 +40,7 @@ def residual_structure(
 
     Raises
     ------
-    InputError
+    NotApplicable
         Fewer than three voxels are inside.
 
     Notes
@@ -61,7 +61,7 @@ def residual_structure(
     run_in_chunks(work, inside.shape[2], _CHUNK)
     use = inside & np.isfinite(square)
     if use.sum() < 3:
-        raise InputError(f"the structure of a residual needs some voxels; found {int(use.sum())} usable ones.")
+        raise NotApplicable(f"the structure of a residual needs some voxels; found {int(use.sum())} usable ones.")
     lagged = products.sum(axis=1)
     is_known = lagged[:, 1] > 0
     neighbours = float((lagged[is_known, 0] / lagged[is_known, 1]).mean()) if is_known.any() else 0.0

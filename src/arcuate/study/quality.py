@@ -18,6 +18,7 @@ from arcuate.numerics.sphere import distinct_directions
 from arcuate.study.coherence import Coherence, fibre_coherence
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
+from arcuate.volumes.scan import mean_of_volumes
 from arcuate.volumes.voxels import check_mask
 
 if TYPE_CHECKING:
@@ -170,7 +171,14 @@ def _describe_voxels(
 ) -> dict[str, Any]:
     array = dwi.volume.get_array()
     affine = dwi.volume.get_affine()
-    inside = _brain_of(dwi) if mask is None else check_mask(dwi.volume, mask)
+    try:
+        inside = _brain_of(dwi) if mask is None else check_mask(dwi.volume, mask)
+    except InputError as error:
+        if mask is not None:
+            raise
+        doubts.append(f"no brain was found, so that its voxels were not checked: {error}")
+        _doubt_empty(find_empty(array, np.ones(array.shape[:3], dtype=bool)), doubts)
+        return {}
     doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
     bad, negative = _count_bad(array, inside)
     if bad:
@@ -178,9 +186,7 @@ def _describe_voxels(
     if negative > 0.001 * int(inside.sum()) * array.shape[3]:
         doubts.append(f"{negative} values in the brain are negative: was the scan interpolated or rescaled?")
     empty = find_empty(array, inside)
-    if len(empty):
-        listed = ", ".join(map(str, empty[:8])) + (" ..." if len(empty) > 8 else "")
-        doubts.append(f"volumes {listed} hold no signal ({len(empty)}, counted from 0): leave them out")
+    _doubt_empty(empty, doubts)
     outliers = find_outliers(array, inside, gradients)
     odd = sorted({o.volume for o in outliers} - set(empty))
     if odd:
@@ -211,14 +217,16 @@ def _describe_voxels(
     }
 
 
+def _doubt_empty(empty: list[int], doubts: list[str]) -> None:
+    if empty:
+        listed = ", ".join(map(str, empty[:8])) + (" ..." if len(empty) > 8 else "")
+        doubts.append(f"volumes {listed} hold no signal ({len(empty)}, counted from 0): leave them out (--exclude)")
+
+
 def _brain_of(dwi: Dwi) -> np.ndarray:
     """Otsu's mask of the mean of the b = 0 volumes, or of the lowest b there is."""
-    gradients, array = dwi.gradients, dwi.volume.get_array()
-    index = gradients.least_weighted
-    mean = np.zeros(array.shape[:3])
-    for i in index:
-        mean += np.nan_to_num(array[..., i])
-    inside = otsu_mask(mean / len(index), voxel_size(dwi.volume.get_affine()))
+    mean = mean_of_volumes(dwi, dwi.gradients.least_weighted)
+    inside = otsu_mask(mean, voxel_size(dwi.volume.get_affine()))
     if not inside.any():
         raise InputError("found no voxel of a brain in the scan; check the image, or give a mask with --mask.")
     return inside
@@ -285,7 +293,7 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
         group = np.setdiff1d(whole_group, empty)
         if len(group) < 5:
             continue
-        sums = np.array([np.nansum(array[..., i] * inside, axis=(0, 1), dtype=np.float64) for i in group])
+        sums = np.array([_sums_of_slices(array[..., i], inside) for i in group])
         whole = sums.sum(axis=1)
         design = _design_of(gradients, group)
         is_fitted = design.shape[1] > 1
@@ -299,6 +307,12 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
         for i, k in zip(*np.nonzero(far), strict=True):
             found.append(Outlier(int(group[i]), int(slices[k]), float(change[i, k])))
     return tuple(sorted(found, key=lambda o: (o.volume, -1 if o.slice is None else o.slice)))
+
+
+def _sums_of_slices(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(z,) sum of the finite values inside."""
+    use = inside & np.isfinite(volume)
+    return np.asarray(np.where(use, volume, 0).sum(axis=(0, 1), dtype=np.float64))
 
 
 def _design_of(gradients: GradientTable, group: np.ndarray) -> np.ndarray:

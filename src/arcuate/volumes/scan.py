@@ -45,7 +45,7 @@ def with_volume(scan: S, volume: VolumeResource) -> S:
 
 
 def compute_mean_b0(scan: Scan) -> InMemoryVolumeResource:
-    """Mean of the b = 0 volumes, (x, y, z) float32.
+    """Mean of the b = 0 volumes, (x, y, z) float32; values that are not finite do not count.
 
     Raises
     ------
@@ -74,10 +74,16 @@ def compute_mean_least_weighted(scan: Scan) -> InMemoryVolumeResource:
     return _mean_of(scan, gradients.least_weighted)
 
 
-def _mean_of(scan: Scan, index: np.ndarray) -> InMemoryVolumeResource:
+def mean_of_volumes(scan: Scan, index: np.ndarray) -> np.ndarray:
+    """(x, y, z) float64, mean of the volumes ``index`` over their finite values; NaN where there are none."""
     array = scan.volume.get_array()
-    mean = np.zeros(array.shape[:3], dtype=np.float64)
+    total, n = np.zeros(array.shape[:3]), np.zeros(array.shape[:3])
     for i in index:
-        mean += array[..., i]
-    mean /= len(index)
-    return scan.volume.with_array(mean.astype(np.float32))
+        is_finite = np.isfinite(array[..., i])
+        total += np.where(is_finite, array[..., i], 0)
+        n += is_finite
+    return np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+
+
+def _mean_of(scan: Scan, index: np.ndarray) -> InMemoryVolumeResource:
+    return scan.volume.with_array(mean_of_volumes(scan, index).astype(np.float32))

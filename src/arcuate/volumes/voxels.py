@@ -82,8 +82,11 @@ def check_same_place(
     smallest = min(voxel_size(ours))
     if apart < 0.05 * smallest:
         return
+    header = other.get_metadata()
     if np.array_equal(theirs, np.eye(4)):
         found = f"{what} has no geometry of its own (its affine is the identity)"
+    elif header.get("sform_code") == 0 and header.get("qform_code") == 0:
+        found = f"{what} has no geometry of its own (its sform and qform codes are 0)"
     elif apart < 0.5 * smallest:
         found = f"the affine of {what} differs from that of the scan: its corners are up to {apart:.2g} mm off"
     else:
