@@ -168,4 +168,4 @@ def _first_of(path: Path, names: Sequence[str]) -> Path | None:
     if exact is not None or not path.parent.is_dir():
         return exact
     by_name = {p.name.lower(): p for p in sorted(path.parent.iterdir(), reverse=True)}
-    return next((p for name in names if (p := by_name.get(name.lower())) is not None and p.is_file()), None)
+    return next((p for name in names if (p := by_name.get(name.lower(), path)) != path and p.is_file()), None)
