@@ -18,7 +18,7 @@ from arcuate.models.kurtosis import fit_kurtosis
 from arcuate.models.mean_signal import prepare_mean_signal
 from arcuate.models.status import Status
 from arcuate.phantom import make_phantom
-from arcuate.study.maps import KURTOSIS_MAPS
+from arcuate.study.maps import INTEGRITY_MAPS, KURTOSIS_MAPS
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 2.5, -30], [0, 0, 0, 1]])
@@ -54,7 +54,7 @@ def test_maps_are_those_of_the_model_and_zero_outside_the_mask(scan):
     inside = np.zeros((5, 4, 3), dtype=bool)
     inside[1:4, 1:3, :2] = True
     dki = estimate_dki(scan, InMemoryVolumeResource(inside.astype(np.uint8), AFFINE))
-    fit = fit_kurtosis(scan.volume.get_array()[inside], scan.gradients)
+    fit = fit_kurtosis(scan.volume.get_array()[inside], scan.gradients, constrained=True)
     for volume, expected in ((dki.mk, fit.mk), (dki.ak, fit.ak), (dki.rk, fit.rk), (dki.kfa, fit.kfa)):
         np.testing.assert_allclose(volume.get_array()[inside], np.clip(expected, -3 / 7, 10), rtol=1e-5)
         assert not volume.get_array()[~inside].any()
@@ -74,11 +74,43 @@ def test_maps_are_those_of_the_model_and_zero_outside_the_mask(scan):
 def test_kurtosis_beyond_the_limits_is_cut_and_counted():
     gradients = _table((0, 2), (1000, 20), (2000, 25))
     signals = np.abs(np.random.default_rng(0).normal(100, 60, (4, 4, 4, 47))).astype(np.float32) + 1
-    dki = estimate_dki(Dwi.from_arrays(signals, AFFINE, gradients))
+    dki = estimate_dki(Dwi.from_arrays(signals, AFFINE, gradients), constrained=False)
     maps = np.asarray(dki.volume.get_array())[..., :3]
     assert maps.min() == pytest.approx(-3 / 7)
     assert maps.max() <= 10
     assert dki.parameters["VoxelsLimited"] > 10
+
+
+def test_constraints_are_the_default_and_their_voxels_are_counted(scan):
+    array = np.asarray(scan.volume.get_array())
+    noisy = np.abs(array + np.random.default_rng(0).normal(0, 60, array.shape)).astype(np.float32) + 1
+    spoiled = Dwi.from_arrays(noisy, AFFINE, scan.gradients)
+    held, free = estimate_dki(spoiled), estimate_dki(spoiled, constrained=False)
+    assert held.parameters["Constrained"]
+    assert held.parameters["VoxelsAtConstraints"] > 50
+    assert free.parameters["VoxelsAtConstraints"] == 0
+    assert np.mean(np.asarray(held.rk.get_array()) < 0) < 0.1 < np.mean(np.asarray(free.rk.get_array()) < 0)
+
+
+def test_tract_integrity_is_written_where_axons_are_aligned(tmp_path: Path, capsys):
+    gradients = _table((0, 2), (1000, 25), (2000, 25))
+    head = make_phantom(gradients, shape=(30, 30, 20), voxel_size=6.0, snr=40)
+    Dwi.from_arrays(head.signal, head.affine, gradients).save(tmp_path, basename="scan")
+    mask = tmp_path / "mask.nii.gz"
+    NiftiVolumeResource.save(InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine), mask)
+    with pytest.raises(SystemExit) as end:
+        main(["dki", str(tmp_path / "scan.nii.gz"), "--mask", str(mask), "--wmti", "--out", str(tmp_path / "out")])
+    assert end.value.code == 0
+    maps = {name: NiftiVolumeResource(tmp_path / "out" / f"{name}.nii.gz").get_array() for name in INTEGRITY_MAPS}
+    valid = maps["aligned"] > 0
+    said = json.loads((tmp_path / "out" / "awf.json").read_text())["VoxelsByTractIntegrity"]
+    assert said["valid"] == valid.sum() > 20
+    assert f"tract integrity in {said['valid']} of aligned axons" in capsys.readouterr().out
+    assert np.mean(head.fa[valid] > 0.45) > 0.95
+    assert 0.3 < np.median(maps["awf"][valid]) < 0.7
+    assert np.median(maps["dead"][valid]) > np.median(maps["derd"][valid])
+    for name in INTEGRITY_MAPS:
+        assert not maps[name][~valid].any()
 
 
 def test_the_same_brain_stored_along_other_axes_gives_the_same_maps(scan):

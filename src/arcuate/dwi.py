@@ -382,12 +382,21 @@ class Dwi:
         b_max: float = 3000.0,
         n_reweight: int = 1,
         nonnegative: bool = True,
+        constrained: bool = True,
+        wmti: bool = False,
     ) -> Dki:
         """Kurtosis maps; see :meth:`arcuate.kurtosis.Dki.estimate_dki`."""
         from arcuate.kurtosis import Dki
 
-        inside = self._volume_like(mask)
-        return Dki.estimate_dki(self, inside, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        return Dki.estimate_dki(
+            self,
+            self._volume_like(mask),
+            b_max=b_max,
+            n_reweight=n_reweight,
+            nonnegative=nonnegative,
+            constrained=constrained,
+            wmti=wmti,
+        )
 
     def estimate_free_water(
         self,

@@ -14,13 +14,16 @@ from arcuate.cache import cacheable, storable
 from arcuate.dti import Dti, fit_facts
 from arcuate.io import open_volume, save_volume
 from arcuate.io.names import beside_image, image_suffix
-from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, prepare_kurtosis
+from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, KurtosisFit, prepare_kurtosis
 from arcuate.models.mean_signal import prepare_mean_signal
 from arcuate.models.status import count_status
+from arcuate.models.tract_integrity import TractStatus, tract_integrity
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
+
+INTEGRITY = ("awf", "da", "dead", "derd", "tort")  # maps of tract integrity, by their names in files
 
 
 @storable
@@ -44,6 +47,11 @@ class Dki:
         Fitted signal without diffusion weighting; None for maps read from a file.
     status : (x, y, z) uint8
         What became of each voxel, see :class:`arcuate.models.status.Status`; None for maps read from a file.
+    integrity : (x, y, z, 5) float32
+        White-matter tract integrity: axonal water fraction, diffusivity within axons (mm²/s), outside along and across
+        them (mm²/s), tortuosity; 0 where it does not hold. None unless asked for.
+    integrity_status : (x, y, z) uint8
+        Where it holds, see :class:`arcuate.models.tract_integrity.TractStatus`. None unless asked for.
     parameters
         How the maps were fitted, and how many voxels ended how; empty for maps read from a file.
 
@@ -62,10 +70,12 @@ class Dki:
     s0: VolumeResource | None = None
     status: VolumeResource | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    integrity: VolumeResource | None = None
+    integrity_status: VolumeResource | None = None
 
     @staticmethod
     @cacheable(
-        version=1,
+        version=2,
         outputs={"volume": "estimate_dki", "tensors": "estimate_dki_tensors", "elements": "estimate_dki_elements"},
     )
     def estimate_dki(
@@ -75,6 +85,8 @@ class Dki:
         b_max: float = B_MAX,
         n_reweight: int = 1,
         nonnegative: bool = True,
+        constrained: bool = True,
+        wmti: bool = False,
     ) -> Dki:
         """Kurtosis of the voxels in the mask by weighted linear least squares.
 
@@ -89,6 +101,13 @@ class Dki:
             0 is ordinary least squares, 1 weighted (WLS), more iteratively reweighted (IWLS).
         nonnegative : bool
             Raise eigenvalues of the diffusion tensor to 1e-6 / b (b the highest used).
+        constrained : bool
+            Hold kurtosis positive and the signal decreasing up to the highest b used, along every direction of the
+            scan; voxels whose plain fit does so are as without it. See
+            :func:`arcuate.models.kurtosis.kurtosis_constraints`.
+        wmti : bool
+            White-matter tract integrity as well, in voxels of aligned axons; see
+            :func:`arcuate.models.tract_integrity.tract_integrity`.
 
         Raises
         ------
@@ -96,7 +115,9 @@ class Dki:
             The scan does not determine kurtosis, or the mask does not fit the scan.
         """
         gradients = dwi.gradients
-        volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+        volumes, model = prepare_kurtosis(
+            gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative, constrained=constrained
+        )
         mean_model = prepare_mean_signal(gradients, volumes)
         inside = check_mask(dwi.volume, mask)
 
@@ -111,20 +132,25 @@ class Dki:
                 "s0": found.s0,
                 "status": found.status,
                 "is_limited": np.any(limited != measures, axis=1).astype(np.uint8),
+                "is_bound": found.is_bound.astype(np.uint8),
             }
             if mean_model is not None:
                 diffusivity, kurtosis = mean_model.fit(rows)
                 fields["mean_signal"] = np.column_stack([diffusivity, np.clip(kurtosis, MIN_KURTOSIS, MAX_KURTOSIS)])
-            return fields
+            return {**fields, **_integrity_of(found)} if wmti else fields
 
         fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion kurtosis",
             **fit_facts(gradients, volumes, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative),
+            "Constrained": constrained,
+            "VoxelsAtConstraints": int(fields.pop("is_bound").sum()),
             "KurtosisLimits": [round(MIN_KURTOSIS, 4), MAX_KURTOSIS],
             "VoxelsLimited": int(fields.pop("is_limited").sum()),
             "VoxelsByStatus": count_status(fields["status"]),
         }
+        if wmti:
+            parameters["VoxelsByTractIntegrity"] = _count_integrity(fields["integrity_status"])
         return Dki(**scatter_fields(fields, inside, dwi.volume), parameters=parameters)
 
     @property
@@ -168,15 +194,27 @@ class Dki:
         return self.dti.get_ad_rd()
 
     def get_maps(self) -> dict[str, VolumeResource]:
-        """All maps by their names in files: mk ak rk kfa msk fa md ad rd diffusivity kurtosis."""
+        """All maps by their names in files: mk ak rk kfa msk fa md ad rd diffusivity kurtosis, and of tract integrity.
+
+        Those are awf da dead derd tort and aligned, which is 1 where they hold.
+        """
         fa, md = self.get_fa_md()
         ad, rd = self.get_ad_rd()
         maps: dict[str, VolumeResource] = {"mk": self.mk, "ak": self.ak, "rk": self.rk, "kfa": self.kfa}
         if self.msk is not None:
             maps["msk"] = self.msk
-        return maps | {
+        maps |= {
             "fa": fa, "md": md, "ad": ad, "rd": rd, "diffusivity": self.tensors, "kurtosis": self.elements,
         }  # fmt: skip
+        return maps if self.integrity is None else maps | self._integrity_maps(self.integrity)
+
+    def _integrity_maps(self, integrity: VolumeResource) -> dict[str, VolumeResource]:
+        columns = np.moveaxis(np.asarray(integrity.get_array()), -1, 0)
+        maps = {n: integrity.with_array(np.ascontiguousarray(a.T).T) for n, a in zip(INTEGRITY, columns, strict=True)}
+        if self.integrity_status is None:
+            return maps
+        is_valid = np.asarray(self.integrity_status.get_array()) == TractStatus.VALID
+        return maps | {"aligned": integrity.with_array(is_valid.astype(np.uint8))}
 
     def save(self, path: str | os.PathLike[str]) -> Dki:
         """Write MK, AK, RK, KFA to ``path`` and both tensors beside it; the same object, backed by those files.
@@ -187,7 +225,7 @@ class Dki:
             save_volume(self.volume, path),
             save_volume(self.tensors, _beside(path, "tensors")),
             save_volume(self.elements, _beside(path, "elements")),
-            self.mean_signal, self.s0, self.status, self.parameters,
+            self.mean_signal, self.s0, self.status, self.parameters, self.integrity, self.integrity_status,
         )  # fmt: skip
 
     @staticmethod
@@ -216,6 +254,19 @@ class Dki:
 def estimate_dki(dwi: Scan, mask: VolumeResource | None = None, **options: Any) -> Dki:
     """Kurtosis of a scan in a mask (x, y, z); ``options`` of :meth:`Dki.estimate_dki`, see there."""
     return Dki.estimate_dki(dwi, mask, **options)
+
+
+def _integrity_of(found: KurtosisFit) -> dict[str, np.ndarray]:
+    """Tract integrity (n_vox, 5) of a fit, in the order of INTEGRITY, and its status."""
+    found_in = tract_integrity(found)
+    columns = (found_in.awf, found_in.da, found_in.de_ad, found_in.de_rd, found_in.tortuosity)
+    return {"integrity": np.column_stack(columns), "integrity_status": found_in.status}
+
+
+def _count_integrity(status: np.ndarray) -> dict[str, int]:
+    """Voxels by what became of tract integrity, those where nothing was fitted left out."""
+    counts = np.bincount(status.ravel(), minlength=len(TractStatus))
+    return {s.name.lower(): int(counts[s]) for s in TractStatus if s is not TractStatus.OUTSIDE and counts[s]}
 
 
 def _beside(path: str | os.PathLike[str], name: str) -> Path:

@@ -94,11 +94,16 @@ MANUAL = {
         (
             "arcuate dki dwi.nii.gz --mask mask.nii.gz --out dki",
             "arcuate dki dwi.nii.gz --b-max 2500 --n-reweight 2 --out dki",
+            "arcuate dki dwi.nii.gz --mask mask.nii.gz --wmti --out dki",
         ),
-        ("OUT/mk ak rk kfa msk fa md ad rd diffusivity kurtosis, .nii.gz and .json each.",),
+        (
+            "OUT/mk ak rk kfa msk fa md ad rd diffusivity kurtosis, with --wmti awf da dead derd tort aligned, .nii.gz "
+            "and .json each.",
+        ),
         (
             "Jensen et al., Magn Reson Med 2005, https://doi.org/10.1002/mrm.20508; Tabesh et al., Magn Reson Med "
-            "2011, https://doi.org/10.1002/mrm.22655.",
+            "2011, https://doi.org/10.1002/mrm.22655 (constraints too); Fieremans et al., NeuroImage 2011, 58:177 "
+            "(--wmti).",
         ),
     ),
     "freewater": Manual(

@@ -78,6 +78,7 @@ class StepList(click.ParamType):
 @click.option(
     "--robust", is_flag=True, help="Tensor: leave out volumes that do not fit, voxel by voxel; see `arcuate dti`."
 )
+@click.option("--wmti", is_flag=True, help="Kurtosis: white-matter tract integrity too; see `arcuate dki`.")
 @click.option(
     "--response",
     "responses",
@@ -110,6 +111,7 @@ def run(
     mask_method: str,
     algorithm: str,
     robust: bool,
+    wmti: bool,
     responses: tuple[Path, ...],
     tensor_order: str,
     subject: str | None,
@@ -130,7 +132,7 @@ def run(
     from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
 
-    settings = Settings(steps or (), denoise, mask_method, algorithm, robust=robust, tensor_order=tensor_order)
+    settings = Settings(steps or (), denoise, mask_method, algorithm, robust=robust, wmti=wmti, tensor_order=tensor_order)
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."

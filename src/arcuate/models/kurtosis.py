@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -16,9 +16,17 @@ from arcuate.models.kurtosis_measures import (
     mean_kurtosis_tensor,
     monomials,
 )
-from arcuate.models.log_linear import LogLinearModel, check_rows, column_lengths, take_volumes, warn_without_b0
+from arcuate.models.log_linear import (
+    LogLinearModel,
+    check_rows,
+    column_lengths,
+    fit_in_chunks,
+    take_volumes,
+    warn_without_b0,
+)
+from arcuate.models.log_linear_kernels import Results
 from arcuate.models.tensor import TensorFit, shells_or_levels, tensor_design
-from arcuate.numerics.sphere import count_directions
+from arcuate.numerics.sphere import count_directions, distinct_directions
 
 B_MAX = 3000.0  # s/mm²; above it the cumulant expansion of tissue's signal no longer converges
 MIN_KURTOSIS, MAX_KURTOSIS = -3 / 7, 10.0  # of maps: water in spherical pores, and far above any tissue
@@ -35,6 +43,7 @@ class KurtosisFit(TensorFit):
     """
 
     kurtosis: np.ndarray  # (n_vox, 15) float64: elements of W, order of models.kurtosis_measures.ELEMENTS
+    is_bound: np.ndarray  # (n_vox,) bool, voxels in which the constraints changed the fit
 
     @cached_property
     def _measures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,17 +85,23 @@ class KurtosisModel(LogLinearModel):
         Rows that give log S from the coefficients, see :func:`kurtosis_design`.
     n_reweight, min_diffusivity, min_signal
         See :class:`arcuate.models.log_linear.LogLinearModel`.
+    constraints : (n_con, 22) float
+        Rows A of inequalities A c >= 0 that the coefficients c obey, see :func:`kurtosis_constraints`; none by default.
 
     Notes
     -----
     Minimises Σᵢ wᵢ (log sᵢ - log s0 + bᵢ D(gᵢ) - bᵢ² MD² W(gᵢ) / 6)², D(g) = gᵀ D g, W(g) = Σ W_ijkl g_i g_j g_k g_l,
     with wᵢ = 1, then wᵢ = ŝᵢ², the signal fitted in the round before. Linear in D, in MD² W and in log s0; W follows by
-    division by the square of the mean of the eigenvalues.
+    division by the square of the mean of the eigenvalues. With constraints, the last round is a quadratic programme in
+    those voxels whose least-squares fit does not obey them, with the same weights; the others keep theirs.
 
     References
     ----------
     Jensen et al. 2005, Magn. Reson. Med. 53:1432. Veraart et al. 2013, NeuroImage 81:335 (weights).
+    Tabesh et al. 2011, Magn. Reson. Med. 65:823 (constraints).
     """
+
+    constraints: np.ndarray = field(default_factory=lambda: np.zeros((0, N)))
 
     scales_columns: ClassVar[bool] = True  # they span 1 (log S0) to 1e6 (b²)
 
@@ -103,10 +118,36 @@ class KurtosisModel(LogLinearModel):
         signals : (n_vox, n_meas) float32 or float64
             The volumes of the design, in its order.
         """
-        coefs, evals, evecs, status = self.fit_rows(signals)
+        is_bound = np.zeros(len(signals), np.uint8)
+        if len(self.constraints):
+            coefs, evals, evecs, status = self._fit_bound(signals, is_bound)
+        else:
+            coefs, evals, evecs, status = self.fit_rows(signals)
         square = evals.mean(axis=1, keepdims=True) ** 2
         kurtosis = np.divide(coefs[:, 6:21], square, out=np.zeros((len(coefs), 15)), where=square > 0)
-        return KurtosisFit(coefs[:, :6].copy(), coefs[:, 21].copy(), evals, evecs.reshape(-1, 3, 3), status, kurtosis)
+        return KurtosisFit(
+            coefs[:, :6].copy(), coefs[:, 21].copy(), evals, evecs.reshape(-1, 3, 3), status, kurtosis,
+            is_bound.astype(bool),
+        )  # fmt: skip
+
+    def _fit_bound(self, signals: np.ndarray, is_bound: np.ndarray) -> Results:
+        """What :meth:`fit_rows` gives, under the constraints; ``is_bound`` (n_vox,) is filled."""
+        from arcuate.models.constrained_kernels import Inequalities, fit_constrained
+        from arcuate.numerics.nnls import lanes_of
+
+        rows = self.constraints @ self.tables.to_coefs
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        width = -(-N // 8) * 8
+        inequalities = Inequalities(
+            np.ascontiguousarray(np.pad(rows, ((0, 0), (0, width - N))).T), lanes_of(width)
+        )
+
+        def fit(rows: np.ndarray, results: Results, place: slice) -> None:
+            fit_constrained(
+                rows, self.tables, self.n_reweight, self.limits, inequalities, results, is_bound[place]
+            )
+
+        return fit_in_chunks(signals, N, fit)
 
 
 def fit_kurtosis(
@@ -116,6 +157,7 @@ def fit_kurtosis(
     b_max: float = B_MAX,
     n_reweight: int = 1,
     nonnegative: bool = True,
+    constrained: bool = False,
 ) -> KurtosisFit:
     """Tensor and kurtosis tensor of each voxel by weighted linear least squares.
 
@@ -124,7 +166,7 @@ def fit_kurtosis(
     signals : (n_vox, n_meas) float
         One row per voxel, all volumes of the table, any unit.
     gradients : GradientTable
-    b_max, n_reweight, nonnegative
+    b_max, n_reweight, nonnegative, constrained
         See :func:`prepare_kurtosis`.
 
     Raises
@@ -133,12 +175,19 @@ def fit_kurtosis(
         The volumes do not determine a kurtosis tensor, or their number is not that of the gradient table.
     """
     signals = check_rows(signals, gradients)
-    volumes, model = prepare_kurtosis(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
+    volumes, model = prepare_kurtosis(
+        gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative, constrained=constrained
+    )
     return model.fit(take_volumes(signals, volumes))
 
 
 def prepare_kurtosis(
-    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
+    gradients: GradientTable,
+    *,
+    b_max: float = B_MAX,
+    n_reweight: int = 1,
+    nonnegative: bool = True,
+    constrained: bool = False,
 ) -> tuple[np.ndarray, KurtosisModel]:
     """The volumes a kurtosis tensor is fitted to, and the model prepared for them.
 
@@ -151,6 +200,8 @@ def prepare_kurtosis(
         0 is OLS, 1 is WLS, more is IWLS.
     nonnegative : bool
         Raise eigenvalues of the diffusion tensor to 1e-6 / b, b the highest used.
+    constrained : bool
+        Hold kurtosis positive and the signal decreasing along every direction, see :func:`kurtosis_constraints`.
 
     Returns
     -------
@@ -159,7 +210,38 @@ def prepare_kurtosis(
         Fits rows of those volumes.
     """
     volumes = select_kurtosis_volumes(gradients, b_max=b_max)
-    return volumes, KurtosisModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+    model = KurtosisModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+    if constrained:
+        bvals, directions = gradients.bvals[volumes], gradients.directions[volumes]
+        rows = kurtosis_constraints(directions[~gradients.is_b0[volumes]], float(bvals.max()))
+        model = replace(model, constraints=rows)
+    return volumes, model
+
+
+def kurtosis_constraints(directions: np.ndarray, b_max: float) -> np.ndarray:
+    """(2 n, 22) rows A: where A c >= 0, kurtosis is positive and the signal decreases along the directions.
+
+    Parameters
+    ----------
+    directions : (m, 3) float, unit vectors; n of them are distinct
+    b_max : float, s/mm²
+        Up to here the signal decreases.
+
+    Notes
+    -----
+    With c the coefficients of :func:`kurtosis_design`: W(n) >= 0, and -d log s/db = D(n) - b MD² W(n) / 3 >= 0 at
+    ``b_max``, hence below it. Together they hold D(n) at or above zero.
+
+    References
+    ----------
+    Tabesh et al. 2011, Magn. Reson. Med. 65:823.
+    """
+    distinct = directions[distinct_directions(directions)]
+    tensor, kurtosis = -tensor_design(np.ones(len(distinct)), distinct)[:, :6], monomials(distinct)
+    blank, last = np.zeros_like(tensor), np.zeros((len(distinct), 1))
+    positive = np.column_stack([blank, kurtosis, last])
+    decreasing = np.column_stack([3 / b_max * tensor, -kurtosis, last])
+    return np.concatenate([positive, decreasing])
 
 
 def kurtosis_design(bvals: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ REFERENCES = {
     "kurtosis": "Jensen JH, Helpern JA, Ramani A, Lu H, Kaczynski K. Diffusional kurtosis imaging: the quantification "
     "of non-gaussian water diffusion by means of magnetic resonance imaging. Magnetic Resonance in Medicine "
     "2005;53:1432-1440.",
+    "wmti": "Fieremans E, Jensen JH, Helpern JA. White matter characterization with diffusional kurtosis imaging. "
+    "NeuroImage 2011;58:177-188.",
     "kurtosis_measures": "Tabesh A, Jensen JH, Ardekani BA, Helpern JA. Estimation of tensors and tensor-derived "
     "measures in diffusional kurtosis imaging. Magnetic Resonance in Medicine 2011;65:823-836.",
     "noddi": "Zhang H, Schneider T, Wheeler-Kingshott CA, Alexander DC. NODDI: practical in vivo neurite orientation "
@@ -165,6 +167,19 @@ def _say_kurtosis(text: _Writer, facts: dict[str, Any]) -> None:
         "kurtosis_measures",
         *(() if method == "ordinary" else ("wls",)),
     )
+    if facts.get("Constrained"):
+        text.say(
+            "Kurtosis was held positive and the signal decreasing up to the highest b along every direction of the "
+            f"scan, which changed the fit in {facts['VoxelsAtConstraints']} voxels",
+            "kurtosis_measures",
+        )
+    if "VoxelsByTractIntegrity" in facts:
+        text.say(
+            "Axonal water fraction and the diffusivities within and outside axons were computed from them in the "
+            f"{facts['VoxelsByTractIntegrity'].get('valid', 0)} voxels whose tensor is that of aligned axons (linearity "
+            "0.4 or more, planarity 0.2 and sphericity 0.35 or less)",
+            "wmti",
+        )
 
 
 def _say_free_water(text: _Writer, facts: dict[str, Any]) -> None:

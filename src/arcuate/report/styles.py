@@ -58,6 +58,12 @@ STYLES = {
     ("kurtosis", "md"): replace(_diffusivity("MD without kurtosis bias", 1.5), group="Kurtosis"),
     ("kurtosis", "ad"): replace(_diffusivity("AD without kurtosis bias", 2.2), group="Kurtosis"),
     ("kurtosis", "rd"): replace(_diffusivity("RD without kurtosis bias", 1.5), group="Kurtosis"),
+    ("kurtosis", "awf"): MapStyle("Axonal water fraction", "magma", (0, 1), group="Tract integrity"),
+    ("kurtosis", "da"): replace(_diffusivity("Diffusivity within axons", 2.2), group="Tract integrity"),
+    ("kurtosis", "dead"): replace(_diffusivity("AD outside axons", 3.0), group="Tract integrity"),
+    ("kurtosis", "derd"): replace(_diffusivity("RD outside axons", 1.5), group="Tract integrity"),
+    ("kurtosis", "tort"): MapStyle("Tortuosity", limits=(1, 6), group="Tract integrity"),
+    ("kurtosis", "aligned"): MapStyle("Axons are aligned", limits=(0, 1), group="Tract integrity"),
 }
 _BY_PARAM = {
     "afd": MapStyle("Fibre density", group="Fibre orientations"),

@@ -24,6 +24,7 @@ _DIFFUSIVITY = "mm^2/s"
 TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity", "outliers")
 FREE_WATER_MAPS = ("fwf", "fa", "md", "ad", "rd", "diffusivity")
 KURTOSIS_MAPS = ("mk", "ak", "rk", "kfa", "msk", "fa", "md", "ad", "rd", "diffusivity", "kurtosis")
+INTEGRITY_MAPS = ("awf", "da", "dead", "derd", "tort", "aligned")  # of kurtosis too, where they were asked for
 NODDI_MAPS = ("icvf", "odi", "isovf", "direction", "rmse", "s0", "dot")
 
 
@@ -65,7 +66,10 @@ def _in_order(maps: dict[str, VolumeResource], own: dict[str, dict[str, Any]], o
 
 
 def kurtosis_maps(dki: Dki, order: str = "fsl") -> list[Map]:
-    """mk ak rk kfa msk fa md ad rd diffusivity kurtosis; msk only where the shells allow it."""
+    """mk ak rk kfa msk fa md ad rd diffusivity kurtosis, and of tract integrity where it was asked for.
+
+    msk is there only where the shells allow it.
+    """
     elements = "xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz"
     own: dict[str, dict[str, Any]] = {
         "mk": {"Units": "1", "Description": "mean kurtosis over all directions"},
@@ -76,6 +80,12 @@ def kurtosis_maps(dki: Dki, order: str = "fsl") -> list[Map]:
         "fa": {"Units": "1"},
         "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
         "kurtosis": {"Units": "1", "Order": elements, "ReferenceFrame": SCANNER_FRAME},
+        "awf": {"Units": "1", "Description": "axonal water fraction, where axons are aligned"},
+        "da": {"Units": _DIFFUSIVITY, "Description": "diffusivity within axons, where they are aligned"},
+        "dead": {"Units": _DIFFUSIVITY, "Description": "diffusivity outside axons, along them"},
+        "derd": {"Units": _DIFFUSIVITY, "Description": "diffusivity outside axons, across them"},
+        "tort": {"Units": "1", "Description": "tortuosity: dead over derd"},
+        "aligned": {"Units": "1", "Description": "1 where axons are aligned, so that tract integrity is defined"},
     }
     return _in_order(dki.get_maps(), own, order)
 

@@ -18,7 +18,7 @@ from arcuate.cache import file_sha256
 from arcuate.errors import InputError
 from arcuate.nets.bundle_names import TRACTS
 from arcuate.study.bids import Derivatives, as_plain, input_facts, read_json, sidecar_of, write_json, write_map
-from arcuate.study.maps import FREE_WATER_MAPS, KURTOSIS_MAPS, NODDI_MAPS, TENSOR_MAPS, Map
+from arcuate.study.maps import FREE_WATER_MAPS, INTEGRITY_MAPS, KURTOSIS_MAPS, NODDI_MAPS, TENSOR_MAPS, Map
 
 if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
@@ -40,7 +40,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "denoise": (*_names("desc-denoised_dwi{}", ".nii.gz .bval .bvec"), "desc-noise_dwimap.nii.gz"),
     "mask": ("desc-brain_mask.nii.gz",),
     "dti": _names("model-tensor_param-{}_dwimap.nii.gz", " ".join(TENSOR_MAPS)),
-    "kurtosis": _names("model-kurtosis_param-{}_dwimap.nii.gz", " ".join(KURTOSIS_MAPS)),
+    "kurtosis": _names("model-kurtosis_param-{}_dwimap.nii.gz", " ".join((*KURTOSIS_MAPS, *INTEGRITY_MAPS))),
     "freewater": _names("model-fwdti_param-{}_dwimap.nii.gz", " ".join(FREE_WATER_MAPS)),
     "noddi": _names("model-noddi_param-{}_dwimap.nii.gz", " ".join(NODDI_MAPS)),
     "response": _names("model-{}_label-{}_response.{}", "csd msmtcsd", "wm gm csf", "txt json"),

@@ -297,7 +297,7 @@ def _dti(signal: Dwi, inside: VolumeResource | None, noise: VolumeResource | Non
 
 
 def _kurtosis(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dki:
-    dki = signal.estimate_dki(inside)
+    dki = signal.estimate_dki(inside, wmti=to.plan.settings.wmti)
     to.outputs.maps(
         "kurtosis",
         kurtosis_maps(dki, to.plan.settings.tensor_order),

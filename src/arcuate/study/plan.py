@@ -53,6 +53,7 @@ class Settings:
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
     robust : whether the tensor leaves out volumes that do not fit, see :meth:`arcuate.dti.Dti.estimate_dti`
+    wmti : whether kurtosis comes with tract integrity, see :meth:`arcuate.kurtosis.Dki.estimate_dki`
     tensor_order : of the six elements of tensors in files, "fsl" or "mrtrix"
 
     Raises
@@ -67,6 +68,7 @@ class Settings:
     response_algorithm: str = "auto"
     n_peaks: int = 3
     robust: bool = False
+    wmti: bool = False
     tensor_order: str = "fsl"
 
     def __post_init__(self) -> None:
