@@ -132,7 +132,9 @@ def run(
     from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
 
-    settings = Settings(steps or (), denoise, mask_method, algorithm, robust=robust, wmti=wmti, tensor_order=tensor_order)
+    settings = Settings(
+        steps or (), denoise, mask_method, algorithm, robust=robust, wmti=wmti, tensor_order=tensor_order
+    )
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
             f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."

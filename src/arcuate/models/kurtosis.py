@@ -138,14 +138,10 @@ class KurtosisModel(LogLinearModel):
         rows = self.constraints @ self.tables.to_coefs
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         width = -(-N // 8) * 8
-        inequalities = Inequalities(
-            np.ascontiguousarray(np.pad(rows, ((0, 0), (0, width - N))).T), lanes_of(width)
-        )
+        inequalities = Inequalities(np.ascontiguousarray(np.pad(rows, ((0, 0), (0, width - N))).T), lanes_of(width))
 
         def fit(rows: np.ndarray, results: Results, place: slice) -> None:
-            fit_constrained(
-                rows, self.tables, self.n_reweight, self.limits, inequalities, results, is_bound[place]
-            )
+            fit_constrained(rows, self.tables, self.n_reweight, self.limits, inequalities, results, is_bound[place])
 
         return fit_in_chunks(signals, N, fit)
 

@@ -176,8 +176,8 @@ def _say_kurtosis(text: _Writer, facts: dict[str, Any]) -> None:
     if "VoxelsByTractIntegrity" in facts:
         text.say(
             "Axonal water fraction and the diffusivities within and outside axons were computed from them in the "
-            f"{facts['VoxelsByTractIntegrity'].get('valid', 0)} voxels whose tensor is that of aligned axons (linearity "
-            "0.4 or more, planarity 0.2 and sphericity 0.35 or less)",
+            f"{facts['VoxelsByTractIntegrity'].get('valid', 0)} voxels whose tensor is that of aligned axons "
+            "(linearity 0.4 or more, planarity 0.2 and sphericity 0.35 or less)",
             "wmti",
         )
 
