@@ -72,8 +72,8 @@ def tract_integrity(fit: KurtosisFit) -> TractIntegrity:
     f = K_max / (K_max + 3), Dₐ(n) = D(n) [1 - √(K(n) (1 - f) / (3 f))], Dₑ(n) = D(n) [1 + √(K(n) f / (3 (1 - f)))].
 
     Dₐ and Dₑ are tensors fitted to 100 directions, their negative eigenvalues raised to 0. Which root is that of the
-    axons cannot be told from the signal: the slower one is taken. The model holds where the tensor's eigenvalues, over their sum, have (λ₁ - λ₂) >= 0.4,
-    2 (λ₂ - λ₃) <= 0.2 and 3 λ₃ <= 0.35.
+    axons cannot be told from the signal: the slower one is taken. The model holds where the tensor's eigenvalues, over
+    their sum, have (λ₁ - λ₂) >= 0.4, 2 (λ₂ - λ₃) <= 0.2 and 3 λ₃ <= 0.35.
 
     References
     ----------
