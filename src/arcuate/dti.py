@@ -83,7 +83,7 @@ class Dti:
     outliers: VolumeResource | None = None
 
     @staticmethod
-    @cacheable(version=1, outputs={"volume": "estimate_dti"})
+    @cacheable(version=2, outputs={"volume": "estimate_dti"})
     def estimate_dti(
         dwi: Scan,
         mask: VolumeResource | None = None,
@@ -254,7 +254,7 @@ def _fit_robust(
     n_vox, per_slice = len(slices), np.bincount(slices, minlength=inside.shape[2])
     lost = np.argwhere(counts > 0.5 * np.maximum(per_slice, 1)[:, None])
     return fields, {
-        "Robust": "Geman-McClure weights, outliers left out",
+        "Robust": "Geman-McClure weights, then outliers by studentised residuals left out",
         "Cutoff": model.cutoff,
         "NoiseGiven": sigma is not None,
         "VoxelsWithOutliers": int(np.count_nonzero(fields["outliers"])),

@@ -210,7 +210,10 @@ class Dki:
 
     def _integrity_maps(self, integrity: VolumeResource) -> dict[str, VolumeResource]:
         columns = np.moveaxis(np.asarray(integrity.get_array()), -1, 0)
-        maps = {n: integrity.with_array(np.ascontiguousarray(a.T).T) for n, a in zip(INTEGRITY, columns, strict=True)}
+        maps: dict[str, VolumeResource] = {
+            name: integrity.with_array(np.ascontiguousarray(column.T).T)
+            for name, column in zip(INTEGRITY, columns, strict=True)
+        }
         if self.integrity_status is None:
             return maps
         is_valid = np.asarray(self.integrity_status.get_array()) == TractStatus.VALID

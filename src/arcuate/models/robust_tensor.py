@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
@@ -13,9 +14,11 @@ from arcuate.models.log_linear_kernels import Results
 from arcuate.models.robust_kernels import Rule, fit_robustly
 from arcuate.models.tensor import B_MAX, TensorFit, TensorModel, select_volumes
 
-CUTOFF = 4.0  # residuals beyond it, in units of their spread, are outliers (see LOG.md)
+CUTOFF = 3.6  # residuals beyond it, in standard deviations, are outliers (see LOG.md)
+_FIRST_CUTOFF = 3.0  # of the Geman-McClure fit; later looks decide
 _N_ROUNDS = 6  # of Geman-McClure weights
-_N_LOOKS = 3  # at the volumes left out, given the fit to the others
+_N_LOOKS = 4  # at every volume, given the fit to those kept
+_N_PRIOR = 10  # degrees of freedom that a noise map counts for
 _SPARE = 5  # volumes above the number of unknowns: fewer residuals have no spread to speak of
 
 
@@ -40,7 +43,8 @@ class RobustTensorModel(TensorModel):
     design, n_reweight, min_diffusivity, min_signal
         See :class:`arcuate.models.tensor.TensorModel`.
     cutoff : float
-        A volume is an outlier where its residual is beyond as many times the spread of all residuals of the voxel.
+        A volume is an outlier where its residual is beyond as many standard deviations, or, since these are estimated
+        from the residuals themselves, where Student's t is as improbable.
 
     Raises
     ------
@@ -51,11 +55,17 @@ class RobustTensorModel(TensorModel):
 
     Notes
     -----
-    Minimises Σᵢ ρ(zᵢ), zᵢ = ŝᵢ (log sᵢ - log ŝᵢ), ρ(z) = z² / (1 + z² / C²) of Geman and McClure, by reweighting:
-    wᵢ = ŝᵢ² (1 + zᵢ² / C²)⁻² from the round before, starting from the
-    squares of the signals or of their OLS fit, whichever are less. C is 1.4826 √(n / (n - 7)) times the median
-    of the |zᵢ|, and not below the noise where it is given. Volumes with sᵢ - ŝᵢ > k C or zᵢ < -k C, k the cutoff, are
-    outliers; the tensor is the WLS fit to the others, and that of all volumes where there are none.
+    Starts with the minimum of Σᵢ ρ(zᵢ), zᵢ = ŝᵢ (log sᵢ - log ŝᵢ), ρ(z) = z² / (1 + z² / C²) of Geman and McClure, by
+    reweighting: wᵢ = ŝᵢ² (1 + zᵢ² / C²)⁻² from the round before, first from the squares of the signals or of their OLS
+    fit, whichever are less. C is 1.4826 √(n / (n - 7)) times the median of the |zᵢ|, and not below the noise where it
+    is given. Volumes whose residual rᵢ is within 3 C are kept, rᵢ = sᵢ - ŝᵢ above the fit and zᵢ below it.
+
+    Then every volume is judged anew, four times, given the WLS fit to the K that are kept. With hᵢ = ŝᵢ² uᵢᵀ (Σ wⱼ uⱼ
+    uⱼᵀ)⁻¹ uᵢ its leverage and R = Σ zⱼ² over those kept, it is kept where |rᵢ| <= t √(v (1 ± hᵢ)): for one of the kept,
+    v = (R - zᵢ² / (1 - hᵢ)) / (K - 8), the variance without it, and 1 - hᵢ; for one left out v = R / (K - 7) and
+    1 + hᵢ. t is the quantile of Student's t for the degrees of freedom of v that a standard normal has at the cutoff. A
+    noise σ that is given counts for ten degrees of freedom of v, which is not below σ². The tensor is the WLS fit to
+    what is kept; in a voxel without outliers it is that of WLS itself.
 
     References
     ----------
@@ -87,13 +97,23 @@ class RobustTensorModel(TensorModel):
         """
         known = np.zeros(len(signals)) if noise is None else np.nan_to_num(np.asarray(noise, dtype=np.float64))
         outliers = np.zeros(np.shape(signals), np.uint8)
-        rule = Rule(_N_ROUNDS, _N_LOOKS, float(self.cutoff), self.n_reweight)
+        cutoffs = student_cutoffs(self.cutoff, len(self.design) + _N_PRIOR)
+        rule = Rule(_N_ROUNDS, _N_LOOKS, _FIRST_CUTOFF, cutoffs, _N_PRIOR, self.n_reweight)
 
         def fit(rows: np.ndarray, results: Results, place: slice) -> None:
             fit_robustly(rows, known[place], self.tables, rule, self.limits, results, outliers[place])
 
         results = fit_in_chunks(signals, self.design.shape[1], fit)
         return RobustTensorFit.of_results(results, outliers=outliers.astype(bool))
+
+
+def student_cutoffs(cutoff: float, most: int) -> np.ndarray:
+    """(most + 1,) where Student's t with 0 ... ``most`` degrees of freedom is as improbable as a normal at the cutoff.
+
+    Infinite for 0.
+    """
+    freedom = np.arange(1, most + 1)
+    return np.r_[np.inf, -stdtrit(freedom, ndtr(-cutoff))]
 
 
 def fit_robust_tensor(

@@ -95,7 +95,7 @@ def tract_integrity(fit: KurtosisFit) -> TractIntegrity:
         within, around = compartments(fit.tensors[rows], power, share)
         inner, outer = (np.maximum(eigh_3x3(tensors)[0], 0) for tensors in (within, around))
         values[:, rows] = share, inner.sum(axis=1), outer[:, 0], outer[:, 1:].mean(axis=1)
-    return TractIntegrity(*values, status)
+    return TractIntegrity(values[0], values[1], values[2], values[3], status)
 
 
 def is_aligned(evals: np.ndarray) -> np.ndarray:

@@ -149,8 +149,9 @@ def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
     )
     if "Robust" in facts:
         text.say(
-            f"Volumes whose residual exceeded {facts['Cutoff']:g} standard deviations of a fit with Geman-McClure "
-            f"weights were left out voxel by voxel ({100 * facts['OutlyingShare']:.2g} % of all signals)",
+            f"Volumes whose studentised residual exceeded {facts['Cutoff']:g} standard deviations, starting from a fit "
+            f"with Geman-McClure weights, were left out voxel by voxel ({100 * facts['OutlyingShare']:.2g} % of all "
+            "signals)",
             "restore",
             "irlls",
         )
