@@ -396,7 +396,7 @@ def test_a_file_is_forgotten_when_it_was_written_just_now(make_file, tmp_path, m
     path, reads = make_file("a.nii", 1.0), []
 
     def facts(memory: files.FileMemory, kind: str = "kind") -> dict:
-        return memory.facts(path, kind, lambda p: reads.append(p) or {"digest": "x"})[0]
+        return memory.facts(path, kind, lambda p: reads.append(p) or {"digest": "x"})
 
     memory = files.FileMemory(tmp_path / "memory")
     for expected in (1, 2):  # within the grain of the clock each question reads the file

@@ -1,26 +1,31 @@
-"""Fingerprints: a digest of what a value is, the same wherever it lies and however it came there."""
+"""Fingerprints: what a value is, the same wherever it lies and however it came there.
+
+The fingerprint of a value names its parts, ``{".volume.affine": "array 3f0c..."}``: plain values by their text,
+arrays by their digest. So two fingerprints show which part of an argument changed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import hashlib
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arcuate._version import __version__
-from arcuate.cache.digests import array_digest, file_digest
-from arcuate.cache.files import FileChangedError, FileMemory, Signature
+from arcuate.cache.digests import array_digest
+from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.errors import InputError
 from arcuate.io import geometry, mif
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
-_DEPTH = 50
+_LONGEST = 200  # characters of a plain value's text; of a longer one the digest is taken
+_IMAGES = (".nii", ".nii.gz", ".mif", ".mif.gz")
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, bytearray, range, slice)
 
 
@@ -28,17 +33,14 @@ class UnknownValueError(TypeError):
     """A value has no fingerprint; the message names it and says why."""
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """Digest of a value and, for the ones made of others, those of its parts."""
+def fingerprint(value: Any) -> str:
+    """SHA-256 that tells what ``value`` is, the same for a volume in memory and on disk, under any path."""
+    return digest_of(Fingerprinter().fingerprint(value))
 
-    digest: str
-    parts: dict[str, Fingerprint] = field(default_factory=dict)
 
-    def to_json(self) -> Any:
-        if not self.parts:
-            return self.digest
-        return {"digest": self.digest, "parts": {name: part.to_json() for name, part in self.parts.items()}}
+def digest_of(parts: Any) -> str:
+    """SHA-256 of a fingerprint, or of anything else that JSON holds."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class Fingerprinter:
@@ -51,163 +53,143 @@ class Fingerprinter:
     def __init__(self, memory: FileMemory | None = None) -> None:
         self._memory = memory or FileMemory()
         self._decoded: dict[int, tuple[VolumeResource, InMemoryVolumeResource]] = {}  # by id, kept alive with it
-        self._recognised: dict[int, Signature] = {}  # volumes whose file was not read again
 
-    def fingerprint(self, value: Any, name: str = "value") -> Fingerprint:
-        """Fingerprint of ``value``, called ``name`` in messages.
+    def fingerprint(self, value: Any, name: str = "value") -> dict[str, str]:
+        """{part: what it is} of ``value``, called ``name`` in messages; the part ``""`` is its kind.
 
         Raises
         ------
         UnknownValueError
             The value, or a part of it, is of a kind whose content cannot be told.
         """
-        return self._visit(value, name, 0)
+        found: dict[str, str] = {}
+        try:
+            self._visit(value, name, found)
+        except RecursionError:
+            raise UnknownValueError(f"{name} is nested too deeply") from None
+        return {part.removeprefix(name): text for part, text in found.items()}
 
     def loaded(self, value: Any) -> Any:
-        """``value`` with the volumes that were fingerprinted on disk replaced by ones in memory.
-
-        Raises
-        ------
-        UnknownValueError
-            A file changed since it was fingerprinted.
-        """
+        """``value`` with the volumes that were fingerprinted on disk replaced by ones in memory."""
         if isinstance(value, VolumeResource):
-            return self._load(value)
-        if _is_plain_dataclass(value):
-            fields = [f for f in dataclasses.fields(value) if f.init]
-            return _replace(value, {f.name: getattr(value, f.name) for f in fields}, self.loaded)
+            return value if value.known_digests() is not None else self._decode(value)
+        if _is_dataclass(value):
+            old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+            new = {name: self.loaded(item) for name, item in old.items()}
+            changed = {name: item for name, item in new.items() if item is not old[name]}
+            return dataclasses.replace(value, **changed) if changed else value
         if type(value) in (list, tuple):
-            items = [self.loaded(item) for item in value]
-            return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+            return type(value)(self.loaded(item) for item in value)
         if type(value) is dict:
-            entries = {key: self.loaded(item) for key, item in value.items()}
-            return value if all(entries[key] is value[key] for key in value) else entries
+            return {key: self.loaded(item) for key, item in value.items()}
         return value
 
-    def _visit(self, value: Any, name: str, depth: int) -> Fingerprint:
-        if depth > _DEPTH:
-            raise UnknownValueError(f"{name} is nested too deeply")
+    def _visit(self, value: Any, path: str, found: dict[str, str]) -> None:
+        """Note in ``found`` what ``value`` is, which lies at ``path``, and what its parts are."""
         plain = _plain(value)
         if plain is not None:
-            return _combine(plain)
-        if isinstance(value, VolumeResource):
-            return self._volume(value, name)
-        if isinstance(value, VectorResource):
-            return _combine("vector", {"numbers": _array(np.asarray(value.get()), name)})
-        if isinstance(value, np.ndarray):
-            return _array(value, name)
-        if isinstance(value, Path):
-            return self._path(value, name)
+            found[path] = plain if len(plain) <= _LONGEST else f"long {digest_of(plain)}"
+        elif isinstance(value, VolumeResource):
+            found[path] = "volume"
+            found |= {f"{path}.{part}": text for part, text in self._volume(value, path).items()}
+        elif isinstance(value, VectorResource):
+            found[path] = f"vector {_array_text(np.asarray(value.get()), path)}"
+        elif isinstance(value, np.ma.MaskedArray):
+            found[path] = f"masked {_array_text(np.asarray(value.data), path)}"
+            self._visit(np.array(np.broadcast_to(np.asarray(value.mask), value.shape)), f"{path}.mask", found)
+        elif isinstance(value, np.ndarray):
+            found[path] = _array_text(value, path)
+        elif isinstance(value, Path):
+            found[path] = self._file(value, path)
+        elif isinstance(value, list | tuple):
+            found[path] = f"{len(value)} in a {_class_name(value)}"
+            for i, item in enumerate(value):
+                self._visit(item, f"{path}[{i}]", found)
+        elif isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections", "types"):
+            self._mapping(value, path, found)
+        elif type(value) in (set, frozenset):
+            members = sorted(digest_of(self.fingerprint(item, f"{path} (a member)")) for item in value)
+            found[path] = f"{type(value).__name__} {digest_of(members)}"
+        elif _is_dataclass(value):
+            found[path] = _class_name(value)
+            for field in dataclasses.fields(value):
+                if field.compare:
+                    self._visit(getattr(value, field.name), f"{path}.{field.name}", found)
+        else:
+            raise UnknownValueError(f"{path} is a {_class_name(value)}, whose content cannot be told")
 
-        def inner(item: Any, label: str) -> Fingerprint:
-            return self._visit(item, f"{name}{label}", depth + 1)
+    def _mapping(self, value: Mapping[Any, Any], path: str, found: dict[str, str]) -> None:
+        keys = {digest_of(self.fingerprint(key, f"{path} (a key)")): key for key in value}
+        found[path] = f"{len(value)} in a dict {digest_of(sorted(keys))}"
+        for digest in sorted(keys):
+            part = f"{path}[{keys[digest]!r}]"
+            self._visit(value[keys[digest]], f"{part} {digest}" if part in found else part, found)
 
-        if isinstance(value, list | tuple):
-            return _combine(_class_name(value), {str(i): inner(item, f"[{i}]") for i, item in enumerate(value)})
-        if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections", "types"):
-            entries = [(inner(k, " (a key)").digest, inner(v, f"[{k!r}]"), str(k)) for k, v in value.items()]
-            entries.sort(key=lambda entry: entry[0])
-            kind = "dict\0" + "\0".join(key for key, _, _ in entries)
-            return _combine(kind, {f"{i} {label}": v for i, (_, v, label) in enumerate(entries)})
-        if type(value) in (set, frozenset):
-            digests = sorted(inner(item, " (a member)").digest for item in value)
-            return _combine(type(value).__name__ + "\0" + "\0".join(digests))
-        if _is_plain_dataclass(value):
-            fields = [f.name for f in dataclasses.fields(value) if f.compare]
-            return _combine(_class_name(value), {f: inner(getattr(value, f), f".{f}") for f in fields})
-        raise UnknownValueError(f"{name} is a {_class_name(value)}, whose content cannot be told")
+    def _volume(self, volume: VolumeResource, path: str) -> dict[str, str]:
+        known = volume.known_digests()  # of a kept volume that was not read yet
+        if known is not None:
+            return known
 
-    def _volume(self, volume: VolumeResource, name: str) -> Fingerprint:
-        digests = volume.known_digests()  # of a kept volume that was not read yet
-        if digests is None and isinstance(volume, InMemoryVolumeResource):
-            digests = _digests_of(volume, name)
-        if digests is None:
-            digests = self._volume_on_disk(volume, name)
-        return _combine("volume", {key: Fingerprint(digests[key]) for key in ("array", "affine", "header")})
-
-    def _volume_on_disk(self, volume: VolumeResource, name: str) -> dict[str, str]:
         def read(_: Path) -> dict[str, str]:
-            decoded = volume.load()
-            self._decoded[id(volume)] = (volume, decoded)
-            return _digests_of(decoded, name)
+            decoded = self._decode(volume)
+            array = _checked(decoded.get_array(), path)
+            return volume_digests(array, np.asarray(decoded.get_affine()), decoded.get_metadata())
 
-        path = getattr(volume, "path", None)
-        if not isinstance(path, Path) or not path.name.lower().endswith((".nii", ".nii.gz", ".mif", ".mif.gz")):
+        file = getattr(volume, "path", None)
+        if not isinstance(file, Path) or not file.name.lower().endswith(_IMAGES):
             return read(Path())
-        digests, signature = self._facts(path, f"{_class_name(volume)} {__version__}", read, name)
-        self._recognised[id(volume)] = signature
-        return digests
+        with _reading(file, path):
+            return self._memory.facts(file, f"{_class_name(volume)} {__version__}", read)
 
-    def _load(self, volume: VolumeResource) -> VolumeResource:
-        if id(volume) not in self._decoded and id(volume) in self._recognised:
-            decoded, path = volume.load(), volume.path  # type: ignore[attr-defined]
-            if Signature.of(path) != self._recognised[id(volume)]:
-                raise UnknownValueError(f"{path} changed while it was read")
-            self._decoded[id(volume)] = (volume, decoded)
-        return self._decoded[id(volume)][1] if id(volume) in self._decoded else volume
+    def _decode(self, volume: VolumeResource) -> InMemoryVolumeResource:
+        if id(volume) not in self._decoded:
+            self._decoded[id(volume)] = volume, volume.load()
+        return self._decoded[id(volume)][1]
 
-    def _path(self, path: Path, name: str) -> Fingerprint:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            raise UnknownValueError(f"{name} is the path {path}, which {what}; only the content of a file can be told")
-        facts, _ = self._facts(path, "bytes", lambda p: {"digest": file_digest(p)}, name)
-        return _combine("file", {"content": Fingerprint(facts["digest"])})
-
-    def _facts(
-        self, path: Path, kind: str, read: Callable[[Path], dict[str, str]], name: str
-    ) -> tuple[dict[str, str], Signature]:
-        try:
-            return self._memory.facts(path, kind, read)
-        except FileChangedError as error:
-            raise UnknownValueError(f"{name}: {error}") from error
-        except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist. Check the path.") from error
-        except OSError as error:
-            raise UnknownValueError(f"{name}: {path} cannot be read ({error.strerror})") from error
+    def _file(self, file: Path, path: str) -> str:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "does not exist"
+            raise UnknownValueError(f"{path} is the path {file}, which {what}; only the content of a file can be told")
+        with _reading(file, path):
+            return f"file {self._memory.sha256(file)}"
 
 
-def fingerprint(value: Any) -> str:
-    """SHA-256 that tells what ``value`` is, the same for a volume in memory and on disk, under any path."""
-    return Fingerprinter().fingerprint(value).digest
+@contextlib.contextmanager
+def _reading(file: Path, path: str) -> Iterator[None]:
+    """Say which argument it is whose file cannot be read."""
+    try:
+        yield
+    except FileChangedError as error:
+        raise UnknownValueError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{file} does not exist. Check the path.") from error
+    except OSError as error:
+        raise UnknownValueError(f"{path}: {file} cannot be read ({error.strerror})") from error
 
 
 def volume_digests(array: np.ndarray, affine: np.ndarray, metadata: Mapping[str, Any]) -> dict[str, str]:
     """Digests of the voxels, of the affine, and of what a NIfTI header would keep of the metadata."""
-    return {"array": array_digest(array), **frame_digests(array.shape, affine, metadata)}
-
-
-def frame_digests(shape: tuple[int, ...], affine: np.ndarray, metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the affine, and of what a NIfTI header would keep of the metadata."""
     exact = np.asarray(affine, dtype=np.float64) + 0.0  # -0 and 0 place voxels alike
     try:
-        header = geometry.make_header(shape, np.dtype(np.float32), exact, dict(metadata))
+        header = geometry.make_header(array.shape, np.dtype(np.float32), exact, dict(metadata))
         kept = repr(sorted(geometry.header_fields(header).items()))
     except Exception:  # an array or metadata that NIfTI has no place for: taken literally
         kept = repr(sorted((str(key), repr(item)) for key, item in metadata.items()))
     others = metadata.get(mif.ENTRIES)  # lines of a header of MRtrix3, which go on into images of that format
     if isinstance(others, Mapping):
         kept += repr(sorted((str(k), str(v)) for k, v in others.items() if k != "command_history"))
-    return {"affine": array_digest(exact), "header": hashlib.sha256(kept.encode()).hexdigest()}
+    return {"voxels": array_digest(array), "affine": array_digest(exact), "header entries": digest_of(kept)}
 
 
-def _digests_of(volume: InMemoryVolumeResource, name: str) -> dict[str, str]:
-    array = _checked(volume.get_array(), name)
-    return volume_digests(array, np.asarray(volume.get_affine()), volume.get_metadata())
+def _array_text(array: np.ndarray, path: str) -> str:
+    return f"array {array_digest(_checked(array, path))}"
 
 
-def _array(array: np.ndarray, name: str) -> Fingerprint:
-    if isinstance(array, np.ma.MaskedArray):
-        mask = np.array(np.broadcast_to(np.asarray(array.mask), array.shape))  # numpy's own word for it is untyped
-        parts = {"data": _array(np.asarray(array.data), name), "mask": _array(mask, name)}
-        return _combine("masked", parts)
-    return _combine("array", {"values": Fingerprint(array_digest(_checked(array, name)))})
-
-
-def _checked(array: Any, name: str) -> np.ndarray:
+def _checked(array: Any, path: str) -> np.ndarray:
     if type(array) not in (np.ndarray, np.memmap):
-        raise UnknownValueError(f"{name} holds a {_class_name(array)}, whose content cannot be told")
+        raise UnknownValueError(f"{path} holds a {_class_name(array)}, whose content cannot be told")
     if array.dtype.hasobject:
-        raise UnknownValueError(f"{name} holds Python objects (dtype {array.dtype}), whose content cannot be told")
+        raise UnknownValueError(f"{path} holds Python objects (dtype {array.dtype}), whose content cannot be told")
     return array
 
 
@@ -228,27 +210,8 @@ def _plain(value: Any) -> str | None:
     return None
 
 
-def is_scalar(value: Any) -> bool:
-    """Whether the sidecar shows the value itself: numbers, strings, None, and short lists of them."""
-    if isinstance(value, list | tuple):
-        return len(value) <= 64 and all(is_scalar(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str | enum.Enum | np.bool_ | np.number)
-
-
-def _combine(kind: str, parts: dict[str, Fingerprint] | None = None) -> Fingerprint:
-    digest = hashlib.sha256(f"{len(kind)} {kind}\0".encode("utf-8", "surrogatepass"))
-    for name, part in (parts or {}).items():
-        digest.update(f"{len(name)} {name} {part.digest}\0".encode("utf-8", "surrogatepass"))
-    return Fingerprint(digest.hexdigest(), dict(parts or {}))
-
-
-def _is_plain_dataclass(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type) and not inspect.isroutine(value)
-
-
-def _replace(value: Any, fields: dict[str, Any], change: Callable[[Any], Any]) -> Any:
-    changed = {name: new for name, old in fields.items() if (new := change(old)) is not old}
-    return dataclasses.replace(value, **changed) if changed else value
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _class_name(value: Any) -> str:

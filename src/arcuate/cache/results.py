@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from arcuate.cache.fingerprints import Fingerprinter, UnknownValueError, volume_digests
-from arcuate.cache.volumes import EntryFiles, StoredVolume, in_memory, read_volume, write_volume
+from arcuate.cache.fingerprints import UnknownValueError, fingerprint, volume_digests
+from arcuate.cache.volumes import EntryFiles, StoredVolume
 from arcuate.gradients import GradientTable
 from arcuate.volumes.resource import (
     InMemoryBvalResource,
@@ -30,8 +31,8 @@ _CLASSES: dict[str, type] = {}  # by module and name: the dataclasses that entri
 C = TypeVar("C", bound=type)
 
 
-def _address(cls: type) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
+class UnknownResultError(TypeError):
+    """A result, or a part of it, is of a kind that cannot be kept."""
 
 
 def storable(cls: C) -> C:
@@ -42,12 +43,12 @@ def storable(cls: C) -> C:
     return cls
 
 
+def _address(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
 for _known in (InMemoryVolumeResource, InMemoryBvalResource, InMemoryBvecResource, GradientTable):
     storable(_known)
-
-
-class UnknownResultError(TypeError):
-    """A result, or a part of it, is of a kind that cannot be kept."""
 
 
 @dataclass
@@ -57,12 +58,12 @@ class ResultWriter:
     Parameters
     ----------
     folder : where the files go
-    metadata_digests : {argument: digest} of the header entries of the volumes that came in, so that entries that were
-        only carried over are taken from the argument again
+    metadata : {argument: header entries} of the volumes that came in; entries that were only carried over are taken
+        from the argument again
     """
 
     folder: Path
-    metadata_digests: Mapping[str, str]
+    metadata: Mapping[str, dict[str, Any]]
     volumes: dict[str, str] = field(default_factory=dict)  # part of the result -> file for the flat name
 
     def write(self, value: Any, part: str = "") -> Any:
@@ -70,18 +71,21 @@ class ResultWriter:
         if value is None or type(value) in (bool, int, float, str):
             return value
         if isinstance(value, VolumeResource):
-            return self._volume(value, part)
+            return self._volume(value.load(), part)
         if isinstance(value, VectorResource):
             return self._dataclass(value.load(), part)
+        if type(value) is np.ndarray and value.nbytes > _INLINE:
+            file = f"{self._stem(part)}.npy"
+            np.save(self.folder / file, _checked(value), allow_pickle=False)
+            return {"array_file": file}
         if isinstance(value, np.ndarray):
-            return self._array(value, part)
-        if isinstance(value, np.generic) and not value.dtype.hasobject:
-            return {"scalar": value.dtype.str, "bytes": base64.b64encode(value.tobytes()).decode()}
+            return {"array": _to_text(value)}
+        if isinstance(value, np.generic):
+            return {"scalar": _to_text(np.asarray(value))}
         if type(value) in (list, tuple):
             return {type(value).__name__: [self.write(item, _join(part, str(i))) for i, item in enumerate(value)]}
         if type(value) is dict:
-            pairs = [[self.write(k, part), self.write(v, _join(part, str(k)))] for k, v in value.items()]
-            return {"dict": pairs}
+            return {"dict": [[self.write(k, part), self.write(v, _join(part, str(k)))] for k, v in value.items()]}
         return self._dataclass(value, part)
 
     def _dataclass(self, value: Any, part: str) -> Any:
@@ -91,36 +95,17 @@ class ResultWriter:
             raise UnknownResultError(f"a {cls.__qualname__} cannot be kept{hint}")
         names = [f.name for f in dataclasses.fields(value) if f.init]
         fields = [[name, self.write(getattr(value, name), _join(part, name))] for name in names]
-        return {"dataclass": _address(type(value)), "fields": fields}
+        return {"dataclass": _address(cls), "fields": fields}
 
-    def _volume(self, volume: VolumeResource, part: str) -> Any:
-        loaded = in_memory(volume)
-        array, metadata = loaded.get_array(), loaded.get_metadata()
-        if type(array) is not np.ndarray or array.dtype.hasobject:
-            raise UnknownResultError(f"a volume of a {type(array).__qualname__} of {array.dtype} cannot be kept")
-        affine = np.asarray(loaded.get_affine())
-        stored = write_volume(loaded, self.folder, self._stem(part), volume_digests(array, affine, metadata))
-        image = Path(stored.file).with_suffix(".nii.gz").name if stored.file.endswith(".npy") else stored.file
-        if (self.folder / image).exists():
-            self.volumes[part] = image
-        carried = self._carried_from(metadata)
-        node = {"volume": dataclasses.asdict(stored), "affine": self._array(affine, _join(part, "affine"))}
-        return node | ({"metadata_of": carried} if carried else {"metadata": self.write(dict(metadata), part)})
-
-    def _carried_from(self, metadata: Mapping[str, Any]) -> str | None:
-        digest = metadata_digest(metadata)
-        return next((name for name, other in self.metadata_digests.items() if other == digest), None)
-
-    def _array(self, array: np.ndarray, part: str) -> Any:
-        if type(array) is not np.ndarray or array.dtype.hasobject:
-            raise UnknownResultError(f"a {type(array).__qualname__} of {array.dtype} cannot be kept")
-        if array.nbytes > _INLINE or array.dtype.fields:
-            file = f"{self._stem(part)}.npy"
-            np.save(self.folder / file, array, allow_pickle=False)
-            return {"array_file": file}
-        order = "C" if array.flags.c_contiguous else "F"
-        data = base64.b64encode(array.tobytes(order=order)).decode()  # type: ignore[arg-type]
-        return {"array": array.dtype.str, "shape": list(array.shape), "order": order, "bytes": data}
+    def _volume(self, volume: InMemoryVolumeResource, part: str) -> Any:
+        metadata, stem = volume.get_metadata(), self._stem(part)
+        digests = volume_digests(_checked(volume.array), volume.affine, metadata)
+        stored = StoredVolume.write(volume, self.folder, stem, digests)
+        if (self.folder / f"{stem}.nii.gz").exists():
+            self.volumes[part] = f"{stem}.nii.gz"
+        node = {"volume": dataclasses.asdict(stored), "affine": _to_text(volume.affine)}
+        carried = next((name for name, other in self.metadata.items() if _same(other, metadata)), None)
+        return node | ({"metadata_of": carried} if carried else {"metadata": self.write(metadata, part)})
 
     def _stem(self, part: str) -> str:
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in part)[:60] or "result"
@@ -144,47 +129,51 @@ class ResultReader:
     def read(self, node: Any) -> Any:
         if not isinstance(node, dict):
             return node
-        kind = next(iter(node))
-        return getattr(self, f"_read_{kind}")(node)
-
-    def _read_volume(self, node: Any) -> Any:
-        affine = self.read(node["affine"])
-        metadata = dict(self.metadata[node["metadata_of"]]) if "metadata_of" in node else self.read(node["metadata"])
-        return read_volume(StoredVolume(**node["volume"]), self.files, affine, metadata)
-
-    def _read_array(self, node: Any) -> np.ndarray:
-        flat = np.frombuffer(base64.b64decode(node["bytes"]), dtype=np.dtype(node["array"]))
-        return flat.copy().reshape(node["shape"], order=node["order"])
-
-    def _read_array_file(self, node: Any) -> np.ndarray:
-        array: np.ndarray = np.load(self.files.folder / node["array_file"], allow_pickle=False)
-        return array
-
-    def _read_scalar(self, node: Any) -> Any:
-        return np.frombuffer(base64.b64decode(node["bytes"]), dtype=np.dtype(node["scalar"]))[0]
-
-    def _read_list(self, node: Any) -> list[Any]:
-        return [self.read(item) for item in node["list"]]
-
-    def _read_tuple(self, node: Any) -> tuple[Any, ...]:
-        return tuple(self.read(item) for item in node["tuple"])
-
-    def _read_dict(self, node: Any) -> dict[Any, Any]:
-        return {self.read(key): self.read(value) for key, value in node["dict"]}
-
-    def _read_dataclass(self, node: Any) -> Any:
-        cls = _CLASSES.get(node["dataclass"])
-        if cls is None:
-            raise UnknownResultError(f"no class {node['dataclass']} is registered here")
-        return cls(**{name: self.read(value) for name, value in node["fields"]})
+        kind, content = next(iter(node.items()))
+        match kind:
+            case "volume":
+                carried = node.get("metadata_of")
+                metadata = self.read(node["metadata"]) if carried is None else dict(self.metadata[carried])
+                return StoredVolume(**content).resource(self.files, _from_text(node["affine"]), metadata)
+            case "array":
+                return _from_text(content)
+            case "array_file":
+                return np.load(self.files.folder / content, allow_pickle=False)
+            case "scalar":
+                return _from_text(content)[()]
+            case "list":
+                return [self.read(item) for item in content]
+            case "tuple":
+                return tuple(self.read(item) for item in content)
+            case "dict":
+                return {self.read(key): self.read(value) for key, value in content}
+        if content not in _CLASSES:
+            raise UnknownResultError(f"no class {content} is registered here")
+        return _CLASSES[content](**{name: self.read(value) for name, value in node["fields"]})
 
 
-def metadata_digest(metadata: Mapping[str, Any]) -> str | None:
-    """Digest of all header entries, None where they cannot be told."""
+def _checked(array: np.ndarray) -> np.ndarray:
+    if type(array) is not np.ndarray or array.dtype.hasobject:
+        raise UnknownResultError(f"a {type(array).__qualname__} of {array.dtype} cannot be kept")
+    return array
+
+
+def _to_text(array: np.ndarray) -> str:
+    file = io.BytesIO()
+    np.save(file, _checked(array), allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _from_text(text: str) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
+    return array
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     try:
-        return Fingerprinter().fingerprint(dict(metadata)).digest
+        return fingerprint(dict(one)) == fingerprint(dict(other))
     except UnknownValueError:
-        return None
+        return False
 
 
 def _join(part: str, name: str) -> str:

@@ -8,18 +8,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from arcuate.cache.call import Call
 from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import UnknownValueError
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError
-from arcuate.cache.step import Runner, Step, activate, active_cache, deactivate, known_names, step_of
+from arcuate.cache.step import Step, activated, active_cache, step_of, unknown_names
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning, warn
@@ -81,17 +80,13 @@ class Cache:
 
     def __init__(self, folder: str | Path, force: bool | str | Iterable[str] = False) -> None:
         self.folder = Path(folder).absolute()
-        self.force: bool | frozenset[str]
-        if isinstance(force, bool):
-            self.force = force
-        else:
-            self.force = frozenset({force} if isinstance(force, str) else force)
         self.calls: list[StepCall] = []
+        self._forced = {force} if isinstance(force, str) else set() if isinstance(force, bool) else set(force)
+        self._forces_all = force is True
         self._store = Store(self.folder)
         self._memory = FileMemory(self._store.root / "files")
         self._latest: dict[str, str | None] = {}  # step -> key of its last call here
-        self._tokens: list[Token[Runner | None]] = []
-        self._told: set[str] = set()
+        self._opened: list[contextlib.AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -99,37 +94,34 @@ class Cache:
         except FileExistsError:
             raise InputError(f"{self.folder} is a file; expected a folder for the cache.") from None
         except OSError as error:
-            self._warn_once(f"the cache {self.folder} cannot be made ({error.strerror}); nothing will be kept.")
+            warn(f"the cache {self.folder} cannot be made ({error.strerror}); nothing will be kept.", CacheWarning)
         else:
-            with contextlib.suppress(OSError):
-                self._store.clean_staging()
-        self._tokens.append(activate(self))
+            self._store.clean_staging()
+        self._opened.append(activated(self))
+        self._opened[-1].__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        deactivate(self, self._tokens.pop())
-        if kind is None and isinstance(self.force, frozenset):
-            unknown = sorted(self.force - known_names())
-            if unknown:
-                self._warn_once(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.")
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._opened.pop().__exit__(None, None, None)
+        unknown = unknown_names(self._forced)
+        if kind is None and unknown:
+            warn(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.", CacheWarning)
 
     def status(self, steps: Iterable[Callable[..., Any]]) -> dict[str, bool]:
         """Whether each step has a kept result: of its last call here, else of any call with its present version."""
         found: dict[str, bool] = {}
-        for function in steps:
-            step = step_of(function)
-            label = step.identity if step.label in found else step.label
-            if step.identity in self._latest:
-                key = self._latest[step.identity]
-                found[label] = key is not None and self._store.peek(step.identity, step.name, key)
-            else:
-                found[label] = any(
-                    entry.record["versions"] == step.versions
-                    and self._store.peek(step.identity, step.name, entry.record["key"])
-                    for entry in self._store.entries(step.identity)
+        kept = [entry for entry in self._store.entries() if entry.is_complete()]
+        for step in map(step_of, steps):
+            key = self._latest.get(step.identity)
+            found[step.identity if step.label in found else step.label] = any(
+                entry.record["step"] == step.identity
+                and (
+                    entry.record["key"] == key
+                    if step.identity in self._latest
+                    else entry.record["versions"] == step.versions
                 )
+                for entry in kept
+            )
         return found
 
     def run(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -145,7 +137,7 @@ class Cache:
             call = Call.of(step, bound, self._memory)
         except UnknownValueError as error:
             return self._compute_unknown(step, bound, error)
-        is_forced = self.force is True or (self.force is not False and any(map(step.answers_to, self.force)))
+        is_forced = self._forces_all or bool(step.names & self._forced)
         with self._store.lock(call.key):
             found, cause = (None, "forced") if is_forced else self._look_up(call)
             if found is None:
@@ -158,7 +150,7 @@ class Cache:
     def _look_up(self, call: Call) -> tuple[tuple[Any, list[str]] | None, str]:
         """The kept result and the warnings that belong to it; or None and why there is none."""
         try:
-            entry = self._store.find(*call.place)
+            entry = self._store.find(call.step.name, call.key)
             if entry is None:
                 return None, "no entry"
             files = EntryFiles(entry.folder, entry.record["files"])
@@ -177,11 +169,9 @@ class Cache:
         return (result, entry.record["warnings"]), ""
 
     def _compute(self, call: Call, cause: str) -> Any:
+        """The result of a call, kept if it can be."""
         step = call.step
-        try:
-            call.load()
-        except UnknownValueError as error:
-            return self._compute_unknown(step, call.bound, error)
+        call.load()
         start = time.perf_counter()
         running = _Running(step)
         token = _RUNNING.set(running)
@@ -192,40 +182,25 @@ class Cache:
             _RUNNING.reset(token)
         seconds = time.perf_counter() - start
         self._note(step, call.key, seconds)
-        if running.undeclared:
-            self._latest[step.identity] = None
-            self._say(f"it calls {', '.join(running.undeclared)}; name them: @cacheable(calls=(...))", step)
-            return result
+        why_not = None
         try:
-            changed = call.changed_argument(self._memory)
-            if changed:
-                warn(f"{step.label} was not kept: {changed} changed while it was computed.", CacheWarning)
-                return result
-            facts = {"cause": cause, "warnings": told, "seconds": round(seconds, 3)}
-            self._show(self._keep(call, result, facts), call)
+            if running.undeclared:
+                why_not = f"it calls {', '.join(running.undeclared)}; name them: @cacheable(calls=(...))"
+            elif changed := call.changed_argument(self._memory):
+                why_not = f"{changed} changed while it was computed"
+            else:
+                facts = {"cause": cause, "warnings": told, "seconds": round(seconds, 3)}
+                self._show(self._keep(call, result, facts), call)
         except (UnknownResultError, UnknownValueError) as error:
-            self._latest[step.identity] = None
-            self._say(str(error), step)
+            why_not = str(error)
         except OSError as error:
-            self._warn_once(
-                f"the result of {step.label} was not kept: {error.strerror or error} ({self.folder}). Make room or "
-                "choose another folder; results already kept there stay usable."
+            why_not = (
+                f"{error.strerror or error} ({self.folder}). Make room or choose another folder; results already kept "
+                "there stay usable"
             )
+        if why_not:
+            warn(f"the result of {step.label} was not kept: {why_not}.", CacheWarning)
         return result
-
-    def _keep(self, call: Call, result: Any, facts: dict[str, Any]) -> Entry:
-        with self._store.staging(call.key) as folder:
-            writer = ResultWriter(folder, call.metadata_digests())
-            node = writer.write(result)
-            computed = datetime.now(UTC).isoformat(timespec="microseconds")
-            flat = _flat_names(call.step, writer.volumes)
-            return self._store.publish(
-                folder, call.record() | facts | {"computed": computed, "flat": flat, "result": node}
-            )
-
-    def _show(self, entry: Entry, call: Call) -> None:
-        if _RUNNING.get() is None:  # flat files are for what the user called, not for what a step called in turn
-            self._store.show(entry, call.sidecar())
 
     def _compute_unknown(self, step: Step, bound: inspect.BoundArguments, error: UnknownValueError) -> Any:
         """The result of a call that has no key."""
@@ -235,39 +210,25 @@ class Cache:
         self._note(step, None, time.perf_counter() - start)
         return result
 
+    def _keep(self, call: Call, result: Any, facts: dict[str, Any]) -> Entry:
+        with self._store.staging(call.key) as folder:
+            writer = ResultWriter(folder, call.metadata())
+            node = writer.write(result)
+            computed = datetime.now(UTC).isoformat(timespec="microseconds")
+            flat = call.step.flat_names(writer.volumes)
+            return self._store.publish(
+                folder, call.record() | facts | {"computed": computed, "flat": flat, "result": node}
+            )
+
+    def _show(self, entry: Entry, call: Call) -> None:
+        if _RUNNING.get() is None:  # flat files are for what the user called, not for what a step called in turn
+            self._store.show(entry, call.sidecar())
+
     def _note(self, step: Step, key: str | None, seconds: float, *, was_cached: bool = False) -> None:
         around = _RUNNING.get()
-        self._latest[step.identity] = key
         within = None if around is None else around.step.label
         self.calls.append(StepCall(step.label, key, was_cached, seconds, within))
-
-    def _say(self, why: str, step: Step) -> None:
-        warn(f"the result of {step.label} was not kept: {why}.", CacheWarning)
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            warn(text, CacheWarning)
-
-
-def _flat_names(step: Step, volumes: Mapping[str, str]) -> dict[str, str]:
-    """{name of the flat file: file of the entry}; ``volumes`` maps parts of the result to files."""
-    outputs = step.outputs
-    if outputs is None:
-        parts = list(volumes)
-        names = {
-            part: step.name if part in ("", "volume") or len(parts) == 1 else f"{step.name}_{part.replace('.', '_')}"
-            for part in parts
-        }
-    elif isinstance(outputs, Mapping):
-        names = {part: outputs[part] for part in volumes if part in outputs}
-    elif set(volumes) == {""}:
-        names = {"": outputs[0]}
-    else:
-        names = {str(i): name for i, name in enumerate(outputs) if str(i) in volumes}
-        if not names:  # the volumes of an object, in order
-            names = dict(zip(volumes, outputs, strict=False))
-    return {f"{name}.nii.gz": volumes[part] for part, name in names.items()}
+        self._latest[step.identity] = key
 
 
 @contextlib.contextmanager
@@ -300,10 +261,9 @@ def file_sha256(path: Path) -> str:
         The file was written to meanwhile.
     """
     cache = active_cache()
-    if not isinstance(cache, Cache):
+    if cache is None:
         return checksum_of(path)
     try:
-        facts, _ = cache._memory.facts(path, "sha256", lambda p: {"sha256": checksum_of(p)})
+        return cache._memory.sha256(path)
     except FileChangedError as error:
         raise InputError(f"{error}. Start again when nothing writes to it.") from error
-    return str(facts["sha256"])

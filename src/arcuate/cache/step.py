@@ -8,13 +8,19 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from arcuate.volumes.as_volume import as_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from arcuate.cache.session import Cache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,9 +74,10 @@ class Step:
             module = f"__main__:{Path(path).stem}" if path else module
         return f"{module}.{self.function.__qualname__}"
 
-    def answers_to(self, name: str) -> bool:
-        """Whether ``name`` means this step: its plain, qualified or full name."""
-        return name in {self.name, self.label, self.function.__qualname__, self.identity}
+    @property
+    def names(self) -> set[str]:
+        """What people may call this step: its plain, qualified or full name."""
+        return {self.name, self.label, self.function.__qualname__, self.identity}
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
@@ -104,51 +111,58 @@ class Step:
                 named[name] = value
         return {name: value for name, value in named.items() if name not in self.ignore}
 
+    def flat_names(self, volumes: Mapping[str, str]) -> dict[str, str]:
+        """{name of the flat file: file}, of the volumes of a result as {part: file}."""
+        outputs = self.outputs
+        if outputs is None:
+            is_only = len(volumes) == 1
+            tails = {
+                part: "" if part in ("", "volume") or is_only else f"_{part.replace('.', '_')}" for part in volumes
+            }
+            names = {part: f"{self.name}{tail}" for part, tail in tails.items()}
+        elif isinstance(outputs, Mapping):
+            names = dict(outputs)
+        else:  # one for each member of a tuple, else for the volumes in order
+            members = {str(i): name for i, name in enumerate(outputs)}
+            names = members if members.keys() & volumes.keys() else dict(zip(volumes, outputs, strict=False))
+        return {f"{name}.nii.gz": volumes[part] for part, name in names.items() if part in volumes}
 
-class Runner(Protocol):
-    """What an open cache offers to a step."""
 
-    def run(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
-
-
-_ACTIVE: ContextVar[Runner | None] = ContextVar("arcuate_cache", default=None)
-_OPEN: list[Runner] = []  # every cache that is open in this process, for threads that opened none themselves
+_ACTIVE: ContextVar[Cache | None] = ContextVar("arcuate_cache", default=None)
+_OPEN: list[Cache] = []  # every cache that is open in this process, for threads that opened none themselves
 _OPEN_LOCK = threading.Lock()
-_STEPS: dict[str, Step] = {}  # every name that a step answers to, and the one that was defined last
+_NAMES: set[str] = set()  # that the steps of this process answer to
 
 
-def active_cache() -> Runner | None:
+def active_cache() -> Cache | None:
     """The cache that a step called here and now would use.
 
     The innermost one opened in this context; in a thread that opened none, the one that is open in the process, if
     there is exactly one.
     """
-    if not _OPEN:
-        return None
-    runner = _ACTIVE.get()
-    if runner is not None:
-        return runner if runner in _OPEN else None
-    distinct = list(dict.fromkeys(_OPEN))
-    return distinct[0] if len(distinct) == 1 else None
+    cache = _ACTIVE.get()
+    if cache is None and len(set(_OPEN)) == 1:
+        return _OPEN[0]
+    return cache if cache in _OPEN else None
 
 
-def known_names() -> set[str]:
-    """Names of all steps that were defined in this process."""
-    return set(_STEPS)
-
-
-def activate(runner: Runner) -> Token[Runner | None]:
-    """Make ``runner`` the cache of this context until :func:`deactivate`."""
+@contextmanager
+def activated(cache: Cache) -> Iterator[None]:
+    """Make ``cache`` the one of this context."""
     with _OPEN_LOCK:
-        _OPEN.append(runner)
-    return _ACTIVE.set(runner)
+        _OPEN.append(cache)
+    token = _ACTIVE.set(cache)
+    try:
+        yield
+    finally:
+        with _OPEN_LOCK:
+            _OPEN.remove(cache)
+        _ACTIVE.reset(token)
 
 
-def deactivate(runner: Runner, token: Token[Runner | None]) -> None:
-    """Undo :func:`activate`."""
-    with _OPEN_LOCK:
-        _OPEN.remove(runner)
-    _ACTIVE.reset(token)
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Those that no step of this process answers to."""
+    return sorted(set(names) - _NAMES)
 
 
 @overload
@@ -182,7 +196,7 @@ def cacheable(
         To be raised when the step gives other numbers for the same arguments. Left out, the step is known by a
         digest of its own code (not of the functions it calls).
     outputs : names or {part: name}
-        Names of the flat files. For a tuple, one name per member; otherwise from the name of the field to that of the
+        Names of the flat files, for the result's volumes in order; or from the name of the field to that of the
         file: ``{"volume": "estimate_noddi"}``. Volumes without a name here are
         kept, and have no flat file. By default every volume has one: the name of the step for the only volume, and
         for a field called ``volume``; the name of the step, an underscore and the field or number for the others.
@@ -198,24 +212,20 @@ def cacheable(
             return type(function)(decorate(function.__func__))
         if not callable(function) or not hasattr(function, "__qualname__"):
             raise TypeError(f"@cacheable expects a function, not {function!r}")
-        flat = outputs if outputs is None or isinstance(outputs, Mapping) else tuple(outputs)
         known = Step(
             function,
             version=_code_digest(function) if version is None else int(version),
-            outputs=(flat,) if isinstance(flat, str) else flat,
+            outputs=outputs if outputs is None or isinstance(outputs, Mapping) else tuple(outputs),
             ignore=frozenset(ignore),
-            calls=tuple(step_of(called) for called in calls),
+            calls=tuple(map(step_of, calls)),
         )
-
-        _STEPS.update(dict.fromkeys((known.name, known.label, function.__qualname__, known.identity), known))
+        _NAMES.update(known.names)
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = known.with_volumes(args, kwargs)
             cache = active_cache()
-            if cache is None:
-                return function(*args, **kwargs)
-            return cache.run(known, args, kwargs)
+            return function(*args, **kwargs) if cache is None else cache.run(known, args, kwargs)
 
         cast(Any, wrapper).step = known
         return wrapper
@@ -240,20 +250,16 @@ def _is_volume(annotation: Any) -> bool:
 
 def _code_digest(function: Callable[..., Any]) -> str:
     """Digest of what a function does by itself: its byte code and constants, not where it is written."""
-    digest = hashlib.sha256()
 
-    def visit(code: CodeType) -> None:
-        digest.update(repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars)).encode())
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                visit(constant)
-            elif isinstance(constant, frozenset):
-                digest.update(repr(sorted(map(repr, constant))).encode())
-            else:
-                digest.update(repr(constant).encode())
+    def content(code: CodeType) -> list[Any]:
+        constants = [content(c) if isinstance(c, CodeType) else _ordered(c) for c in code.co_consts]
+        return [code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants]
 
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
-        return "code:unknown"
-    visit(code)
-    return f"code:{digest.hexdigest()[:16]}"
+        raise TypeError(f"{function!r} has no code in Python to be known by: give it a version")
+    return f"code:{hashlib.sha256(repr(content(code)).encode()).hexdigest()[:16]}"
+
+
+def _ordered(constant: Any) -> str:
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)

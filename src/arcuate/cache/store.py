@@ -7,18 +7,18 @@
     <folder>/.arcuate/entries/<step>/<key>/  entry.json and the files of one result
     <folder>/.arcuate/files/                 digests of files that were read before, by their stat signature
     <folder>/.arcuate/locks/                 one per entry being computed
-    <folder>/.arcuate/staging/               entries being written
+    <folder>/.arcuate/staging/               entries and flat files being written
 
 An entry is written to the staging folder and renamed, which is one operation on local disks and on NFS. The lock on its
 key makes a second process wait for the first and take its result; where a file system has no locks both compute, and
-the rename still leaves one whole entry. What a killed process left in the staging folder is removed by the next one
-that opens the cache, as soon as nobody holds the lock.
+the rename still leaves one whole entry. An entry with a file cut short, by a power cut or whatever else, is computed
+again. What a killed process left in the staging folder is removed by the next one that opens the cache, as soon as
+nobody holds the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -31,9 +31,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from arcuate.cache.fingerprints import digest_of
 from arcuate.cache.volumes import checksum
 
-FORMAT = 3
+FORMAT = 4
 _ABANDONED = 86400.0  # seconds; a staging folder that cannot be locked is taken for abandoned after this
 
 
@@ -48,6 +49,52 @@ class Entry:
     folder: Path
     record: dict[str, Any]
 
+    @classmethod
+    def read(cls, folder: Path) -> Entry | None:
+        """The entry in ``folder`` without a look at its other files; None if there is none.
+
+        Raises
+        ------
+        CorruptEntryError
+        """
+        try:
+            record = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+            is_whole = record["check"] == _check(record)
+        except (FileNotFoundError, NotADirectoryError):
+            if not folder.exists():
+                return None
+            raise CorruptEntryError("its file entry.json is missing") from None
+        except OSError as error:
+            raise CorruptEntryError(f"its file entry.json cannot be read ({error.strerror})") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            is_whole = False
+        if not is_whole:
+            raise CorruptEntryError("its file entry.json was cut short or changed")
+        return cls(folder, record) if record["format"] == FORMAT else None
+
+    def verify(self) -> None:
+        """Compare every byte of its files with what was written.
+
+        Raises
+        ------
+        CorruptEntryError
+        FileNotFoundError
+            The whole entry went away.
+        """
+        for file, expected in self.record["files"].items():
+            try:
+                found = checksum(self.folder / file)
+            except FileNotFoundError:
+                if not self.folder.exists():
+                    raise
+                raise CorruptEntryError(f"its file {file} is missing") from None
+            except OSError as error:
+                raise CorruptEntryError(f"its file {file} cannot be read ({error.strerror})") from error
+            if found["size"] != expected["size"]:
+                raise CorruptEntryError(f"its file {file} has {found['size']} bytes instead of {expected['size']}")
+            if found != expected:
+                raise CorruptEntryError(f"its file {file} was changed")
+
     @property
     def size(self) -> int:
         """Bytes on disk."""
@@ -61,6 +108,13 @@ class Entry:
         except OSError:
             return 0.0
 
+    def is_complete(self) -> bool:
+        """Whether its files are there, with the right sizes."""
+        try:
+            return all((self.folder / f).stat().st_size == c["size"] for f, c in self.record["files"].items())
+        except OSError:
+            return False
+
 
 class Store:
     """Entries below ``folder``."""
@@ -69,57 +123,46 @@ class Store:
         self.folder = folder
         self.root = folder / ".arcuate"
 
-    def find(self, step: str, name: str, key: str) -> Entry | None:
-        """The entry of a step under a key, every byte checked; None if there is none.
+    def find(self, name: str, key: str) -> Entry | None:
+        """The entry of a step's name under a key, every byte checked; None if there is none.
 
         Raises
         ------
         CorruptEntryError
         """
-        folder = self._entry_folder(step, name, key)
-        entry = read_entry(folder)
+        entry = Entry.read(self._entry_folder(name, key))
         if entry is None:
             return None
-        if entry.record["key"] != key or entry.record["step"] != step:
+        if entry.record["key"] != key:
             raise CorruptEntryError("it belongs to another call")
-        for file, expected in entry.record["files"].items():
-            try:
-                found = checksum(folder / file)
-            except FileNotFoundError:
-                if not folder.exists():
-                    return None  # gc took it away just now
-                raise CorruptEntryError(f"its file {file} is missing") from None
-            except OSError as error:
-                raise CorruptEntryError(f"its file {file} cannot be read ({error.strerror})") from error
-            if found["size"] != expected["size"]:
-                raise CorruptEntryError(f"its file {file} has {found['size']} bytes instead of {expected['size']}")
-            if found != expected:
-                raise CorruptEntryError(f"its file {file} was changed")
+        try:
+            entry.verify()
+        except FileNotFoundError:
+            return None  # gc took it away just now
         with contextlib.suppress(OSError):
-            os.utime(folder / "entry.json")
+            os.utime(entry.folder / "entry.json")
         return entry
 
-    def peek(self, step: str, name: str, key: str) -> bool:
-        """Whether there is an entry whose files have the right sizes."""
-        try:
-            entry = read_entry(self._entry_folder(step, name, key))
-            return entry is not None and all(
-                (entry.folder / file).stat().st_size == check["size"] for file, check in entry.record["files"].items()
-            )
-        except (CorruptEntryError, OSError):
-            return False
+    def entries(self) -> Iterator[Entry]:
+        """All entries that can be read."""
+        for found in self.sound_and_damaged():
+            if isinstance(found, Entry):
+                yield found
 
-    def entries(self, step: str | None = None) -> Iterator[Entry]:
-        """All entries that can be read, of one step (its full name) or of all."""
+    def sound_and_damaged(self) -> Iterator[Entry | Path]:
+        """Every entry that can be read, and the folder of every one that is damaged."""
         for folder in sorted((self.root / "entries").glob("*/*")):
-            with contextlib.suppress(CorruptEntryError):
-                entry = read_entry(folder)
-                if entry is not None and step in (None, entry.record["step"]):
+            try:
+                entry = Entry.read(folder)
+            except CorruptEntryError:
+                yield folder
+            else:
+                if entry is not None:
                     yield entry
 
     @contextlib.contextmanager
     def staging(self, key: str) -> Iterator[Path]:
-        """An empty folder to write an entry into; what is left in it at the end is removed."""
+        """An empty folder to write into while the lock on ``key`` is held; what is left in it at the end is removed."""
         folder = self.root / "staging" / f"{key[:40]}.{secrets.token_hex(6)}"
         folder.mkdir(parents=True)
         try:
@@ -132,29 +175,17 @@ class Store:
         record = record | {"format": FORMAT, "files": {p.name: checksum(p) for p in sorted(staging.iterdir())}}
         record["check"] = _check(record)
         (staging / "entry.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        for path in staging.iterdir():
-            _flush(path)
-        target = self._entry_folder(record["step"], record["name"], record["key"])
+        target = self._entry_folder(record["name"], record["key"])
         target.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(5):
-            self.remove(target)
-            with contextlib.suppress(OSError):  # another process, without a lock, was quicker: take its place again
-                staging.rename(target)
-                break
-        else:
-            staging.rename(target)
-        _flush(target.parent)
+        self.remove(target)
+        staging.rename(target)
         return Entry(target, record)
 
     def remove(self, folder: Path) -> None:
         """Remove an entry at once: it is renamed before its files are deleted."""
-        if not folder.exists():
-            return
-        aside = self.root / "staging" / f"{folder.name}.{secrets.token_hex(6)}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            with self.staging(folder.name) as aside, contextlib.suppress(FileNotFoundError):
+                folder.rename(aside / "entry")
 
     @contextlib.contextmanager
     def lock(self, key: str, timeout: float = -1) -> Iterator[bool]:
@@ -182,97 +213,39 @@ class Store:
     def clean_staging(self) -> int:
         """Remove what killed processes left behind; the number of folders removed."""
         removed = 0
-        for folder in list((self.root / "staging").glob("*")):
-            key = folder.name.split(".")[0]
-            try:
-                with self.lock(key, timeout=0) as is_locked:
-                    if is_locked or time.time() - folder.stat().st_mtime > _ABANDONED:
-                        shutil.rmtree(folder, ignore_errors=True)
-                        removed += 1
-            except (Timeout, OSError):
-                continue
-        for flat in self.folder.glob(".flat-*.tmp"):
-            with contextlib.suppress(OSError):
-                if time.time() - flat.stat().st_mtime > 60:
-                    flat.unlink()
+        for folder in (self.root / "staging").glob("*"):
+            with contextlib.suppress(Timeout, OSError), self.lock(folder.name.split(".")[0], timeout=0) as is_locked:
+                if is_locked or time.time() - folder.stat().st_mtime > _ABANDONED:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    removed += 1
         return removed
 
     def show(self, entry: Entry, sidecar: dict[str, Any]) -> None:
         """Let the flat files of a step show ``entry``; does nothing where they do already."""
-        name = entry.record["name"]
-        path = self.folder / f"{name}.params.json"
+        name, flat, files = (entry.record[part] for part in ("name", "flat", "files"))
         text = json.dumps(sidecar, indent=2, sort_keys=True, default=str) + "\n"
-        flat: dict[str, str] = entry.record["flat"]
         with contextlib.suppress(OSError):
-            is_there = all(
-                (self.folder / shown).stat().st_size == entry.record["files"][file]["size"]
-                for shown, file in flat.items()
-            )
-            if is_there and path.read_text(encoding="utf-8") == text:
+            are_there = all((self.folder / shown).stat().st_size == files[file]["size"] for shown, file in flat.items())
+            if are_there and self.sidecar_path(name).read_text(encoding="utf-8") == text:
                 return
-        with self.lock(hashlib.sha256(f"flat {name}".encode()).hexdigest()):
+        key = digest_of(["flat", name])
+        with self.lock(key), self.staging(key) as staging:
             for shown, file in flat.items():
-                self._replace(self.folder / shown, entry.folder / file)
-            self._replace(path, text)
-
-    def _replace(self, path: Path, content: Path | str) -> None:
-        temporary = self.folder / f".flat-{secrets.token_hex(6)}.tmp"
-        try:
-            if isinstance(content, str):
-                temporary.write_text(content, encoding="utf-8")
-            else:
                 try:
-                    temporary.hardlink_to(content)
+                    (staging / shown).hardlink_to(entry.folder / file)
                 except OSError:
-                    shutil.copyfile(content, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+                    shutil.copyfile(entry.folder / file, staging / shown)
+                (staging / shown).replace(self.folder / shown)
+            (staging / "sidecar").write_text(text, encoding="utf-8")
+            (staging / "sidecar").replace(self.sidecar_path(name))
 
-    def _entry_folder(self, step: str, name: str, key: str) -> Path:
-        code = hashlib.sha256(step.encode()).hexdigest()[:8]
-        return self.root / "entries" / f"{name.strip('<>')}-{code}" / key[:40]
+    def sidecar_path(self, name: str) -> Path:
+        """The file that says what the flat files of a step show."""
+        return self.folder / f"{name}.params.json"
 
-
-def read_entry(folder: Path) -> Entry | None:
-    """The entry in ``folder`` without a look at its other files; None if there is none.
-
-    Raises
-    ------
-    CorruptEntryError
-    """
-    try:
-        text = (folder / "entry.json").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():
-            return None
-        raise CorruptEntryError("its file entry.json is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorruptEntryError(f"its file entry.json cannot be read ({error})") from error
-    try:
-        record = json.loads(text)
-        is_whole = record["check"] == _check(record)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        is_whole = False
-    if not is_whole:
-        raise CorruptEntryError("its file entry.json was cut short or changed")
-    if record["format"] != FORMAT:
-        return None
-    return Entry(folder, record)
+    def _entry_folder(self, name: str, key: str) -> Path:
+        return self.root / "entries" / name.strip("<>") / key[:40]
 
 
 def _check(record: dict[str, Any]) -> str:
-    body = {name: value for name, value in record.items() if name != "check"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Bring a file or folder to the disk, so that a power cut cannot leave an entry with empty files."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return digest_of({name: value for name, value in record.items() if name != "check"})

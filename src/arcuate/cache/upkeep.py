@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
-from arcuate.cache.store import CorruptEntryError, Entry, Store, read_entry
+from arcuate.cache.store import Entry, Store
 from arcuate.errors import InputError
 from arcuate.io.locks import exclusive
 
 _FORGET_DAYS = 90.0  # memory of files that nobody asked for in so long is dropped, whatever else is kept
-_PART_NAMES = {"array": "voxels", "header": "header entries"}
 _DAY = 86400.0
 
 
@@ -69,25 +68,17 @@ def explain(store: Store, step: str) -> list[str]:
     if not entries:
         known = ", ".join(dict.fromkeys(entry.record["label"] for entry in every)) or "none"
         raise InputError(f"found no result of the step {step!r} in {store.folder}; it holds results of: {known}.")
-    entries.sort(key=lambda entry: entry.record["computed"])
-    *earlier, latest = entries
-    record = latest.record
-    lines = [
-        f"{record['label']} was last computed {record['computed'][:19].replace('T', ' ')} UTC, "
-        f"in {record['seconds']:g} s (key {record['key'][:12]})"
-    ]
-    if record["cause"] == "forced":
-        return [*lines, "because it was forced"]
-    if record["cause"] != "no entry":
-        return [*lines, f"because {record['cause']}"]
+    latest, *earlier = sorted((entry.record for entry in entries), key=lambda record: record["computed"], reverse=True)
+    said = f"{latest['label']} was last computed {_when(latest)}, in {latest['seconds']:g} s (key {latest['key'][:12]})"
+    if latest["cause"] == "forced":
+        return [said, "because it was forced"]
+    if latest["cause"] != "no entry":
+        return [said, f"because {latest['cause']}"]
     if not earlier:
-        return [*lines, "because there was no result of it before"]
-    changes = [(list(differences(entry.record, record)), entry) for entry in reversed(earlier)]
-    fewest, nearest = min(changes, key=lambda change: len(change[0]))
-    when = nearest.record["computed"][:19].replace("T", " ")
-    return [*lines, f"because, compared with the result of {when} UTC (key {nearest.record['key'][:12]}):"] + [
-        f"  {line}" for line in fewest
-    ]
+        return [said, "because there was no result of it before"]
+    nearest = min(earlier, key=lambda record: len(list(differences(record, latest))))
+    compared = f"because, compared with the result of {_when(nearest)} (key {nearest['key'][:12]}):"
+    return [said, compared, *(f"  {line}" for line in differences(nearest, latest))]
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -105,11 +96,14 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: was not given, now {_shown(after, name)}"
         elif name not in new:
             yield f"{name}: was {_shown(before, name)}, now not given"
+        elif old[name] == new[name]:
+            continue
         elif name in before["scalars"] or name in after["scalars"]:
-            if old[name] != new[name]:
-                yield f"{name}: {_shown(before, name)} -> {_shown(after, name)}"
+            yield f"{name}: {_shown(before, name)} -> {_shown(after, name)}"
+        elif old[name].keys() != new[name].keys():
+            yield f"{name} changed"
         else:
-            yield from (f"{path} changed" for path in _changed_parts(old[name], new[name], name))
+            yield from (f"{name}{part} changed" for part, text in new[name].items() if old[name][part] != text)
 
 
 def clean_up(
@@ -121,12 +115,13 @@ def clean_up(
     """
     now = time.time()
     leftovers = 0 if is_dry else store.clean_staging()
-    entries, damaged = _sound_and_damaged(store)
-    by_use = sorted(entries, key=lambda entry: entry.used_at)
-    total = sum(entry.size for entry in by_use)
+    found = list(store.sound_and_damaged())
+    damaged = [folder for folder in found if isinstance(folder, Path)]
+    sound = sorted((e for e in found if isinstance(e, Entry)), key=lambda entry: entry.used_at)
+    total = sum(entry.size for entry in sound)
     removed: list[Entry] = []
     in_use = 0
-    for entry in by_use:
+    for entry in sound:
         is_old = keep_days is not None and entry.used_at < now - keep_days * _DAY
         is_too_much = max_size is not None and total > max_size
         if not is_old and not is_too_much:
@@ -144,20 +139,8 @@ def clean_up(
     return Removal(tuple(removed), len(damaged), in_use, leftovers, freed, total)
 
 
-def _sound_and_damaged(store: Store) -> tuple[list[Entry], list[Path]]:
-    sound, damaged = [], []
-    for folder in (store.root / "entries").glob("*/*"):
-        try:
-            entry = read_entry(folder)
-        except CorruptEntryError:
-            damaged.append(folder)
-            continue
-        if entry is not None:
-            sound.append(entry)
-    return sound, damaged
-
-
 def _remove(store: Store, entry: Entry) -> bool:
+    """Remove an entry and the flat files that show it; False if it is in use."""
     key = entry.record["key"]
     try:
         with store.lock(key, timeout=0), exclusive(entry.folder / "entry.json") as is_ours:
@@ -166,7 +149,7 @@ def _remove(store: Store, entry: Entry) -> bool:
             store.remove(entry.folder)
     except (Timeout, OSError):
         return False
-    sidecar = store.folder / f"{entry.record['name']}.params.json"
+    sidecar = store.sidecar_path(entry.record["name"])
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if json.loads(sidecar.read_text(encoding="utf-8"))["key"] == key:
             for shown in entry.record["flat"]:  # a hard link would keep the space
@@ -177,34 +160,16 @@ def _remove(store: Store, entry: Entry) -> bool:
 
 def _forget(store: Store, before: float) -> None:
     """Drop the memory of files, and locks, that nobody used since ``before``."""
-    for path in (store.root / "files").glob("*/*"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < before:
-                path.unlink()
-    held = {entry.record["key"][:40] for entry in store.entries()}
-    for path in (store.root / "locks").glob("*.lock"):
+    for path in [*(store.root / "files").glob("*/*"), *(store.root / "locks").glob("*.lock")]:
         with contextlib.suppress(OSError, Timeout):
-            if path.stem not in held and path.stat().st_mtime < before:
-                with store.lock(path.stem, timeout=0):
+            if path.stat().st_mtime < before:
+                with store.lock(path.stem, timeout=0) if path.suffix == ".lock" else contextlib.nullcontext():
                     path.unlink(missing_ok=True)
 
 
+def _when(record: dict[str, Any]) -> str:
+    return f"{record['computed'][:19].replace('T', ' ')} UTC"
+
+
 def _shown(record: dict[str, Any], name: str) -> str:
-    if name in record["scalars"]:
-        return repr(record["scalars"][name])
-    print_ = record["arguments"][name]
-    return f"content {(print_ if isinstance(print_, str) else print_['digest'])[:12]}"
-
-
-def _changed_parts(old: Any, new: Any, path: str) -> Iterable[str]:
-    if (old if isinstance(old, str) else old["digest"]) == (new if isinstance(new, str) else new["digest"]):
-        return
-    if isinstance(old, str) or isinstance(new, str) or old["parts"].keys() != new["parts"].keys():
-        yield path
-        return
-    parts = [
-        line
-        for name, part in old["parts"].items()
-        for line in _changed_parts(part, new["parts"][name], f"{path}.{_PART_NAMES.get(name, name)}")
-    ]
-    yield from parts or [path]
+    return repr(record["scalars"][name]) if name in record["scalars"] else f"content {record['hashes'][name][:12]}"

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from arcuate.cache.fingerprints import frame_digests
 from arcuate.errors import InputError
 from arcuate.io import NiftiVolumeResource, locks
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -30,6 +29,25 @@ class StoredVolume:
     order: str  # of the array in memory, "C" or "F": sums over it may depend on that
     digests: dict[str, str]
 
+    @classmethod
+    def write(cls, volume: InMemoryVolumeResource, folder: Path, stem: str, digests: dict[str, str]) -> StoredVolume:
+        """Write ``stem.nii.gz`` into ``folder``, and ``stem.npy`` beside it where NIfTI would lose something."""
+        array = volume.get_array()
+        order = "C" if array.flags.c_contiguous and not array.flags.f_contiguous else "F"
+        file = f"{stem}.nii.gz"
+        kind, size = array.dtype.kind, array.dtype.itemsize
+        is_exact = kind in "biu" or (kind == "f" and size <= 4)  # floats are written as float32, integers as they are
+        try:
+            NiftiVolumeResource.save(volume, folder / file)
+        except InputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            is_exact = False  # NIfTI has no place for such an array
+        if not is_exact:
+            file = f"{stem}.npy"
+            np.save(folder / file, array, allow_pickle=False)
+        return cls(file, array.dtype.str, array.shape, order, digests)
+
     def read(self, folder: Path) -> np.ndarray:
         """The array, as it was: dtype, layout and bits."""
         path = folder / self.file
@@ -37,47 +55,11 @@ class StoredVolume:
         array = array.reshape(self.shape, order="F").astype(np.dtype(self.dtype), copy=False)
         return np.asfortranarray(array) if self.order == "F" else np.ascontiguousarray(array).reshape(self.shape)
 
-
-def write_volume(volume: InMemoryVolumeResource, folder: Path, stem: str, digests: dict[str, str]) -> StoredVolume:
-    """Write ``stem.nii.gz`` into ``folder``, and ``stem.npy`` beside it where NIfTI would lose something."""
-    array = volume.get_array()
-    order = "C" if array.flags.c_contiguous and not array.flags.f_contiguous else "F"
-    file = f"{stem}.nii.gz"
-    try:
-        NiftiVolumeResource.save(volume, folder / file)
-        is_exact = survives_nifti(array)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None
-        is_exact = False  # NIfTI has no place for such an array
-    if not is_exact:
-        file = f"{stem}.npy"
-        np.save(folder / file, array, allow_pickle=False)
-    return StoredVolume(file, array.dtype.str, array.shape, order, digests)
-
-
-def survives_nifti(array: np.ndarray) -> bool:
-    """Whether every value comes back from a file made by :meth:`NiftiVolumeResource.save`, given the dtype."""
-    dtype = array.dtype
-    if dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize == 1) or (dtype.kind == "f" and dtype.itemsize <= 4):
-        return True
-    if dtype.kind in "iu":  # those beyond float32 come back as integers
-        return bool(array.size)
-    if dtype.kind != "f":
-        return False
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        back = array.astype(np.float32).astype(dtype)
-    return back.tobytes() == array.tobytes()
-
-
-def read_volume(
-    stored: StoredVolume, files: EntryFiles, affine: np.ndarray, metadata: dict[str, Any]
-) -> InMemoryVolumeResource | StoredVolumeResource:
-    """The volume of an entry; a small one in memory, a large one to be read when it is asked for."""
-    n_bytes = int(np.prod(stored.shape, dtype=np.int64)) * np.dtype(stored.dtype).itemsize
-    if n_bytes <= _EAGER:
-        return InMemoryVolumeResource(stored.read(files.folder), affine, metadata)
-    return StoredVolumeResource(stored, files, affine, metadata)
+    def resource(self, files: EntryFiles, affine: np.ndarray, metadata: dict[str, Any]) -> VolumeResource:
+        """The volume; a small one in memory, a large one to be read when it is asked for."""
+        if int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize <= _EAGER:
+            return InMemoryVolumeResource(self.read(files.folder), affine, metadata)
+        return StoredVolumeResource(self, files, affine, metadata)
 
 
 class StoredVolumeResource(VolumeResource):
@@ -91,16 +73,24 @@ class StoredVolumeResource(VolumeResource):
     metadata : header entries
     """
 
-    def __init__(
-        self, stored: StoredVolume, files: EntryFiles, affine: np.ndarray, metadata: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, stored: StoredVolume, files: EntryFiles, affine: np.ndarray, metadata: dict[str, Any]) -> None:
         self._stored, self._files = stored, files
-        self._affine, self._metadata = affine, dict(metadata)
+        self._affine, self._metadata = affine, metadata
 
     @cached_property
     def _decoded(self) -> InMemoryVolumeResource:
         self._files.check(self._stored.file)
         return InMemoryVolumeResource(self._stored.read(self._files.folder), self._affine, self._metadata)
+
+    @property
+    def _is_decoded(self) -> bool:
+        return "_decoded" in self.__dict__
+
+    @property
+    def _image(self) -> Path | None:
+        """The ``.nii.gz`` that holds all of it, as long as nobody can have changed the voxels in memory."""
+        is_image = self._stored.file.endswith(".nii.gz") and not self._is_decoded
+        return self._files.folder / self._stored.file if is_image else None
 
     def load(self) -> InMemoryVolumeResource:
         return self._decoded
@@ -109,10 +99,10 @@ class StoredVolumeResource(VolumeResource):
         return self._decoded.array
 
     def get_volume(self, index: int) -> np.ndarray:
-        if self._is_decoded or not self._stored.file.endswith(".nii.gz") or len(self.shape) != 4:
+        if self._image is None or len(self.shape) != 4:
             return self.get_array()[..., index]
         self._files.check(self._stored.file)
-        return NiftiVolumeResource(self._path).get_volume(index).astype(np.dtype(self._stored.dtype), copy=False)
+        return NiftiVolumeResource(self._image).get_volume(index).astype(np.dtype(self._stored.dtype), copy=False)
 
     def get_affine(self) -> np.ndarray:
         return self._affine.copy()
@@ -125,22 +115,10 @@ class StoredVolumeResource(VolumeResource):
         return tuple(self._stored.shape)
 
     def encoded_file(self) -> Path | None:
-        """The ``.nii.gz`` of the entry; None once the voxels are in memory, where somebody may have changed them."""
-        is_whole = self._path.name.endswith(".nii.gz") and self._path.exists()
-        return self._path if is_whole and self.known_digests() == self._stored.digests else None
+        return self._image if self._image is not None and self._image.exists() else None
 
     def known_digests(self) -> dict[str, str] | None:
-        if self._is_decoded:
-            return None
-        return {"array": self._stored.digests["array"], **frame_digests(self.shape, self._affine, self._metadata)}
-
-    @property
-    def _is_decoded(self) -> bool:
-        return "_decoded" in self.__dict__
-
-    @property
-    def _path(self) -> Path:
-        return self._files.folder / self._stored.file
+        return None if self._is_decoded else self._stored.digests
 
     def __reduce__(self) -> tuple[Any, ...]:
         return InMemoryVolumeResource, (self.get_array(), self._affine, self._metadata)
@@ -155,14 +133,13 @@ class EntryFiles:
     def __init__(self, folder: Path, checksums: Mapping[str, Mapping[str, int]]) -> None:
         self.folder = folder
         self._checksums = checksums
-        self._states = {name: _state(folder / name) for name in checksums}
         self._lease = locks.hold(folder / "entry.json")
 
     def check(self, name: str) -> None:
         """Make sure that a file is still the one that was verified when the entry was found."""
         path = self.folder / name
         try:
-            if _state(path) == self._states[name] or checksum(path) == self._checksums[name]:
+            if checksum(path) == self._checksums[name]:
                 return
             what = "was changed"
         except OSError as error:
@@ -170,9 +147,8 @@ class EntryFiles:
         raise InputError(f"{path} of the cache {what} while it was in use. Start again: it will be computed anew.")
 
     def __del__(self) -> None:
-        lease = getattr(self, "_lease", None)
-        if lease is not None:
-            os.close(lease)
+        if self._lease is not None:
+            os.close(self._lease)
 
 
 def checksum(path: Path) -> dict[str, int]:
@@ -183,17 +159,3 @@ def checksum(path: Path) -> dict[str, int]:
             crc = isal_zlib.crc32(piece, crc)
             size += len(piece)
     return {"size": size, "crc32": crc}
-
-
-def in_memory(volume: VolumeResource) -> InMemoryVolumeResource:
-    """The volume in memory, its array made plain (no memory map)."""
-    loaded = volume.load()
-    array = loaded.get_array()
-    if type(array) is np.memmap:
-        loaded = InMemoryVolumeResource(np.array(array), loaded.get_affine(), loaded.get_metadata())
-    return loaded
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
