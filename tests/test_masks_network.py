@@ -14,7 +14,7 @@ from arcuate.dwi import Dwi
 from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
-from arcuate.masks import extract_brain, extract_brains, resolve_method
+from arcuate.masks import extract_brain, find_brains, resolve_method
 from arcuate.nets import brain
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
@@ -80,7 +80,7 @@ def _check_agreement(masks: list[VolumeResource]) -> None:
 
 def _agree(folder: Path, names: tuple[str, ...], folds: int, dice: float) -> None:
     scans = [_scan(folder / "canon_dti", series) for series in names]
-    masks = extract_brains(scans, method="hdbet", folds=folds, device="cpu")
+    masks = [found.volume for found in find_brains(scans, method="hdbet", folds=folds, device="cpu")]
     _check_agreement(masks)
     for series, mask in zip(names, masks, strict=True):
         inside, expected = mask.get_array() > 0, _golden(series, mask)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import pytest
+import random_scans
 
 from arcuate.csd import ALGORITHMS, estimate_fods, estimate_response_function
 from arcuate.csd.responses import estimate_dhollander
@@ -26,13 +25,6 @@ from arcuate.study.bids import Derivatives
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import Settings, make_plan
 from arcuate.volumes.voxels import check_mask
-
-_spec = importlib.util.spec_from_file_location("random_scans", Path(__file__).with_name("random_scans.py"))
-assert _spec is not None
-assert _spec.loader is not None
-random_scans = importlib.util.module_from_spec(_spec)
-sys.modules["random_scans"] = random_scans  # its dataclass looks for its own module
-_spec.loader.exec_module(random_scans)
 
 SECONDS = (
     600  # for one step of one scan, the first compilation of its kernels included; a small part of a second is the rule

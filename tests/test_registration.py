@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import deformed
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -28,17 +28,6 @@ from arcuate.registration import TransformResource, register_dwi_to_structural, 
 from arcuate.volumes.resource import InMemoryVolumeResource
 from arcuate.volumes.transforms import Affine, Chain, Displacement
 
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-deformed = _load("deformed")
 ITERATIONS = (60, 40, 20)
 needs_ants = pytest.mark.skipif(
     importlib.util.find_spec("ants") is None, reason="antspyx is not installed (extra ants); its oracle is left out"

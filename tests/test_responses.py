@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+import random_scans
 
 from arcuate.csd import compute_csd_fods, estimate_fods, estimate_response_function
 from arcuate.dwi import Dwi
@@ -18,13 +16,6 @@ from arcuate.models.csd import find_shell_of
 from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.response import Response, tensor_response
 from arcuate.models.response_dhollander import best_threshold
-
-_spec = importlib.util.spec_from_file_location("random_scans", Path(__file__).with_name("random_scans.py"))
-assert _spec is not None
-assert _spec.loader is not None
-random_scans = importlib.util.module_from_spec(_spec)
-sys.modules["random_scans"] = random_scans  # its dataclass looks for its own module
-_spec.loader.exec_module(random_scans)
 
 pytestmark = pytest.mark.filterwarnings("ignore:the responses rest on")  # small images: tens of voxels of fluid
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import deformed
 import nibabel as nib
 import numpy as np
 import pytest
@@ -16,17 +16,6 @@ from arcuate.errors import InputError, MissingExtraError
 from arcuate.structural import StructuralImage, read_structural
 from arcuate.volumes.resource import InMemoryVolumeResource
 
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-deformed = _load("deformed")
 needs_ants = pytest.mark.skipif(
     importlib.util.find_spec("ants") is None, reason="antspyx is not installed (extra ants); its oracle is left out"
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import deformed
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -22,17 +21,6 @@ from arcuate.templates import (
 )
 from arcuate.volumes.resource import InMemoryVolumeResource
 
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-deformed = _load("deformed")
 QUICK = {"reg_iterations": (30, 20, 5), "aff_iterations": (200, 100, 20, 0)}
 
 

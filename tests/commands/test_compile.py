@@ -11,20 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compilations import COUNT
 
 from arcuate.commands.compilation import TASKS, Ahead, are_compiled, compile_kernels
 from arcuate.study.stages import Silent, StageLog
 
 Arcuate = Callable[..., Any]  # code, out and err of a command, see conftest
 
-COUNT = """
-import sys, warnings
-from numba.core import event
-class Count(event.Listener):
-    n = 0
-    def on_start(self, _): Count.n += 1
-    def on_end(self, _): pass
-event.register("numba:compile", Count())
+MAIN = """
+import sys
 from arcuate.cli import main
 try:
     main(sys.argv[1:])
@@ -37,7 +32,7 @@ print(Count.n)
 def count(folder: Path, *words: object, **variables: str) -> int:
     """Kernels that a command compiles in a new process."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)} | variables
-    command = [sys.executable, "-c", COUNT, *map(str, words)]
+    command = [sys.executable, "-c", COUNT + MAIN, *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[-1])

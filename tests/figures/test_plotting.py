@@ -15,7 +15,6 @@ from arcuate.errors import InputError, MissingExtraError
 from arcuate.figures.plotting import (
     Panel,
     _figure_class,
-    plot_directions,
     plot_histograms,
     plot_maps,
     plot_residuals,
@@ -108,13 +107,6 @@ def test_histograms_leave_out_zero_and_nan(image: np.ndarray) -> None:
     figure = plot_histograms({"FA": values})
     assert sum(patch.get_height() for patch in figure.axes[0].patches) <= image.size
     assert sum(patch.get_height() for patch in figure.axes[0].patches) >= image.size - 1
-
-
-def test_every_direction_is_drawn_with_its_opposite() -> None:
-    directions = np.random.default_rng(0).normal(size=(12, 3))
-    figure = plot_directions({1000.0: directions, 2000.0: directions})
-    assert len(figure.axes) == 2
-    assert [len(c.get_offsets()) for c in figure.axes[0].collections[1:]] == [12, 12]
 
 
 def test_limits_are_robust_and_start_at_zero() -> None:

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from arcuate.csd.responses import erode, estimate_dhollander, estimate_tournier, response_from_masks
+from arcuate.csd.responses import erode, estimate_dhollander, estimate_tournier
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.models.response_dhollander import best_threshold, choose_tissue_voxels
@@ -146,24 +146,6 @@ def test_dhollander_finds_each_tissue_where_it_is(phantom: SimpleNamespace) -> N
     assert tissue[voxels.wm, 0].mean() > 0.9
     assert tissue[voxels.gm, 1].mean() > 0.65
     assert tissue[voxels.csf, 2].mean() > 0.95
-
-
-def test_masks_drawn_by_hand_make_a_response(phantom: SimpleNamespace) -> None:
-    scan = _scan(phantom.signal, phantom.affine, phantom.gradients)
-    masks = {
-        name: InMemoryVolumeResource(array, phantom.affine, {})
-        for name, array in {
-            "wm": phantom.truth.is_single_fibre,
-            "csf": phantom.truth.tissue[..., 2] > 0.99,
-        }.items()
-    }
-    response = response_from_masks(scan, masks)
-    assert response.tissues == ("wm", "csf")
-    assert response.algorithm == "manual"
-    assert response.coefs[0][0, 0] / math.sqrt(4 * math.pi) == pytest.approx(1000, rel=0.1)
-    assert response.coefs[0][-1, 1] < 0
-    decay = -np.log(response.coefs[1][1, 0] / response.coefs[1][0, 0]) / response.bvals[1]
-    assert decay == pytest.approx(3e-3, rel=0.05)
 
 
 def test_the_best_threshold_parts_two_groups() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compilations import COUNT
 
 import arcuate
 
@@ -81,13 +82,7 @@ def test_a_named_folder_that_cannot_be_written_is_named_in_the_warning(tmp_path:
     assert str(tmp_path / "home" / "below") in done.stderr
 
 
-COUNTED = """
-from numba.core import event
-class Count(event.Listener):
-    n = 0
-    def on_start(self, _): Count.n += 1
-    def on_end(self, _): pass
-event.register("numba:compile", Count())
+EIGEN = """
 import numpy
 from arcuate.numerics.eigen import eigh_3x3
 eigh_3x3(numpy.ones((1, 6)))
@@ -101,7 +96,7 @@ def test_kernels_prepared_in_a_folder_that_cannot_be_written_are_used(
     kernels, temporary = tmp_path / "kernels", tmp_path / "tmp"
     temporary.mkdir()
     environment = os.environ | {"NUMBA_CACHE_DIR": str(kernels), "TMPDIR": str(temporary)}
-    command = [sys.executable, "-c", COUNTED]
+    command = [sys.executable, "-c", COUNT + EIGEN]
     for _ in range(2):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **other_user)
         assert (done.returncode, done.stderr) == (0, "")

@@ -17,9 +17,9 @@ import pytest
 from arcuate.figures.views import Canonical
 from arcuate.numerics.sh import n_coefs
 from arcuate.report import SubjectFiles, glyph_slices, layers, page, viewer, write_report
-from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import nifti_bytes, quantised, reduce_grid, reduced_affine, viewer_maps
 from arcuate.report.viewer import viewer_of
+from arcuate.report.viewer_grid import ViewerGrid
 
 CODES = ["RAS", "LPS", "PSR", "ASL"]
 SHAPE = (20, 22, 18)
