@@ -17,7 +17,6 @@ import nibabel as nib
 import numpy as np
 
 from arcuate.csd import compute_csd_peaks, estimate_response_function
-from arcuate.denoise import denoise_dwi
 from arcuate.dipy import patch2self
 from arcuate.dwi import Dwi
 from arcuate.models.mppca import fit_mppca
@@ -109,9 +108,9 @@ def errors(shape: tuple[int, int, int]) -> list[list[str]]:
     for snr in (10, 20, 30):
         noisy = make_phantom(gradients, shape, snr=snr)
         scan = _scan(noisy.signal, noisy)
-        scans = {"noisy": scan, "patch2self": denoise_dwi(scan)}
-        scans["mppca"] = denoise_dwi(scan, method="mppca", mask=mask)
-        scans["mppca, Rician bias removed"] = denoise_dwi(scan, method="mppca", mask=mask, rician=True)
+        scans = {"noisy": scan, "patch2self": scan.denoise()}
+        scans["mppca"] = scan.denoise(method="mppca", mask=mask)
+        scans["mppca, Rician bias removed"] = scan.denoise(method="mppca", mask=mask, rician=True)
         for name, result in scans.items():
             error = (result.volume.get_array() - clean.signal)[inside] / noisy.sigma
             by_shell = [np.sqrt((error[:, shell.indices] ** 2).mean()) for shell in gradients.shells if shell.b > 0]

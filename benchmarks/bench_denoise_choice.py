@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arcuate.denoise import choose_denoising, denoise_dwi
+from arcuate.denoise import choose_denoising
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.phantom import make_phantom, spread_directions
@@ -127,7 +127,7 @@ def errors_of(scan: Dwi, white: np.ndarray, truth: Maps) -> dict[str, Errors]:
     found = {}
     mask = InMemoryVolumeResource(white.astype(np.uint8), scan.volume.get_affine())
     for method in METHODS:
-        done = scan if method == "none" else denoise_dwi(scan, method=method, mask=mask)  # type: ignore[arg-type]
+        done = scan if method == "none" else scan.denoise(method=method, mask=mask)  # type: ignore[arg-type]
         found[method] = compare(maps_of(done, white), truth)
     return found
 

@@ -151,17 +151,6 @@ def _scheme_in_words(gradients: GradientTable) -> str:
     return " and ".join([first.format(" directions"), *(words.format("") for words in more)])
 
 
-def denoise_dwi(dwi: S, **options: Any) -> S:
-    """Denoised scan; the options are those of :func:`run_denoising`, which also returns the noise map.
-
-    Warns
-    -----
-    InputWarning
-        Patch2Self on a scan of one shell or few directions, whose anisotropy it takes away.
-    """
-    return run_denoising(dwi, **options).dwi
-
-
 @cacheable(version=2)
 def run_denoising(
     dwi: S,

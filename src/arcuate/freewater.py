@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.dti import Dti, facts_of_volumes
 from arcuate.io import open_volume, save_volume
-from arcuate.io.names import beside_image, image_suffix
+from arcuate.io.names import companion
 from arcuate.models.free_water import B_MAX, DISO, prepare_free_water
 from arcuate.models.status import count_status
 from arcuate.volumes.display import figures, html_of_fit
@@ -129,7 +129,7 @@ class FreeWater:
         """
         return FreeWater(
             save_volume(self.volume, path),
-            save_volume(self.tensors, _beside(path)),
+            save_volume(self.tensors, companion(path, "tensors")),
             self.s0,
             self.status,
             self.parameters,
@@ -138,7 +138,7 @@ class FreeWater:
     @staticmethod
     def open(path: str | os.PathLike[str]) -> FreeWater:
         """What :meth:`save` wrote to ``path``."""
-        return FreeWater(open_volume(Path(path)), open_volume(_beside(path)))
+        return FreeWater(open_volume(Path(path)), open_volume(companion(path, "tensors")))
 
     def plot(self, **options: Any) -> Any:
         """FWF and corrected FA as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
@@ -156,9 +156,3 @@ class FreeWater:
 def estimate_free_water(dwi: Scan, mask: VolumeResource | None = None, **options: Any) -> FreeWater:
     """Free water of a scan in a mask (x, y, z); ``options`` of :meth:`FreeWater.estimate_free_water`, see there."""
     return FreeWater.estimate_free_water(dwi, mask, **options)
-
-
-def _beside(path: str | os.PathLike[str]) -> Path:
-    """File of the tensors that belong to the share of water in ``path``."""
-    path = Path(path)
-    return beside_image(path, f"_tensors{image_suffix(path) or '.nii.gz'}")

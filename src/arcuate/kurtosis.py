@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.dti import Dti, fit_facts
 from arcuate.io import open_volume, save_volume
-from arcuate.io.names import beside_image, image_suffix
+from arcuate.io.names import companion
 from arcuate.models.kurtosis import B_MAX, MAX_KURTOSIS, MIN_KURTOSIS, KurtosisFit, prepare_kurtosis
 from arcuate.models.mean_signal import prepare_mean_signal
 from arcuate.models.status import count_status
@@ -156,29 +156,29 @@ class Dki:
     @property
     def mk(self) -> InMemoryVolumeResource:
         """Mean kurtosis, (x, y, z) float32: over all directions."""
-        return self._map(0)
+        return self.volume.component(0)
 
     @property
     def ak(self) -> InMemoryVolumeResource:
         """Axial kurtosis, (x, y, z) float32: along the first eigenvector of the diffusion tensor."""
-        return self._map(1)
+        return self.volume.component(1)
 
     @property
     def rk(self) -> InMemoryVolumeResource:
         """Radial kurtosis, (x, y, z) float32: over the directions across the first eigenvector."""
-        return self._map(2)
+        return self.volume.component(2)
 
     @property
     def kfa(self) -> InMemoryVolumeResource:
         """Anisotropy of the kurtosis tensor, (x, y, z) float32, 0 to 1."""
-        return self._map(3)
+        return self.volume.component(3)
 
     @property
     def msk(self) -> InMemoryVolumeResource | None:
         """Kurtosis of the mean signal, (x, y, z) float32; None where it could not be fitted."""
         if self.mean_signal is None:
             return None
-        return self.volume.with_array(np.ascontiguousarray(self.mean_signal.get_array()[..., 1].T).T)
+        return self.mean_signal.component(1)
 
     @cached_property
     def dti(self) -> Dti:
@@ -226,8 +226,8 @@ class Dki:
         """
         return Dki(
             save_volume(self.volume, path),
-            save_volume(self.tensors, _beside(path, "tensors")),
-            save_volume(self.elements, _beside(path, "elements")),
+            save_volume(self.tensors, companion(path, "tensors")),
+            save_volume(self.elements, companion(path, "elements")),
             self.mean_signal, self.s0, self.status, self.parameters, self.integrity, self.integrity_status,
         )  # fmt: skip
 
@@ -236,8 +236,8 @@ class Dki:
         """What :meth:`save` wrote to ``path``."""
         return Dki(
             open_volume(Path(path)),
-            open_volume(_beside(path, "tensors")),
-            open_volume(_beside(path, "elements")),
+            open_volume(companion(path, "tensors")),
+            open_volume(companion(path, "elements")),
         )
 
     def plot(self, **options: Any) -> Any:
@@ -249,9 +249,6 @@ class Dki:
     def _repr_html_(self) -> str:
         """For notebooks."""
         return html_of_fit("kurtosis", self, "slices of MK, AK and RK")
-
-    def _map(self, k: int) -> InMemoryVolumeResource:
-        return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)
 
 
 def estimate_dki(dwi: Scan, mask: VolumeResource | None = None, **options: Any) -> Dki:
@@ -270,9 +267,3 @@ def _count_integrity(status: np.ndarray) -> dict[str, int]:
     """Voxels by what became of tract integrity, those where nothing was fitted left out."""
     counts = np.bincount(status.ravel(), minlength=len(TractStatus))
     return {s.name.lower(): int(counts[s]) for s in TractStatus if s is not TractStatus.OUTSIDE and counts[s]}
-
-
-def _beside(path: str | os.PathLike[str], name: str) -> Path:
-    """File of one of the tensors that belong to the maps in ``path``."""
-    path = Path(path)
-    return beside_image(path, f"_{name}{image_suffix(path) or '.nii.gz'}")

@@ -120,14 +120,6 @@ def find_brain(
     return find_brains([dwi], method=method, folds=folds, augmentation=augmentation, device=device)[0]
 
 
-def extract_brains(
-    scans: Iterable[Scan], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
-) -> list[VolumeResource]:
-    """Brain masks of many scans, the network loaded once; see :func:`extract_brain`."""
-    found = find_brains(scans, method=method, folds=folds, augmentation=augmentation, device=device)
-    return [mask.volume for mask in found]
-
-
 def find_brains(
     scans: Iterable[Scan], *, method: str = "auto", folds: int = 1, augmentation: bool = False, device: str = "auto"
 ) -> list[BrainMask]:

@@ -12,7 +12,7 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, NotApplicable
 from arcuate.io import open_volume, save_volume
-from arcuate.io.names import beside_image, image_suffix
+from arcuate.io.names import companion
 from arcuate.models.noddi import DISO, DPAR, prepare_noddi
 from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures, html_of_fit
@@ -131,17 +131,17 @@ class Noddi:
     @property
     def ndi(self) -> InMemoryVolumeResource:
         """Neurite density index, (x, y, z) float32: share of the tissue that is inside neurites."""
-        return self._map(0)
+        return self.volume.component(0)
 
     @property
     def odi(self) -> InMemoryVolumeResource:
         """Orientation dispersion index, (x, y, z) float32: 0 parallel, 1 in all directions alike."""
-        return self._map(1)
+        return self.volume.component(1)
 
     @property
     def fwf(self) -> InMemoryVolumeResource:
         """Free water fraction, (x, y, z) float32."""
-        return self._map(2)
+        return self.volume.component(2)
 
     def get_modulated_ndi_odi(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """NDI and ODI times the tissue fraction 1 - FWF, (x, y, z) float32 each.
@@ -177,23 +177,14 @@ class Noddi:
         """
         return Noddi(
             save_volume(self.volume, path),
-            save_volume(self.directions, directions_path(path)),
+            save_volume(self.directions, companion(path, "directions")),
             self.rmse, self.s0, self.dot, self.status, self.parameters,
         )  # fmt: skip
 
     @staticmethod
     def open(path: str | os.PathLike[str]) -> Noddi:
         """What :meth:`save` wrote to ``path``."""
-        return Noddi(open_volume(Path(path)), open_volume(directions_path(path)))
-
-    def _map(self, k: int) -> InMemoryVolumeResource:
-        return self.volume.with_array(np.ascontiguousarray(self.volume.get_array()[..., k].T).T)
-
-
-def directions_path(path: str | os.PathLike[str]) -> Path:
-    """File of the directions that belong to the maps in ``path``."""
-    path = Path(path)
-    return beside_image(path, f"_directions{image_suffix(path) or '.nii.gz'}")
+        return Noddi(open_volume(Path(path)), open_volume(companion(path, "directions")))
 
 
 def _rows_of(directions: VolumeResource, inside: np.ndarray) -> np.ndarray:

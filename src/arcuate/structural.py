@@ -12,14 +12,13 @@ import numpy as np
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.io.ants_images import from_ants, mask_to_ants, require_ants, to_ants
-from arcuate.io.images import open_volume, save_volume
+from arcuate.io.images import save_volume
 from arcuate.io.labels import read_image
-from arcuate.masks import otsu_mask
+from arcuate.masks import METHODS, otsu_mask
 from arcuate.nets.brain import choose_network, is_installed
 from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
-METHODS = ("auto", "hdbet", "otsu")
 TISSUES = ("csf", "gm", "wm")  # in the order of their brightness in T1, labels 1, 2, 3
 
 
@@ -152,21 +151,6 @@ class StructuralImage:
 def read_structural(path: str | os.PathLike[str]) -> StructuralImage:
     """A structural image (x, y, z) from a file, NIfTI or FreeSurfer's ``.mgz``."""
     return StructuralImage(read_image(path))
-
-
-def write_structural(structural: StructuralImage, path: str | os.PathLike[str]) -> StructuralImage:
-    """Write a structural image (x, y, z) to a file; the image backed by it."""
-    return structural.save(path)
-
-
-def read_volume(path: str | os.PathLike[str]) -> VolumeResource:
-    """A volume (x, y, z[, n]) from a file; nothing is read yet."""
-    return open_volume(path)
-
-
-def write_volume(volume: VolumeResource, path: str | os.PathLike[str]) -> VolumeResource:
-    """Write a volume (x, y, z[, n]) to a file; the volume backed by it."""
-    return save_volume(volume, path)
 
 
 @cacheable(version=1)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arcuate.study.cohort_task import COMPLETE, Outcome, step_at_end
+from arcuate.study.expected import in_words
 
 REFRESH = 1.0  # seconds between two looks at what runs
 MOST_ROWS = 30  # workers that are shown
@@ -81,7 +82,7 @@ class CohortLines:
         words = f"{self._n_done} of {self._n_tasks} done, {self._n_failed} failed"
         if ended:
             left = (time.monotonic() - self._start) / ended * (self._n_tasks - self._n_done)
-            words += f", about {_in_words(left)} to go"
+            words += f", about {in_words(left)} to go"
         return words
 
 
@@ -92,11 +93,4 @@ def _cells(facts: dict[str, Any]) -> tuple[str, str, str, str]:
             step = step_at_end(log.read())
     except OSError:
         step = "starting"
-    return str(facts["Worker"]), str(facts["Name"]), step, _in_words(time.time() - float(facts["Since"]))
-
-
-def _in_words(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return str(facts["Worker"]), str(facts["Name"]), step, in_words(time.time() - float(facts["Since"]))

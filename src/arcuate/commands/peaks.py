@@ -10,13 +10,14 @@ from arcuate.commands.options import PATH, check_images, command, mask_option, r
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import tell
 from arcuate.commands.written import end_dry_run, own_facts
+from arcuate.csd.peaks import N_WRITTEN
 
 
 @command()
 @click.argument("fod", type=PATH)
 @mask_option
 @out_image_option("Image to write, (x, y, z, 3 n): x y z of each peak, its length the amplitude, 0 where absent.")
-@click.option("--n-peaks", type=click.IntRange(1), default=3, show_default=True, help="At most so many per voxel.")
+@click.option("--n-peaks", type=click.IntRange(1), default=N_WRITTEN, show_default=True, help="Most peaks per voxel.")
 @click.option(
     "--relative-peak-threshold",
     type=click.FloatRange(0, 1),

@@ -10,7 +10,7 @@ from arcuate.commands.options import PATH, check_images, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import ArcuateCommand, Choice, tell
 from arcuate.commands.written import end_dry_run, own_facts
-from arcuate.structural import METHODS
+from arcuate.masks import METHODS
 
 
 @click.command(cls=ArcuateCommand)

@@ -16,7 +16,7 @@ from arcuate.csd.peaks import (
     locate_fod_peaks,
     split_vector_volume,
 )
-from arcuate.csd.responses import ALGORITHMS, estimate_response_function, response_from_masks
+from arcuate.csd.responses import ALGORITHMS, estimate_response_function
 
 __all__ = [
     "ALGORITHMS",
@@ -32,7 +32,6 @@ __all__ = [
     "estimate_response_function",
     "find_fod_peaks",
     "locate_fod_peaks",
-    "response_from_masks",
     "segment_fods",
     "split_vector_volume",
 ]

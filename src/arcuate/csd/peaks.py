@@ -18,6 +18,8 @@ from arcuate.volumes.resource import VolumeResource, describe_grid
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
+N_WRITTEN = 3  # peaks of a voxel in files, as MRtrix3 and TractSeg take them, unless more are asked for
+
 
 @cacheable(version=3, outputs=("fod_peak_dirs", "fod_peak_values"))
 def find_fod_peaks(

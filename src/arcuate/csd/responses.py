@@ -10,7 +10,7 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import check_lmax, choose_shell
-from arcuate.models.response import Response, check_response, merge_responses
+from arcuate.models.response import Response, check_response
 from arcuate.models.response_dhollander import (
     THREE_TISSUES,
     TWO_TISSUES,
@@ -20,7 +20,7 @@ from arcuate.models.response_dhollander import (
 )
 from arcuate.models.response_ssst import estimate_recursive, estimate_ssst
 from arcuate.models.response_tournier import choose_single_fibres
-from arcuate.models.response_voxels import DEFAULT_LMAX, fibre_response, isotropic_response
+from arcuate.models.response_voxels import DEFAULT_LMAX
 from arcuate.models.three_tissue import can_have_three_tissues, grey_and_fluid, is_three_tissue
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
@@ -223,29 +223,6 @@ def _warn_of_missing_b0(dwi: Scan, tissues: tuple[str, ...]) -> None:
             f"found no b=0 volume; the lowest shell, b={shells[0].b:.0f} s/mm², stands for it in the choice of voxels, "
             f"and the responses are those of {', '.join(tissues)}."
         )
-
-
-def response_from_masks(
-    dwi: Scan, masks: dict[str, VolumeResource], *, lmax: int | None = None, directions: np.ndarray | None = None
-) -> Response:
-    """Response on all shells from a mask per tissue, drawn by hand; the first tissue is that of the fibres.
-
-    Parameters
-    ----------
-    masks : ``{"wm": mask, "gm": mask, ...}``, white matter first
-    directions : (n_vox, 3) float, scanner frame, of the fibres in the voxels of the first mask in NIfTI's order;
-        those of the tensor by default
-    """
-    parts: list[Response] = []
-    for tissue, mask in masks.items():
-        inside = check_mask(dwi.volume, mask)
-        rows = np.concatenate([block for _, block in masked_blocks(dwi.volume.get_array(), inside)])
-        if parts:
-            parts.append(isotropic_response(rows, dwi.gradients, tissue))
-        else:
-            parts.append(fibre_response(rows, dwi.gradients, directions, lmax=lmax, tissue=tissue))
-    counts = {tissue: part.n_voxels for tissue, part in zip(masks, parts, strict=True)}
-    return merge_responses(parts).with_origin(n_voxels_of_tissues=counts)
 
 
 def erode(inside: np.ndarray, n_steps: int) -> tuple[np.ndarray, int]:

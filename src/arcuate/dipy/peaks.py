@@ -12,7 +12,7 @@ from arcuate.dipy.harmonics import sh_to_sf_matrix
 from arcuate.dipy.renames import renamed
 from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.models.peaks import GridPeaks, find_peaks_on_grid
-from arcuate.numerics.sampling import sample
+from arcuate.numerics.panel_product import evaluate_rows
 
 _BLOCK = 5_000  # voxels whose amplitudes are held together
 
@@ -173,7 +173,7 @@ class _Collected:
 
     def add(self, place: slice, odf: np.ndarray, found: GridPeaks, vertices: np.ndarray) -> None:
         if self.coefs is not None and self.inverse is not None:
-            self.coefs[place] = sample(odf, self.inverse.T)
+            self.coefs[place] = evaluate_rows(odf, self.inverse.T)
         if self.odf is not None:
             self.odf[place] = odf
         self.gfa[place] = gfa(odf)
@@ -213,7 +213,7 @@ class _Collected:
 def _odf_of(model: Any, rows: np.ndarray, sphere: Any) -> np.ndarray:
     """(n_vox, n_vertices) ODFs of rows (n_vox, g); voxel by voxel where the model cannot take them together."""
     if hasattr(model, "fit_rows"):
-        return sample(model.fit_rows(rows)[0], model.sampling_matrix(sphere))
+        return evaluate_rows(model.fit_rows(rows)[0], model.sampling_matrix(sphere))
     return np.array([np.asarray(model.fit(row).odf(sphere=sphere), dtype=np.float64) for row in rows])
 
 

@@ -14,7 +14,7 @@ from arcuate.dipy.spheres import get_default_sphere, vertices_of
 from arcuate.dipy.tensor import TensorModel, fractional_anisotropy
 from arcuate.errors import InputError, warn
 from arcuate.models.response_recursive import calibrate
-from arcuate.numerics.sampling import sample
+from arcuate.numerics.panel_product import evaluate_rows
 
 
 @renamed(roi_radius="roi_radii")
@@ -111,7 +111,7 @@ def recursive_response(
                 warnings.simplefilter("ignore", UserWarning)  # the first round has said it all
                 given = AxSymShResponse(1.0, response)
                 model = ConstrainedSphericalDeconvModel(gtab, given, sh_order_max=sh_order_max)
-        return sample(model.fit_rows(signals)[0], model.sampling_matrix(sphere))
+        return evaluate_rows(model.fit_rows(signals)[0], model.sampling_matrix(sphere))
 
     zonal, is_single = calibrate(
         rows,

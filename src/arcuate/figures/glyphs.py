@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.figures.meshes import Mesh, amplitude_colors, direction_colors, glyphs, sticks, whole_sphere
 from arcuate.figures.scene import Scene
-from arcuate.figures.views import Canonical, View, flat_plane
+from arcuate.figures.views import Canonical, Region, View, flat_plane
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sphere import get_sphere
 from arcuate.volumes.resource import VolumeResource
@@ -20,9 +21,6 @@ SCALE = 0.55
 PEAK_WIDTH = 0.09  # of a voxel
 
 PathLike = str | os.PathLike[str]
-
-
-Region = tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,7 @@ class _Slice:
         frame = Canonical(affine)
         grid = frame.reorder(np.empty(shape[:3], bool)).shape
         view = view or View(flat_plane(grid))
-        if region is not None:
-            for (low, high), n in zip(region, (grid[view.across], grid[view.up]), strict=True):
-                if not 0 <= low < high <= n:
-                    raise InputError(
-                        f"found the region {region}; expected ((from, to), (from, to)), voxels across and up of the "
-                        f"{view.plane} slice, within 0 to {grid[view.across]} and 0 to {grid[view.up]}."
-                    )
+        view.part(grid, region)  # refuses one that is not there
         return _Slice(view, frame, grid, region)
 
     @property
@@ -68,11 +60,8 @@ class _Slice:
     @property
     def box(self) -> tuple[slice, ...]:
         """Part of the canonical grid that is drawn, one voxel thick."""
-        box = [slice(0, n) for n in self.shape]
+        box = self.view.part(self.shape, self.region)
         box[self.view.axis] = slice(self.at, self.at + 1)
-        if self.region is not None:
-            for axis, (low, high) in zip((self.view.across, self.view.up), self.region, strict=True):
-                box[axis] = slice(low, high)
         return tuple(box)
 
     def take(self, array: np.ndarray) -> np.ndarray:
@@ -115,8 +104,21 @@ class _Slice:
         first[self.view.axis] = 0
         scene.add_plane(grey.T, self.view, self.spacing, first - behind * self.view.camera, dim=0.55)
 
-    def shoot(self, scene: Scene, paper: _Paper, is_placed: bool) -> np.ndarray:
-        """Look at the slice, label it and draw."""
+    def picture(
+        self,
+        meshes: Sequence[tuple[Mesh, float]],
+        background: np.ndarray | VolumeResource | None,
+        paper: _Paper,
+        *,
+        is_placed: bool,
+    ) -> np.ndarray:
+        """The meshes, each with its opacity, before the background; the sides are labelled where they are known."""
+        scene = Scene(paper.size, paper.color)
+        for mesh, opacity in meshes:
+            scene.add_mesh(mesh, opacity)
+        if background is not None:
+            highest = float(np.abs(meshes[-1][0].points[:, self.view.axis]).max(initial=0.0))
+            self.draw_background(scene, background, 0.6 + highest)  # so far behind that it cuts nothing that is drawn
         bounds = None
         if self.region is not None:  # what sticks out of the region is cut off
             half = self.spacing / 2
@@ -179,11 +181,8 @@ def render_glyphs(
     """
     part = _Slice.of(_check(odf).shape, affine, view, region)
     mesh, _ = _glyph_mesh(part, odf, sphere, scale, norm, colormap)
-    scene = Scene(size, paper)
-    scene.add_mesh(mesh, opacity)
-    if background is not None:
-        part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
+    sheet = _Paper(path, size, paper, scale_bar, dpi)
+    return part.picture([(mesh, opacity)], background, sheet, is_placed=affine is not None)
 
 
 def render_peaks(
@@ -222,11 +221,8 @@ def render_peaks(
     """
     part = _Slice.of(_check_peaks(directions, values), affine, view, region)
     mesh = _peak_mesh(part, directions, values, scale, norm, width)
-    scene = Scene(size, paper)
-    scene.add_mesh(mesh)
-    if background is not None:
-        part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
+    sheet = _Paper(path, size, paper, scale_bar, dpi)
+    return part.picture([(mesh, 1.0)], background, sheet, is_placed=affine is not None)
 
 
 def render_glyphs_and_peaks(
@@ -262,12 +258,8 @@ def render_glyphs_and_peaks(
     part = _Slice.of(odf.shape, affine, view, region)
     mesh, highest = _glyph_mesh(part, odf, sphere, scale, norm, colormap)
     sticks_mesh = _peak_mesh(part, directions, values, 1.08 * scale, norm, PEAK_WIDTH, highest)
-    scene = Scene(size, paper)
-    scene.add_mesh(sticks_mesh)
-    scene.add_mesh(mesh, opacity)
-    if background is not None:
-        part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), affine is not None)
+    sheet = _Paper(path, size, paper, scale_bar, dpi)
+    return part.picture([(sticks_mesh, 1.0), (mesh, opacity)], background, sheet, is_placed=affine is not None)
 
 
 def render_fods(
@@ -317,11 +309,7 @@ def render_fods(
     strong = float(np.percentile(tops[tops > 0], 60)) if np.any(tops > 0) else 1.0
     rows = amplitudes / np.maximum(amplitudes.max(axis=1, keepdims=True, initial=0.0), strong)
     mesh = _mesh_of_rows(part, rows, sphere, scale, colormap)
-    scene = Scene(size, paper)
-    scene.add_mesh(mesh)
-    if background is not None:
-        part.draw_background(scene, background, _depth(mesh, part))
-    return part.shoot(scene, _Paper(path, size, paper, scale_bar, dpi), True)
+    return part.picture([(mesh, 1.0)], background, _Paper(path, size, paper, scale_bar, dpi), is_placed=True)
 
 
 def _glyph_mesh(
@@ -359,11 +347,6 @@ def _peak_mesh(
     unit = vectors[v, k] / np.linalg.norm(vectors[v, k], axis=-1, keepdims=True)
     halves = scale * lengths[v, k][:, None] * (unit @ part.frame.rotation)
     return sticks(halves, part.centers[v], width, direction_colors(unit))
-
-
-def _depth(mesh: Mesh, part: _Slice) -> float:
-    """How far behind the slice's plane its background must lie not to cut what is drawn."""
-    return 0.6 + float(np.abs(mesh.points[:, part.view.axis]).max(initial=0.0))
 
 
 def _check(odf: np.ndarray) -> np.ndarray:

@@ -16,12 +16,11 @@ import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.figures.panels import Panel, choose_slices, robust_limits
-from arcuate.figures.views import PLANES, Canonical, View
+from arcuate.figures.views import PLANES, Canonical, Region, View
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 _TILE = 1.75  # inches
 _INKS = {"white": "black", "black": "white"}
-Region = tuple[tuple[int, int], tuple[int, int]]
 
 
 def plot_maps(
@@ -68,7 +67,7 @@ def plot_maps(
     inside = None if mask is None else frame.reorder(np.asarray(mask)) > 0
     shown = choose_slices(arrays[0] if inside is None else inside, View(plane), slices)
     view = View(plane, shown[0], radiological)
-    box = _region_box(arrays[0].shape, view, region)
+    box = tuple(view.part(arrays[0].shape, region))
     arrays = [_blanked(array, inside)[box] for array in arrays]
     size = frame.voxel_size
     height = size[view.up] * arrays[0].shape[view.up] / (size[view.across] * arrays[0].shape[view.across])
@@ -183,29 +182,6 @@ def plot_histograms(values: Mapping[str, np.ndarray], *, label: str = "", n_bins
     return figure
 
 
-def plot_directions(shells: Mapping[float, np.ndarray]) -> Any:
-    """Gradient directions of each shell on a sphere, with their opposites hollow.
-
-    Parameters
-    ----------
-    shells : (n, 3) unit vectors in the scanner frame, by b-value
-    """
-    figure = _new_figure((2.6 * max(len(shells), 1), 2.8))
-    for k, (b, directions) in enumerate(shells.items()):
-        axis = figure.add_subplot(1, len(shells), k + 1, projection="3d")
-        polar, azimuth = np.meshgrid(np.linspace(0, np.pi, 13), np.linspace(0, 2 * np.pi, 25))
-        ball = 0.97 * np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
-        axis.plot_wireframe(*ball, color="0.85", linewidth=0.4)
-        axis.scatter(*directions.T, color=COLORS[k % len(COLORS)], s=10, depthshade=True)
-        axis.scatter(*-directions.T, facecolors="none", edgecolors=COLORS[k % len(COLORS)], s=8, linewidths=0.5)
-        axis.set_title(f"b = {b:.0f}: {len(directions)}", fontsize=9)
-        axis.set_box_aspect((1, 1, 1), zoom=1.35)
-        axis.set_axis_off()
-        for end, name in zip(1.2 * np.eye(3), "RAS", strict=True):
-            axis.text(*end, name, fontsize=7)
-    return figure
-
-
 def png_of(figure: Any, dpi: int = 110) -> bytes:
     """A figure as PNG."""
     buffer = io.BytesIO()
@@ -261,19 +237,6 @@ def _label_sides(axis: Any, view: View, *, is_first: bool) -> None:
         places.items(), (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top")), strict=True
     ):
         axis.text(x, y, label, transform=axis.transAxes, color="white", fontsize=7, ha=across, va=up)
-
-
-def _region_box(shape: tuple[int, ...], view: View, region: Region | None) -> tuple[slice, ...]:
-    """Part of the canonical grid that is drawn."""
-    box = [slice(0, n) for n in shape[:3]]
-    for axis, (low, high) in zip((view.across, view.up), region or (), strict=False):
-        if not 0 <= low < high <= shape[axis]:
-            raise InputError(
-                f"found the region {region}; expected ((from, to), (from, to)), voxels across and up of the "
-                f"{view.plane} slice, within 0 to {shape[view.across]} and 0 to {shape[view.up]}."
-            )
-        box[axis] = slice(low, high)
-    return tuple(box)
 
 
 def _blanked(array: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
@@ -334,7 +297,6 @@ __all__ = [
     "PLANES",
     "Panel",
     "html_of",
-    "plot_directions",
     "plot_histograms",
     "plot_maps",
     "plot_mask",

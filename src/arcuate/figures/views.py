@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.volumes.geometry import Canonical
 
-__all__ = ["PLANES", "Canonical", "View", "flat_plane"]
+__all__ = ["PLANES", "Canonical", "Region", "View", "flat_plane"]
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _ACROSS = {"sagittal": 1, "coronal": 0, "axial": 0}  # canonical axis that runs across the picture
 _UP = {"sagittal": 2, "coronal": 2, "axial": 1}
+Region = tuple[tuple[int, int], tuple[int, int]]
 _ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -74,6 +76,22 @@ class View:
         if not -n_slices <= at < n_slices:
             raise InputError(f"found slice {at}; expected one of 0 to {n_slices - 1} ({self.plane}).")
         return at % n_slices
+
+    def part(self, shape: Sequence[int], region: Region | None) -> list[slice]:
+        """Part of a canonical grid (x, y, z) that a picture of ``region`` shows: all of it if None.
+
+        ``region`` is ((from, to), (from, to)) in voxels across and up the picture, counted from the patient's left,
+        back or bottom, ``to`` left out.
+        """
+        box = [slice(0, n) for n in shape[:3]]
+        for axis, (low, high) in zip((self.across, self.up), region or (), strict=False):
+            if not 0 <= low < high <= shape[axis]:
+                raise InputError(
+                    f"found the region {region}; expected ((from, to), (from, to)), voxels across and up of the "
+                    f"{self.plane} slice, within 0 to {shape[self.across]} and 0 to {shape[self.up]}."
+                )
+            box[axis] = slice(low, high)
+        return box
 
     def take(self, canonical: np.ndarray) -> np.ndarray:
         """The slice of a canonical array as a picture: (rows from the top, columns from the left, ...)."""

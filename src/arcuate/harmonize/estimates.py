@@ -121,17 +121,6 @@ class CombatEstimates:
         site, coded = self.covariates.encode(table)
         return as_volumes(self.fit.apply(values, site, coded), loaded, self.mask, preserve_out_of_mask)
 
-    def apply_values(self, values: np.ndarray, covars: Any) -> np.ndarray:
-        """Other samples (n_samples, n_features) of the sites that were learnt, freed of the effects of their sites."""
-        values = np.asarray(values, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != self.fit.variance.size:
-            raise InputError(
-                f"found values of shape {values.shape}; expected (n_samples, {self.fit.variance.size}), the features "
-                "that were learnt."
-            )
-        site, coded = self.covariates.encode(as_covariates(covars, len(values), "samples"))
-        return self.fit.apply(values, site, coded)
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the estimates to one ``.npz`` file, without pickle; its path."""
         path = Path(path)

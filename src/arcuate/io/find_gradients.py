@@ -9,7 +9,7 @@ from pathlib import Path
 from arcuate.errors import InputError, warn
 from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBvalResource, MrtrixBvecResource
 from arcuate.io.images import open_volume
-from arcuate.io.mif import MifBvalResource, MifBvecResource, MifVolumeResource
+from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import bids_entities, image_stem, why_absent
 from arcuate.volumes.resource import VectorResource, VolumeResource
 
@@ -59,7 +59,7 @@ def find_gradients(
         return volume, MrtrixBvalResource(Path(grad)), MrtrixBvecResource(Path(grad), volume)
     has_none_given = bval is None and bvec is None
     if has_none_given and isinstance(volume, MifVolumeResource) and volume.gradient_rows is not None:
-        return volume, MifBvalResource(volume), MifBvecResource(volume)
+        return volume, MrtrixBvalResource(volume), MrtrixBvecResource(volume, volume)
     table = path.with_name(f"{image_stem(path)}.b")
     found_bval = Path(bval) if bval is not None else _own(path, "bval")
     found_bvec = Path(bvec) if bvec is not None else _own(path, "bvec")

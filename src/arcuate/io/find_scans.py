@@ -53,7 +53,7 @@ def _has_gradients(path: Path) -> bool:
         _, bval, _ = find_gradients(path)
     except InputError:
         return False
-    return Path(getattr(bval, "path", "")).name.startswith(image_stem(path))
+    return Path(getattr(bval, "path", None) or "").name.startswith(image_stem(path))
 
 
 def _check_one_session(folder: Path, images: list[Path]) -> None:

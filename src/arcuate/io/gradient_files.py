@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -109,34 +110,56 @@ def write_mrtrix_table(gradients: GradientTable, path: str | os.PathLike[str]) -
     write_text_atomically(path, "".join(_format_row(row) for row in gradients.to_mrtrix()))
 
 
-@dataclass(frozen=True)
-class MrtrixBvalResource(VectorResource):
-    """b-values (n_meas,) of an MRtrix3 gradient table."""
+class HoldsRows(Protocol):
+    """An image of MRtrix3 with a gradient table in its header."""
 
-    path: Path
+    @property
+    def gradient_rows(self) -> np.ndarray | None: ...
+
+
+@dataclass(frozen=True)
+class _MrtrixTable(VectorResource):
+    """An MRtrix3 gradient table, in a file or in the header of an image."""
+
+    table: Path | HoldsRows
+
+    @property
+    def path(self) -> Path | None:
+        """The file of its own."""
+        return self.table if isinstance(self.table, Path) else None
+
+    def _rows(self) -> np.ndarray:
+        rows = read_mrtrix_table(self.table) if isinstance(self.table, Path) else self.table.gradient_rows
+        if rows is None:
+            raise InputError("found no dw_scheme in the header; give gradients with --grad or --bval and --bvec.")
+        return rows
+
+
+@dataclass(frozen=True)
+class MrtrixBvalResource(_MrtrixTable):
+    """b-values (n_meas,) of an MRtrix3 gradient table."""
 
     def load(self) -> InMemoryBvalResource:
         return InMemoryBvalResource(self.get())
 
     def get(self) -> np.ndarray:
-        return read_mrtrix_table(self.path)[:, 3].copy()
+        return self._rows()[:, 3].copy()
 
 
 @dataclass(frozen=True)
-class MrtrixBvecResource(VectorResource):
+class MrtrixBvecResource(_MrtrixTable):
     """b-vectors (n, 3) of an MRtrix3 gradient table, turned to FSL's convention for ``volume``.
 
     They are turned only; what may be repaired is decided where a GradientTable is made from them.
     """
 
-    path: Path
     volume: VolumeResource
 
     def load(self) -> InMemoryBvecResource:
         return InMemoryBvecResource(self.get())
 
     def get(self) -> np.ndarray:
-        return read_mrtrix_table(self.path)[:, :3] @ image_to_scanner(self.volume.get_affine())
+        return self._rows()[:, :3] @ image_to_scanner(self.volume.get_affine())
 
 
 def _lengths(rows: list[list[float]]) -> str:

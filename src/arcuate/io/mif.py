@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.gradients import GradientTable, image_to_scanner
+from arcuate.gradients import GradientTable
 from arcuate.io.atomic import atomic_path
 from arcuate.io.mif_header import MifHeader, gradient_rows, mif_head, read_mif_header
 from arcuate.io.stored_voxels import ByteSink, check_length, dtype_on_disk, read_bytes, read_values, write_voxels
 from arcuate.volumes.resource import (
-    InMemoryBvalResource,
-    InMemoryBvecResource,
     InMemoryVolumeResource,
-    VectorResource,
     VolumeResource,
 )
 
@@ -115,41 +112,6 @@ class MifVolumeResource(VolumeResource):
     @cached_property
     def _header(self) -> MifHeader:
         return read_mif_header(self.path)
-
-
-@dataclass(frozen=True)
-class MifBvalResource(VectorResource):
-    """b-values (n_meas,) of the header of an image of MRtrix3."""
-
-    volume: MifVolumeResource
-
-    def load(self) -> InMemoryBvalResource:
-        return InMemoryBvalResource(self.get())
-
-    def get(self) -> np.ndarray:
-        return _rows_of(self.volume)[:, 3].copy()
-
-
-@dataclass(frozen=True)
-class MifBvecResource(VectorResource):
-    """b-vectors (n_meas, 3) of the header of an image of MRtrix3, turned to FSL's convention for the image."""
-
-    volume: MifVolumeResource
-
-    def load(self) -> InMemoryBvecResource:
-        return InMemoryBvecResource(self.get())
-
-    def get(self) -> np.ndarray:
-        return _rows_of(self.volume)[:, :3] @ image_to_scanner(self.volume.get_affine())
-
-
-def _rows_of(volume: MifVolumeResource) -> np.ndarray:
-    rows = volume.gradient_rows
-    if rows is None:
-        raise InputError(
-            f"found no dw_scheme in the header of {volume.path}; give gradients with --grad or --bval and --bvec."
-        )
-    return rows
 
 
 def _read_bits(header: MifHeader, n: int) -> np.ndarray:

@@ -26,6 +26,11 @@ def beside_image(path: str | os.PathLike[str], ending: str) -> Path:
     return Path(path).with_name(image_stem(path) + ending)
 
 
+def companion(path: str | os.PathLike[str], name: str) -> Path:
+    """The image beside another one that belongs to it: ``dki_tensors.nii.gz`` of ``dki.nii.gz`` and ``tensors``."""
+    return beside_image(path, f"_{name}{image_suffix(path) or '.nii.gz'}")
+
+
 def bids_entities(stem: str) -> tuple[frozenset[str], str]:
     """Entities of a BIDS name and its suffix: ({"sub-01", "run-2"}, "dwi"); no entities where it is none."""
     *entities, suffix = stem.split("_")

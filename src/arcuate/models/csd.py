@@ -15,7 +15,7 @@ from arcuate.models.csd_kernels import CHUNK, CsdResults, CsdTables, fit_voxels
 from arcuate.models.response import Response, check_response
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import LANES
-from arcuate.numerics.sampling import as_panels
+from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
 from arcuate.numerics.sphere import count_directions, get_hemisphere
 

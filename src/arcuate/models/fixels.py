@@ -10,7 +10,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.models.fixel_kernels import CHUNK, MOST, HalfSphere, segment_voxels
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.sampling import as_panels
+from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sh_polynomial import polynomial_table
 from arcuate.numerics.sphere import get_hemisphere

@@ -15,7 +15,7 @@ from arcuate.models.response_recursive import calibrate
 from arcuate.models.response_zonal import tensor_zonal
 from arcuate.models.status import Status
 from arcuate.models.tensor import TensorFit, fit_tensor
-from arcuate.numerics.sampling import sample
+from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
 
@@ -84,7 +84,7 @@ def estimate_recursive(
 
     def deconvolve(some: np.ndarray, zonal: np.ndarray | None) -> np.ndarray:
         used = tensor_zonal(FAT_EVALS, 1.0, shell.b, lmax) if zonal is None else zonal
-        return sample(make_csd_system(directions, used, lmax).fit(some[:, shell.indices]).coefs, to_amplitudes)
+        return evaluate_rows(make_csd_system(directions, used, lmax).fit(some[:, shell.indices]).coefs, to_amplitudes)
 
     zonal, is_single = calibrate(
         rows,

@@ -12,9 +12,9 @@ import numpy as np
 from arcuate.models.multitissue import MultiTissueFit, MultiTissueModel, constraint_matrix
 from arcuate.models.status import Status
 from arcuate.models.three_tissue import DETERMINED, RIDGE, ThreeTissueModel
+from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import SOLVED
-from arcuate.numerics.sampling import sample
 from arcuate.numerics.sh import degrees_and_orders, lmax_of, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_even_directions
 
@@ -91,8 +91,8 @@ class TwoPassModel:
         if len(chosen) == 0:
             return fit
         picked = signals[chosen].astype(np.float64)
-        rows = picked if self.averaging is None else sample(picked, self.averaging)
-        rows = rows - sample(others[chosen], self.other_design)
+        rows = picked if self.averaging is None else evaluate_rows(picked, self.averaging)
+        rows = rows - evaluate_rows(others[chosen], self.other_design)
         weight = TIE * float(np.linalg.norm(self.white_design[:, 0]))
         tied = np.hstack([rows, weight * white[chosen, :1]])
         second = self.problem.solve(tied)
@@ -140,7 +140,7 @@ def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndar
     moments = second_moments(fods[:, : n_coefs(2)])
     evals = np.linalg.eigvalsh(moments)
     planar = np.flatnonzero((evals[:, 1] - evals[:, 0] > settings.planarity) & (fods[:, 0] > 0))
-    amplitude = sample(fods[planar], sh_matrix(get_even_directions(), lmax_of(fods.shape[1])))
+    amplitude = evaluate_rows(fods[planar], sh_matrix(get_even_directions(), lmax_of(fods.shape[1])))
     is_low = amplitude < LOW * fods[planar, :1] / math.sqrt(4 * math.pi)
     out[planar] = is_low.mean(axis=1) > settings.emptiness
     return out
@@ -148,7 +148,7 @@ def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndar
 
 def second_moments(fods: np.ndarray) -> np.ndarray:
     """(n_vox, 3, 3) ∫ f n nᵀ dn / ∫ f dn of FODs (n_vox, 6 or more); 0 where the FOD has no mass."""
-    row = sample(np.ascontiguousarray(fods[:, : n_coefs(2)]), _moment_matrix())
+    row = evaluate_rows(np.ascontiguousarray(fods[:, : n_coefs(2)]), _moment_matrix())
     mass = fods[:, 0] * math.sqrt(4 * math.pi)
     row = np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)
     xx, xy, xz, yy, yz, zz = row.T

@@ -14,9 +14,9 @@ from arcuate.models.csd import MAX_LMAX
 from arcuate.models.multitissue import MultiTissueFit, constraint_matrix, forward_matrix, match_shells
 from arcuate.models.response import Response, check_response
 from arcuate.models.status import Status
+from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED
-from arcuate.numerics.sampling import sample
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.sphere import unique_directions
 
@@ -73,10 +73,10 @@ class ThreeTissueModel:
             raise InputError(f"found {signals.shape[1]} signals per voxel; the model takes {len(self.volumes)}.")
         is_finite = np.isfinite(signals).all(axis=1)
         is_empty = ~is_finite | ~(signals > 0).any(axis=1)
-        rows = sample(np.where(is_empty[:, None], 0.0, signals), self.averaging)
+        rows = evaluate_rows(np.where(is_empty[:, None], 0.0, signals), self.averaging)
         n_vox, n_wm = len(rows), self.design.shape[1] - 2
         turned, problem = self._factors
-        projected, fluid_projected = sample(rows, turned), turned @ self.design[:, -1]
+        projected, fluid_projected = evaluate_rows(rows, turned), turned @ self.design[:, -1]
         white, outcome = np.zeros((n_vox, n_wm)), np.zeros(n_vox, np.uint8)
         residual, n_active = np.zeros(n_vox), np.zeros(n_vox, np.int64)
         grey, fluid = self._fit_isotropic(rows, white)
@@ -100,7 +100,7 @@ class ThreeTissueModel:
         """Grey matter and fluid (n_vox,) with white matter held: non-negative least squares of two unknowns."""
         two = np.ascontiguousarray(self.design[:, -2:].T)
         (a, b), (_, d) = two @ two.T
-        p, q = (sample(rows, two) - sample(white, two @ self.design[:, :-2])).T
+        p, q = (evaluate_rows(rows, two) - evaluate_rows(white, two @ self.design[:, :-2])).T
         determinant = a * d - b * b
         grey, fluid = (d * p - b * q) / determinant, (a * q - b * p) / determinant
         only_grey, only_fluid = np.maximum(p / a, 0.0), np.maximum(q / d, 0.0)

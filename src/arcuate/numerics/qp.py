@@ -29,10 +29,10 @@ import numpy as np
 
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import padded
+from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.qp_active_set import Cone, panels_of
 from arcuate.numerics.qp_kernel import ACCEPTED, CHUNK, NOT_CONVERGED, SOLVED, Solutions, solve_problems
 from arcuate.numerics.qp_start import StartTables, make_start, start_problems
-from arcuate.numerics.sampling import as_panels
 
 DAMPING = 10.0  # of the constraints' values where the path starts: at g itself half of them are violated by noise
 LEAST_SIZE = 48  # unknowns, padding included, of degree 8 with up to three tissues: smaller problems take its kernel

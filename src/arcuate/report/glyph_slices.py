@@ -11,9 +11,9 @@ from arcuate.figures.views import PLANES, View
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
 from arcuate.report.arrays import Arrays
-from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import pack
 from arcuate.report.subject import SubjectFiles
+from arcuate.report.viewer_grid import ViewerGrid
 
 BUDGET = 1_600_000  # bytes of coefficients, before they are packed
 _SHARES = {"axial": 0.5, "coronal": 0.25, "sagittal": 0.25}

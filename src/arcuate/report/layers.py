@@ -12,9 +12,9 @@ import numpy as np
 
 from arcuate.figures.panels import robust_limits
 from arcuate.report.arrays import Arrays
-from arcuate.report.grid import ViewerGrid
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of
 from arcuate.report.subject import SubjectFiles
+from arcuate.report.viewer_grid import ViewerGrid
 
 BUDGET = 4_000_000  # bytes of all maps inside the brain, before they are packed
 

@@ -17,7 +17,7 @@ from arcuate.report.citations import bibtex_of, with_doi
 from arcuate.report.freshness import state_of
 from arcuate.report.methods import methods_paragraph
 from arcuate.report.pictures import sections_of
-from arcuate.report.scan import scan_facts
+from arcuate.report.scan_facts import scan_facts
 from arcuate.report.styles import step_name
 from arcuate.report.subject import SubjectFiles
 from arcuate.report.viewer import digest_of, viewer_of

@@ -164,7 +164,7 @@ class SubjectFiles:
 
     @cached_property
     def scan_facts(self) -> dict[str, Any]:
-        """What was noted of the scan when it was at hand; see :func:`arcuate.report.scan.keep_scan_facts`."""
+        """What was noted of the scan when it was at hand; see :func:`arcuate.report.scan_facts.keep_scan_facts`."""
         path = self._first("scan facts")
         return {} if path is None else read_json(path)
 

@@ -15,9 +15,9 @@ import numpy as np
 from arcuate.figures.views import PLANES
 from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_slices import viewer_glyphs
-from arcuate.report.grid import ViewerGrid
 from arcuate.report.layers import viewer_maps
 from arcuate.report.subject import SubjectFiles
+from arcuate.report.viewer_grid import ViewerGrid
 
 NOT_BUILT = (
     "The interactive viewer is not part of this installation: it is built from npm when arcuate is installed, and npm "

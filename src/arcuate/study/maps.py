@@ -114,11 +114,9 @@ def fod_maps(fods: Fods, *, is_multi_tissue: bool) -> Iterator[Map]:
     yield Map("afd", compute_fibre_density(fods.volumes[tissues[0]]), density)
     if len(tissues) > 1:
         shares = compute_tissue_fractions(fods)
-        array, affine, metadata = np.asarray(shares.get_array()), shares.get_affine(), shares.get_metadata()
         for i, name in enumerate(tissues):
-            own = InMemoryVolumeResource(np.ascontiguousarray(array[..., i]), affine, metadata)
             about = {"Units": "1", "Description": f"share of {name} in the sum of all tissues"}
-            yield Map("fraction", own, about, name)
+            yield Map("fraction", shares.component(i), about, name)
 
 
 def fod_facts() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
+from arcuate.csd.peaks import N_WRITTEN
 from arcuate.dti import TENSOR_ORDERS
 from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable, did_you_mean
 from arcuate.io.sidecars import sidecars_of
@@ -66,7 +67,7 @@ class Settings:
     denoise_method: str = "auto"
     mask_method: str = "auto"
     response_algorithm: str = "auto"
-    n_peaks: int = 3
+    n_peaks: int = N_WRITTEN
     robust: bool = False
     wmti: bool = False
     tensor_order: str = "fsl"

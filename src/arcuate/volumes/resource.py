@@ -54,6 +54,10 @@ class VolumeResource(ABC):
         """Another array on the same grid, with the header entries of this volume."""
         return InMemoryVolumeResource(array, self.get_affine(), self.get_metadata())
 
+    def component(self, k: int) -> InMemoryVolumeResource:
+        """One number per voxel of several, (x, y, z), on the same grid."""
+        return self.with_array(np.ascontiguousarray(self.get_array()[..., k].T).T)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The voxel values, so that NumPy's functions take a volume."""
         array = np.asarray(self.get_array(), dtype=dtype)

@@ -17,7 +17,7 @@ def as_panels(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(-1, LANES, matrix.shape[1]).transpose(0, 2, 1)).ravel()
 
 
-def sample(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def evaluate_rows(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """``coefs @ matrix.T``: (n_vox, n_coef) and (n, n_coef) give (n_vox, n) float64, the same bits on any machine load.
 
     A row does not depend on the others, nor on the number of threads.
@@ -28,14 +28,14 @@ def sample(coefs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     panels = as_panels(matrix)
 
     def work(begin: int, end: int) -> None:
-        _sample_voxels(coefs[begin:end], panels, padded[begin:end])
+        _evaluate_voxels(coefs[begin:end], panels, padded[begin:end])
 
     run_in_chunks(work, len(coefs), _CHUNK)
     return padded if padded.shape[1] == n else np.ascontiguousarray(padded[:, :n])
 
 
 @kernel(error_model="numpy")
-def _sample_voxels(coefs, panels, out):
+def _evaluate_voxels(coefs, panels, out):
     """``out`` (n, whole panels) from ``coefs`` (n, n_coef) and the panels of the matrix, eight rows at a time."""
     n_vox, n_coef = coefs.shape
     n_panels = out.shape[1] // LANES
