@@ -209,11 +209,7 @@ class Dki:
         return maps if self.integrity is None else maps | self._integrity_maps(self.integrity)
 
     def _integrity_maps(self, integrity: VolumeResource) -> dict[str, VolumeResource]:
-        columns = np.moveaxis(np.asarray(integrity.get_array()), -1, 0)
-        maps: dict[str, VolumeResource] = {
-            name: integrity.with_array(np.ascontiguousarray(column.T).T)
-            for name, column in zip(INTEGRITY, columns, strict=True)
-        }
+        maps: dict[str, VolumeResource] = {name: integrity.component(k) for k, name in enumerate(INTEGRITY)}
         if self.integrity_status is None:
             return maps
         is_valid = np.asarray(self.integrity_status.get_array()) == TractStatus.VALID
