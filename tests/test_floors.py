@@ -15,13 +15,16 @@ HEAVY = {
     "ants", "h5py",
 }  # fmt: skip
 
+# Names of kwneuro's modules for what lies elsewhere here, so that its scripts run: imports, and arguments in its order.
+KWNEURO = ("resource", "util", "reg", "build_template")
+
 # The order of the package: a module imports what stands before it, or beside it in its own package.
 ORDER = (
     ("_version", "errors", "gradients", "numerics"),  # the ground
     ("volumes", "phantom", "fetch", "models", "nets"),
     ("io", "cache"),
     ("masks", "dti", "kurtosis", "freewater", "noddi", "csd", "mtnormalise", "tractseg", "structural", "registration",
-     "templates",      "regions", "harmonize", "denoise", "dwi"),
+     "templates", "regions", "harmonize", "denoise", "dwi", "files", "external", *KWNEURO),
     ("study",),
     ("dipy", "figures", "report", "commands", "cli"),
     ("__init__", "__main__"),
@@ -30,7 +33,6 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 PLACE = {name: place for place, name in enumerate(name for names in ORDER for name in names)}
 STEPS = set(ORDER[3])
 MENU = STEPS | {"_version", "errors", "gradients", "cli", "__init__", "__main__"}
-MOVED = {"resource"}  # old names, kept for one version with a warning
 
 
 def _modules() -> list[Path]:
@@ -66,7 +68,7 @@ def _imports(tree: ast.AST) -> list[tuple[str, bool]]:
 def test_imports_point_down_only(path: Path) -> None:
     relative = path.relative_to(SOURCE)
     home = relative.parts[0].removesuffix(".py")
-    if home in {"__main__", *MOVED}:
+    if home == "__main__":
         return
     for name, _ in _imports(ast.parse(path.read_text(encoding="utf-8"))):
         parts = name.split(".")
@@ -83,7 +85,7 @@ def test_imports_point_down_only(path: Path) -> None:
 
 def test_the_root_shows_the_steps_and_nothing_else() -> None:
     modules = {path.stem for path in SOURCE.glob("*.py")}
-    assert modules <= MENU | MOVED, f"{modules - MENU - MOVED} belong into a package"
+    assert modules <= MENU, f"{modules - MENU} belong into a package"
     packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert packages <= set(PLACE)
 

@@ -78,7 +78,7 @@ def _transform(affine: np.ndarray = GRIDS[0], seed: int = 3) -> TransformResourc
 def test_resampling_equals_antsapplytransforms_for_every_storage_order_and_tilt(n: int, tmp_path: Path) -> None:
     import ants
 
-    from arcuate.io.ants_images import from_ants, to_ants
+    from arcuate.volumes.ants_images import from_ants, to_ants
 
     moving, reference = _image(GRIDS[n], 1), _image(GRIDS[(n + 1) % 3], 2, (24, 20, 21))
     transform = _transform().save(tmp_path)
@@ -99,7 +99,7 @@ def test_resampling_equals_antsapplytransforms_for_every_storage_order_and_tilt(
 def test_a_composite_that_ants_wrote_applies_as_antsapplytransforms_does(tmp_path: Path) -> None:
     import ants
 
-    from arcuate.io.ants_images import to_ants
+    from arcuate.volumes.ants_images import to_ants
 
     pytest.importorskip("h5py", reason="h5py is not installed (extra ants)")
     fixed, moving = _image(GRIDS[0], 1), _image(GRIDS[1], 1)
@@ -226,7 +226,7 @@ BY_HAND = """
 import sys
 import numpy as np, ants
 from arcuate.io import NiftiVolumeResource
-from arcuate.io.ants_images import seeded, to_ants
+from arcuate.volumes.ants_images import seeded, to_ants
 from arcuate.registration import register_volumes
 fixed, moving = (NiftiVolumeResource(path).load() for path in sys.argv[1:3])
 options = dict(reg_iterations=(8, 4, 0), aff_iterations=(50, 20, 0, 0))

@@ -34,7 +34,7 @@ def head() -> dict[str, InMemoryVolumeResource]:
 def test_n4_takes_the_bias_out_equals_ants_and_keeps_the_geometry(head: dict) -> None:
     import ants
 
-    from arcuate.io.ants_images import to_ants
+    from arcuate.volumes.ants_images import to_ants
 
     image = StructuralImage(head["shaded"])
     done = image.correct_bias(head["mask"]).volume
@@ -55,7 +55,7 @@ def test_n4_takes_the_bias_out_equals_ants_and_keeps_the_geometry(head: dict) ->
 def test_atropos_finds_the_tissues_and_equals_ants(head: dict) -> None:
     import ants
 
-    from arcuate.io.ants_images import to_ants
+    from arcuate.volumes.ants_images import to_ants
 
     image = StructuralImage(head["t1"])
     tissues = image.estimate_tissues(head["mask"])

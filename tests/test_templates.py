@@ -78,8 +78,8 @@ def test_a_template_is_sharper_than_the_plain_mean_and_as_the_head(group: dict[s
 def test_one_round_equals_that_of_ants(group: dict[str, Any]) -> None:
     import ants
 
-    from arcuate.io.ants_images import seeded, to_ants
     from arcuate.registration import SEED
+    from arcuate.volumes.ants_images import seeded, to_ants
 
     start = average_volumes(group["t1"])
     ours = build_template(group["t1"], start, iterations=1, **QUICK).array

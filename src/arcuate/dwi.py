@@ -248,11 +248,11 @@ class Dwi:
         self.__dict__["gradients"] = gradients
         return self
 
-    def save(self, folder: str | Path, basename: str = "dwi") -> Dwi:
-        """Write ``<basename>.nii.gz``, ``.bval`` and ``.bvec`` to ``folder``; the scan backed by those files."""
+    def save(self, path: str | Path, basename: str = "dwi") -> Dwi:
+        """Write ``<basename>.nii.gz``, ``.bval`` and ``.bvec`` to the folder ``path``; the scan backed by them."""
         from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 
-        folder = Path(folder)
+        folder = Path(path)
         repaired = self._repaired()
         return Dwi(
             NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz"),
@@ -441,7 +441,7 @@ class Dwi:
         return None if thing is None else as_volume(thing, like=self.volume)
 
 
-def subsample_dwi(dwi: Dwi, factor: int) -> Dwi:
+def subsample_dwi(dwi: Dwi, factor: int = 2) -> Dwi:
     """Every ``factor``-th voxel along x, y and z, as a scan of larger voxels whose centres stay where they were.
 
     Meant for quick looks: voxels are picked, not averaged, so the noise per voxel stays the same.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError, NotApplicable, warn
+from arcuate.errors import InputError, MissingExtraError, NotApplicable, warn
+from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.nets.brain import BrainFinder, choose_network, is_installed
 from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
 from arcuate.volumes.geometry import Orientation, voxel_size
@@ -193,18 +195,63 @@ def network_mask(dwi: Scan, *, facts: Mapping[str, Any], network: BrainFinder) -
 
     ``facts`` are those of the network.
     """
-    mean_b0 = compute_mean_least_weighted(dwi)
-    affine = mean_b0.get_affine()
-    image = mean_b0.get_array()
-    image = np.where(np.isfinite(image), image, 0)
+    return _by_network(network, compute_mean_least_weighted(dwi), "the mean b=0 image")
+
+
+@cacheable(version=1)
+def structural_mask(volume: VolumeResource, *, method: str) -> VolumeResource:
+    """Brain mask (x, y, z) uint8 of a structural volume by one method: "hdbet" or "otsu"."""
+    if len(volume.shape) != 3:
+        raise InputError(f"found an image of shape {tuple(volume.shape)}; expected (x, y, z). Take one volume.")
+    if method == "hdbet":
+        if not is_installed():
+            raise MissingExtraError("HD-BET", "hdbet", "the mask method hdbet")
+        inside = _by_network(choose_network(1, False, "auto"), volume, "the image")
+        if not np.any(inside.get_array()):
+            raise InputError("HD-BET found no brain in the image; try the method otsu, or give a mask.")
+        return inside
+    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
+    return volume.with_array(otsu_mask(array, voxel_size(volume.get_affine())).astype(np.uint8))
+
+
+def _by_network(network: BrainFinder, volume: VolumeResource, what: str) -> InMemoryVolumeResource:
+    """Brain mask (x, y, z) uint8 of an image by HD-BET, empty where it finds none."""
+    image = np.asarray(volume.get_array())
+    image = np.where(np.isfinite(image), image, 0).astype(np.float32)
     if image.max() == image.min():
-        raise InputError("the mean b=0 image is constant; expected a head. Check the image, or give a mask (--mask).")
-    orientation = Orientation.towards(network.axes, image.shape, affine)
+        raise InputError(f"{what} is constant; expected a head. Check the image, or give a mask (--mask).")
+    orientation = Orientation.towards(network.axes, image.shape, volume.get_affine())
     x, y, z = voxel_size(orientation.affine)
     head = np.ascontiguousarray(orientation.turn(image).transpose(2, 1, 0))
     inside = network.find_brain(head, (z, y, x)).transpose(2, 1, 0)
-    stored = np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8)
-    return InMemoryVolumeResource(stored, affine, mean_b0.get_metadata())
+    return volume.with_array(np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8))
+
+
+def brain_extract(
+    volume: VolumeResource, output_path: str | os.PathLike[str], *, method: str = "auto", sequential: bool = False
+) -> NiftiVolumeResource:
+    """Brain mask (x, y, z) of a structural volume, written to a file, as kwneuro has it.
+
+    ``method``: "hdbet", "otsu", or "auto" for HD-BET where it is installed. ``sequential`` has no effect: no process is
+    ever started.
+    """
+    inside = structural_mask(volume, method=resolve_method(method))
+    return NiftiVolumeResource.save(inside, output_path)
+
+
+def brain_extract_dwi_batch(
+    cases: Sequence[tuple[Scan, str | os.PathLike[str]]], *, method: str = "auto", sequential: bool = False
+) -> list[NiftiVolumeResource]:
+    """Brain masks of scans, each with the file it is written to; see :func:`brain_extract`."""
+    masks = extract_brains([dwi for dwi, _ in cases], method=method)
+    return [NiftiVolumeResource.save(mask, path) for mask, (_, path) in zip(masks, cases, strict=True)]
+
+
+def brain_extract_structural_batch(
+    cases: Sequence[tuple[Any, str | os.PathLike[str]]], *, method: str = "auto", sequential: bool = False
+) -> list[NiftiVolumeResource]:
+    """Brain masks of structural images, each with the file it is written to; see :func:`brain_extract`."""
+    return [brain_extract(getattr(image, "volume", image), path, method=method) for image, path in cases]
 
 
 def otsu_mask(mean_b0: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:

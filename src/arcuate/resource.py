@@ -1,7 +1,22 @@
-"""Moved to :mod:`arcuate.volumes.resource`; this name goes with version 0.3."""
+"""kwneuro's name for :mod:`arcuate.volumes.resource`: scripts that come from there keep their imports."""
 
-import warnings
+from arcuate.volumes.resource import (
+    InMemoryBvalResource,
+    InMemoryBvecResource,
+    InMemoryVolumeResource,
+    Resource,
+    VectorResource,
+    VolumeResource,
+)
 
-from arcuate.volumes.resource import *  # noqa: F403
+BvalResource = BvecResource = VectorResource
 
-warnings.warn("arcuate.resource is now arcuate.volumes.resource", DeprecationWarning, stacklevel=2)
+__all__ = [
+    "BvalResource",
+    "BvecResource",
+    "InMemoryBvalResource",
+    "InMemoryBvecResource",
+    "InMemoryVolumeResource",
+    "Resource",
+    "VolumeResource",
+]

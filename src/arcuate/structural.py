@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
-from arcuate.errors import InputError, MissingExtraError
-from arcuate.io.ants_images import from_ants, mask_to_ants, require_ants, to_ants
+from arcuate.errors import InputError
 from arcuate.io.images import save_volume
 from arcuate.io.labels import read_image
-from arcuate.masks import METHODS, otsu_mask
-from arcuate.nets.brain import choose_network, is_installed
-from arcuate.volumes.geometry import Orientation, voxel_size
+from arcuate.masks import resolve_method, structural_mask
+from arcuate.volumes.ants_images import from_ants, mask_to_ants, require_ants, to_ants
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 TISSUES = ("csf", "gm", "wm")  # in the order of their brightness in T1, labels 1, 2, 3
@@ -106,10 +104,7 @@ class StructuralImage:
         HD-BET was made for structural images and is the one to take. The embedded method is one threshold with
         openings; in T1 images it keeps parts of the scalp: look at the mask.
         """
-        if method not in METHODS:
-            raise InputError(f"found the mask method {method!r}; expected one of {', '.join(METHODS)}.")
-        resolved = method if method != "auto" else "hdbet" if is_installed() else "otsu"
-        return structural_mask(self.volume, method=resolved)
+        return structural_mask(self.volume, method=resolve_method(method))
 
     def segment_tissues(self, mask: VolumeResource | None = None, method: str = "atropos") -> VolumeResource:
         """Labels (x, y, z) uint8: 1 CSF, 2 grey matter, 3 white matter; see :meth:`estimate_tissues`."""
@@ -179,32 +174,3 @@ def estimate_tissues(volume: VolumeResource, mask: VolumeResource | None = None)
     labels = from_ants(result["segmentation"], volume)
     shares = np.stack([p.numpy() for p in result["probabilityimages"]], axis=-1).astype(np.float32)
     return Tissues(volume.with_array(np.rint(labels.array).astype(np.uint8)), volume.with_array(shares))
-
-
-@cacheable(version=1)
-def structural_mask(volume: VolumeResource, *, method: str) -> VolumeResource:
-    """Brain mask (x, y, z) uint8 of a structural volume by one method."""
-    if method == "hdbet":
-        if not is_installed():
-            raise MissingExtraError("HD-BET", "hdbet", "the mask method hdbet")
-        return _network_mask(volume)
-    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
-    if array.ndim != 3:
-        raise InputError(f"found an image of shape {array.shape}; expected (x, y, z). Take one volume.")
-    inside = otsu_mask(array, voxel_size(volume.get_affine()))
-    return volume.with_array(inside.astype(np.uint8))
-
-
-def _network_mask(volume: VolumeResource) -> VolumeResource:
-    """Brain mask by HD-BET."""
-    network = choose_network(1, False, "auto")
-    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
-    if array.ndim != 3 or array.max() == array.min():
-        raise InputError(f"found an image of shape {array.shape}, or a constant one; expected the T1 image of a head.")
-    orientation = Orientation.towards(network.axes, array.shape, volume.get_affine())
-    x, y, z = voxel_size(orientation.affine)
-    head = np.ascontiguousarray(orientation.turn(array).transpose(2, 1, 0))
-    inside = network.find_brain(head, (z, y, x)).transpose(2, 1, 0)
-    if not inside.any():
-        raise InputError("HD-BET found no brain in the image; try the method otsu, or give a mask.")
-    return volume.with_array(np.ascontiguousarray(orientation.turn_back(inside)).astype(np.uint8))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.io.ants_images import from_ants, require_ants, to_ants
 from arcuate.registration import SEED, TransformResource, register_volumes, register_volumes_multimetric
+from arcuate.volumes.ants_images import from_ants, require_ants, to_ants
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.transforms import Affine, Displacement, as_chain
@@ -169,7 +169,7 @@ def build_fod_template(
         raise InputError(f"found FODs of {shapes} coefficients; expected one degree for all subjects.")
     total = np.zeros((*reference.shape[:3], *shapes.pop()))
     for fod, transform in zip(fods, transforms, strict=True):
-        total += transform.apply(as_volume(fod), reference, kind="fod", modulate=modulate).array
+        total += transform.apply(volume=as_volume(fod), reference=reference, kind="fod", modulate=modulate).array
     return reference.with_array((total / len(fods)).astype(np.float32))
 
 

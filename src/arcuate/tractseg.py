@@ -49,8 +49,9 @@ THRESHOLD = 0.5
 def extract_tractseg(
     dwi: Scan,
     mask: VolumeResource | None,
-    response: Response,
+    response: Response | None = None,
     output_type: str = "tract_segmentation",
+    csd_peaks: tuple[VolumeResource, VolumeResource] | None = None,
     *,
     weights: str | Path | None = None,
     device: str = "auto",
@@ -62,6 +63,7 @@ def extract_tractseg(
     Parameters
     ----------
     response : decides the model that the peaks come from, see :func:`arcuate.csd.compute_csd_peaks`
+    csd_peaks : directions (x, y, z, n, 3) and values (x, y, z, n) of that function, where they are there already
     output_type, weights, device, precision, progress : see :func:`find_tracts`
 
     Returns
@@ -80,8 +82,10 @@ def extract_tractseg(
 
     require_torch()
     tractseg_weights(output_type, weights)  # what is missing is said before the peaks are computed
-    # all local maxima, as sh2peaks gave them to the networks in training
-    directions, values = compute_csd_peaks(dwi, mask, response, N_PEAKS, **NETWORK._asdict())
+    if csd_peaks is not None:
+        directions, values = csd_peaks
+    else:  # all local maxima, as sh2peaks gave them to the networks in training
+        directions, values = compute_csd_peaks(dwi, mask, response, N_PEAKS, **NETWORK._asdict())
     peaks = combine_csd_peaks_to_vector_volume(directions, values)
     return find_tracts(peaks, output_type, weights=weights, device=device, precision=precision, progress=progress)
 

@@ -32,8 +32,9 @@ from __future__ import annotations
 from arcuate.cache.fingerprints import UnknownValueError, fingerprint
 from arcuate.cache.results import storable
 from arcuate.cache.session import Cache, CacheWarning, StepCall, file_sha256
-from arcuate.cache.step import cacheable
+from arcuate.cache.step import CacheSpec, cacheable
 
 __all__ = [
-    "Cache", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "file_sha256", "fingerprint", "storable",
+    "Cache", "CacheSpec", "CacheWarning", "StepCall", "UnknownValueError", "cacheable", "file_sha256", "fingerprint",
+    "storable",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from arcuate.cache.call import Call
 from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import UnknownValueError
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError
-from arcuate.cache.step import Step, activated, active_cache, step_of, unknown_names
+from arcuate.cache.step import CacheSpec, Step, activated, active_cache, step_of, unknown_names
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning, warn
@@ -69,6 +69,7 @@ class Cache:
     ----------
     folder : made when the cache is opened
     force : steps to compute anew: True for all, or their names (``{"estimate_dti"}`` or ``{"Dti.estimate_dti"}``)
+    cache_dir : another name for ``folder``, as kwneuro has it
 
     Notes
     -----
@@ -78,14 +79,24 @@ class Cache:
     :class:`CacheWarning` says why it was not kept.
     """
 
-    def __init__(self, folder: str | Path, force: bool | str | Iterable[str] = False) -> None:
-        self.folder = Path(folder).absolute()
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        force: bool | str | Iterable[str] = False,
+        *,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        given = cache_dir if folder is None else folder
+        if given is None:
+            raise InputError("found no folder for the cache; expected one: Cache(folder).")
+        self.folder = Path(given).absolute()
         self.calls: list[StepCall] = []
         self._forced = {force} if isinstance(force, str) else set() if isinstance(force, bool) else set(force)
         self._forces_all = force is True
         self._store = Store(self.folder)
         self._memory = FileMemory(self._store.root / "files")
         self._latest: dict[str, str | None] = {}  # step -> key of its last call here
+        self._leases: list[EntryFiles] = []
         self._opened: list[contextlib.AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
@@ -106,6 +117,15 @@ class Cache:
         unknown = unknown_names(self._forced)
         if kind is None and unknown:
             warn(f"force names no step that was loaded: {', '.join(unknown)}; nothing was forced by it.", CacheWarning)
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder."""
+        return self.folder
+
+    def is_forced(self, step_name: str) -> bool:
+        """Whether a step of this name is computed anew."""
+        return self._forces_all or step_name in self._forced
 
     def status(self, steps: Iterable[Callable[..., Any]]) -> dict[str, bool]:
         """Whether each step has a kept result: of its last call here, else of any call with its present version."""
@@ -154,7 +174,11 @@ class Cache:
             if entry is None:
                 return None, "no entry"
             files = EntryFiles(entry.folder, entry.record["files"])
-            result = ResultReader(files, call.metadata()).read(entry.record["result"])
+            if call.step.spec is not None:
+                self._leases.append(files)  # what is loaded may read them later
+                result = call.step.spec.load(entry.folder)
+            else:
+                result = ResultReader(files, call.metadata()).read(entry.record["result"])
         except CorruptEntryError as error:
             warn(f"the kept result of {call.step.label} is damaged ({error}); it is computed again.", CacheWarning)
             return None, f"the entry was damaged: {error}"
@@ -212,10 +236,14 @@ class Cache:
 
     def _keep(self, call: Call, result: Any, facts: dict[str, Any]) -> Entry:
         with self._store.staging(call.key) as folder:
-            writer = ResultWriter(folder, call.metadata())
-            node = writer.write(result)
+            node: Any = None
+            if call.step.spec is not None:
+                flat = _write_by_spec(call.step.spec, result, folder)
+            else:
+                writer = ResultWriter(folder, call.metadata())
+                node = writer.write(result)
+                flat = call.step.flat_names(writer.volumes)
             computed = datetime.now(UTC).isoformat(timespec="microseconds")
-            flat = call.step.flat_names(writer.volumes)
             return self._store.publish(
                 folder, call.record() | facts | {"computed": computed, "flat": flat, "result": node}
             )
@@ -229,6 +257,15 @@ class Cache:
         within = None if around is None else around.step.label
         self.calls.append(StepCall(step.label, key, was_cached, seconds, within))
         self._latest[step.identity] = key
+
+
+def _write_by_spec(spec: CacheSpec[Any], result: Any, folder: Path) -> dict[str, str]:
+    """Write a result by the functions of its step; {name of the flat file: file of the entry}."""
+    spec.save(result, folder)
+    found = {path.name for path in folder.iterdir() if path.is_file()}
+    if found != set(spec.files) or len(found) < sum(1 for _ in folder.iterdir()):
+        raise UnknownResultError(f"its files are {', '.join(spec.files)}, and save wrote {', '.join(sorted(found))}")
+    return {name: name for name in spec.files}
 
 
 @contextlib.contextmanager

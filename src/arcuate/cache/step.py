@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from arcuate.volumes.as_volume import as_volume
 
@@ -24,6 +24,27 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CacheSpec(Generic[T]):
+    """How the results of a step lie in files, where they are of a kind that the cache does not know.
+
+    Written ``@cacheable(CacheSpec(files=["table.csv"], save=write_table, load=read_table))``.
+
+    Parameters
+    ----------
+    files : names of the files of one result, in one folder
+    save : ``save(result, folder)`` writes them
+    load : ``load(folder)`` gives the result back
+    step_name : name of the step; by default that of its function
+    """
+
+    files: list[str]
+    save: Callable[[T, Path], Any]
+    load: Callable[[Path], T]
+    step_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +60,7 @@ class Step:
     outputs : names of the result's volumes among the flat files, see :func:`cacheable`
     ignore : names of arguments that are not in the key
     calls : the steps that this one calls
+    spec : how results are written and read; None where the cache knows their kind
     """
 
     function: Callable[..., Any]
@@ -46,6 +68,7 @@ class Step:
     outputs: tuple[str, ...] | Mapping[str, str] | None
     ignore: frozenset[str]
     calls: tuple[Step, ...] = ()
+    spec: CacheSpec[Any] | None = None
 
     @functools.cached_property
     def versions(self) -> dict[str, int | str]:
@@ -58,7 +81,7 @@ class Step:
     @property
     def name(self) -> str:
         """Name that the flat files start with: ``estimate_dti``."""
-        return self.function.__name__
+        return (self.spec.step_name if self.spec else "") or self.function.__name__
 
     @property
     def label(self) -> str:
@@ -168,6 +191,8 @@ def unknown_names(names: Iterable[str]) -> list[str]:
 @overload
 def cacheable(step: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
+def cacheable(spec: CacheSpec[Any], /, *, version: int | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+@overload
 def cacheable(
     *,
     version: int | None = None,
@@ -176,7 +201,7 @@ def cacheable(
     calls: Iterable[Callable[..., Any]] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def cacheable(
-    step: Callable[..., Any] | None = None,
+    step: Callable[..., Any] | CacheSpec[Any] | None = None,
     /,
     *,
     version: int | None = None,
@@ -188,7 +213,7 @@ def cacheable(
 
     Outside a cache it is the plain function. Written ``@cacheable`` or ``@cacheable(version=1)``, below
     ``@staticmethod`` or ``@classmethod`` where there is one. A step must be a function of its arguments alone:
-    globals and enclosed variables are not seen.
+    globals and enclosed variables are not seen. ``@cacheable(CacheSpec(...))`` says how results are written and read.
 
     Parameters
     ----------
@@ -218,6 +243,7 @@ def cacheable(
             outputs=outputs if outputs is None or isinstance(outputs, Mapping) else tuple(outputs),
             ignore=frozenset(ignore),
             calls=tuple(map(step_of, calls)),
+            spec=step if isinstance(step, CacheSpec) else None,
         )
         _NAMES.update(known.names)
 
@@ -230,7 +256,7 @@ def cacheable(
         cast(Any, wrapper).step = known
         return wrapper
 
-    return decorate if step is None else decorate(step)
+    return decorate if step is None or isinstance(step, CacheSpec) else decorate(step)
 
 
 def step_of(function: Callable[..., Any]) -> Step:

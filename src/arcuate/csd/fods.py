@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.cache import cacheable, storable
+from arcuate.csd.responses import estimate_response_function
 from arcuate.errors import InputError, warn
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
@@ -127,7 +128,7 @@ def estimate_fods(
 def compute_csd_fods(
     dwi: Scan,
     mask: VolumeResource | None,
-    response: Response,
+    response: Response | None = None,
     *,
     shell: float | None = None,
     lmax: int | None = None,
@@ -136,8 +137,11 @@ def compute_csd_fods(
 ) -> VolumeResource:
     """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame.
 
-    See :func:`estimate_fods` for mask, response, shell, lmax, second_pass and method.
+    See :func:`estimate_fods` for mask, response, shell, lmax, second_pass and method; without a response it is that of
+    :func:`estimate_response_function`.
     """
+    if response is None:
+        response = estimate_response_function(dwi, mask, shell=shell)
     fods = estimate_fods(dwi, mask, response, shell=shell, lmax=lmax, second_pass=second_pass, method=method)
     return fods.volumes[response.tissues[0]]
 

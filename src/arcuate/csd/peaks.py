@@ -10,6 +10,7 @@ import numpy as np
 
 from arcuate.cache import cacheable
 from arcuate.csd.fods import compute_csd_fods, estimate_fods
+from arcuate.csd.responses import estimate_response_function
 from arcuate.errors import InputError
 from arcuate.models.peak_rule import PeakRule, peak_rule_of
 from arcuate.models.peaks import find_peaks
@@ -54,11 +55,15 @@ def find_fod_peaks(
     return fods.with_array(scatter(directions, inside)), fods.with_array(scatter(values, inside))
 
 
-@cacheable(version=3, outputs=("csd_peak_dirs", "csd_peak_values"), calls=(estimate_fods, find_fod_peaks))
+@cacheable(
+    version=3,
+    outputs=("csd_peak_dirs", "csd_peak_values"),
+    calls=(estimate_response_function, estimate_fods, find_fod_peaks),
+)
 def compute_csd_peaks(
     dwi: Scan,
     mask: VolumeResource | None,
-    response: Response,
+    response: Response | None = None,
     n_peaks: int = 5,
     *,
     relative_peak_threshold: float | None = None,
@@ -74,9 +79,12 @@ def compute_csd_peaks(
     directions : (x, y, z, n_peaks, 3) float32, unit vectors in the scanner frame, 0 where absent
     values : (x, y, z, n_peaks) float32, amplitudes of the FOD, 0 where absent
 
-    See :func:`estimate_fods` for mask, response, shell and lmax; :func:`find_fod_peaks` for n_peaks,
-    relative_peak_threshold, min_separation_angle (degrees) and min_amplitude, by default those of the response.
+    See :func:`estimate_fods` for mask, response, shell and lmax; without a response it is that of
+    :func:`estimate_response_function`. See :func:`find_fod_peaks` for n_peaks, relative_peak_threshold,
+    min_separation_angle (degrees) and min_amplitude, by default those of the response.
     """
+    if response is None:
+        response = estimate_response_function(dwi, mask, shell=shell)
     fods = compute_csd_fods(dwi, mask, response, shell=shell, lmax=lmax)
     return find_fod_peaks(
         fods,

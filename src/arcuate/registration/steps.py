@@ -11,9 +11,9 @@ import numpy as np
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
-from arcuate.io.ants_images import mask_to_ants, require_ants, seeded, to_ants
 from arcuate.io.transforms import read_transform
 from arcuate.registration.transforms import TransformResource
+from arcuate.volumes.ants_images import mask_to_ants, require_ants, seeded, to_ants
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan, compute_mean_b0

@@ -83,6 +83,11 @@ class TransformResource:
         return Chain(tuple(links))
 
     @property
+    def warp_fields(self) -> list[VolumeResource]:
+        """The displacement fields (x, y, z, 3), mm, scanner frame; none in an affine transform."""
+        return list(self.fields)
+
+    @property
     def inverse(self) -> InverseTransform:
         """The way back: what lies in the reference brought to the moving image."""
         return InverseTransform(self)
@@ -126,6 +131,11 @@ class TransformResource:
         if volume is None or reference is None:
             raise InputError("found no volume or no reference; expected both: what is brought over, and to which grid.")
         transform: Transform = self.transform.inverted() if invert else self.transform
+        if not isinstance(interpolation, str):
+            raise InputError(
+                f"found {interpolation!r} in place of an interpolation; expected (volume, reference, interpolation). "
+                "The order (fixed, moving, invert) of kwneuro is that of arcuate.reg; or write invert=True."
+            )
         options = Options(interpolation_of(interpolation), kind, modulate)
         return resampled(transform, as_volume(volume), as_volume(reference), options)
 
@@ -210,7 +220,9 @@ class InverseTransform:
         self, volume: VolumeResource, reference: VolumeResource, interpolation: str = "linear", **options: Any
     ) -> InMemoryVolumeResource:
         """A volume (x, y, z[, n]) of the reference on the grid of the moving image; see there."""
-        return self.forward.apply(volume, reference, interpolation, invert=True, **options)
+        return self.forward.apply(
+            volume=volume, reference=reference, interpolation=interpolation, invert=True, **options
+        )
 
 
 def _displacement(field: VolumeResource, back: Displacement | None = None) -> Displacement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,18 @@ from arcuate.volumes.display import figures
 from arcuate.volumes.geometry import voxel_size
 
 
-class VolumeResource(ABC):
+class Resource(ABC):
+    """What may lie in memory or on disk, and is read when asked for."""
+
+    is_loaded: ClassVar[bool] = False
+    """Whether it lies in memory."""
+
+    @abstractmethod
+    def load(self) -> Resource:
+        """The same in memory; itself if it is there already."""
+
+
+class VolumeResource(Resource):
     """An image: an array, the affine to scanner mm, and header entries."""
 
     @abstractmethod
@@ -134,6 +145,8 @@ class InMemoryVolumeResource(VolumeResource):
     metadata : header entries
     """
 
+    is_loaded: ClassVar[bool] = True
+
     array: np.ndarray
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -162,6 +175,30 @@ class InMemoryVolumeResource(VolumeResource):
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
 
+    def to_ants_image(self) -> Any:
+        """The image (x, y, z) as ``ants.ANTsImage``, coordinates turned to LPS; floats of 16 bits as float32.
+
+        Raises
+        ------
+        InputError
+            Its axes are not orthogonal, which ITK cannot represent.
+        MissingExtraError
+            ANTs is not installed.
+        """
+        from arcuate.volumes.ants_images import image_of
+
+        kind = self.array.dtype
+        known = {"uint8", "uint32", "float32", "float64"}
+        array = self.array if kind.name in known else self.array.astype(np.uint8 if kind.kind == "b" else np.float32)
+        return image_of(array, self.affine)
+
+    @staticmethod
+    def from_ants_image(ants_image: Any) -> InMemoryVolumeResource:
+        """A volume from ``ants.ANTsImage``, coordinates turned to RAS."""
+        from arcuate.volumes.ants_images import affine_of
+
+        return InMemoryVolumeResource(np.asarray(ants_image.numpy()), affine_of(ants_image))
+
 
 def from_nibabel(image: Any) -> InMemoryVolumeResource:
     """A volume (x, y, z) or (x, y, z, n) from a nibabel image, scaled as its header says; floats as float32."""
@@ -173,7 +210,7 @@ def from_nibabel(image: Any) -> InMemoryVolumeResource:
     return InMemoryVolumeResource(np.asarray(values), affine, codes)
 
 
-class VectorResource(ABC):
+class VectorResource(Resource):
     """b-values (n_meas,) or b-vectors (n_meas, 3), as their file holds them."""
 
     @abstractmethod
@@ -188,6 +225,8 @@ class VectorResource(ABC):
 @dataclass(frozen=True, eq=False)
 class InMemoryBvalResource(VectorResource):
     """b-values (n_meas,), s/mm²."""
+
+    is_loaded: ClassVar[bool] = True
 
     array: np.ndarray
 
@@ -208,6 +247,8 @@ class InMemoryBvalResource(VectorResource):
 @dataclass(frozen=True, eq=False)
 class InMemoryBvecResource(VectorResource):
     """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
+
+    is_loaded: ClassVar[bool] = True
 
     array: np.ndarray
 

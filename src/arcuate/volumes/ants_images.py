@@ -43,7 +43,7 @@ def to_ants(volume: VolumeResource, purpose: str, what: str = "the image") -> An
     MissingExtraError
         ANTs is not installed.
     """
-    ants = require_ants(purpose)
+    require_ants(purpose)
     array = np.asarray(volume.get_array(), dtype=np.float32)
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
@@ -52,10 +52,26 @@ def to_ants(volume: VolumeResource, purpose: str, what: str = "the image") -> An
     finite = np.isfinite(array)
     if not finite.any() or array[finite].max() == array[finite].min():
         raise InputError(f"{what} is constant or holds nothing finite; {purpose} needs contrast. Check the image.")
-    origin, spacing, direction = _geometry(volume.get_affine(), what)
-    return ants.from_numpy(
-        np.ascontiguousarray(np.where(finite, array, 0)), origin=origin, spacing=spacing, direction=direction
-    )
+    return image_of(np.where(finite, array, 0), volume.get_affine(), what)
+
+
+def image_of(array: np.ndarray, affine: np.ndarray, what: str = "the image") -> Any:
+    """ANTs' image of voxels (x, y, z) as they are, in their own type, or of (x, y, z, n) as a fourth axis.
+
+    Raises
+    ------
+    InputError
+        The axes are not orthogonal, which ITK cannot represent.
+    MissingExtraError
+        ANTs is not installed.
+    """
+    ants = require_ants("an image of ANTs")
+    origin, spacing, direction = _geometry(affine, what)
+    if array.ndim == 4:
+        origin, spacing, turned = (*origin, 0.0), (*spacing, 1.0), np.eye(4)
+        turned[:3, :3] = direction
+        direction = turned
+    return ants.from_numpy(np.ascontiguousarray(array), origin=origin, spacing=spacing, direction=direction)
 
 
 def mask_to_ants(mask: VolumeResource, image: VolumeResource, what: str = "the mask") -> Any:
