@@ -34,6 +34,8 @@ TABLES = {  # table of a method page: which files of benchmarks/results belong t
 
 IMAGES = {  # face A: module -> what the page says of it
     "arcuate.dwi": "A scan, and the steps that start from it.",
+    "arcuate.files": "Scans and images by their paths.",
+    "arcuate.external": "Files for tools that know nothing else.",
     "arcuate.io": "Files. The only code that knows file formats.",
     "arcuate.volumes.scale_steps": "Steps in intensity scale between the parts of a scan.",
     "arcuate.volumes.resource": "Volumes and vectors in memory, and what all of them can do.",

@@ -26,10 +26,14 @@ class NotApplicable(InputError):  # noqa: N818 (it says what the input is, as th
 
 
 class MissingExtraError(ImportError):
-    """An optional part of arcuate is not installed; the message names the extra that installs it."""
+    """An optional part of arcuate is not installed; the message names the extra that installs it.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: {how_to_install(extra)}")
+    ``extra`` is None for a package that belongs to none, and is installed by its own name.
+    """
+
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        wanted = f"pip install {package}" if extra is None else how_to_install(extra)
+        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: {wanted}")
         self.package = package
         self.extra = extra
 

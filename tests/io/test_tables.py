@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, MissingExtraError
 from arcuate.io.tables import Table, read_table
 
 
@@ -33,8 +34,14 @@ def test_reads_any_separator_and_line_end(tmp_path: Path, separator: str, ends: 
     assert table["age"] == [31.5, None]
 
 
+def test_without_pandas_the_sentence_names_it_and_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"needs pandas.*pip install pandas$"):
+        Table({"a": [1]}).to_pandas()
+
+
 def test_pandas_takes_it() -> None:
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed (extra ants)")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = Table({"a": [1, 2], "b": ["x", "y"]}).to_pandas()
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame["b"]) == ["x", "y"]

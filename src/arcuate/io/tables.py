@@ -103,7 +103,7 @@ class Table:
         try:
             import pandas as pd
         except ImportError as error:
-            raise MissingExtraError("pandas", "ants", "a table as a DataFrame") from error
+            raise MissingExtraError("pandas", None, "a table as a DataFrame") from error
         return pd.DataFrame(self.columns)
 
     def to_tsv(self) -> str:

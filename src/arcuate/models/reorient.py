@@ -6,15 +6,19 @@ of the derivative of the transform that resampling uses.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from arcuate.numerics.compiled import kernel, run_in_chunks
 from arcuate.numerics.eigen import eigh_3x3
-from arcuate.numerics.nnls import solve_nonnegative
+from arcuate.numerics.nnls import solve_nonnegative_rows
 from arcuate.numerics.sh import lmax_of, sh_matrix
+from arcuate.numerics.sh_polynomial import add_to_moments, from_moments, polynomial_table
 from arcuate.numerics.sphere import get_even_directions
 
 N_DIRECTIONS = 300  # of a half sphere, among which an FOD is laid out
-_BLOCK = 4096  # voxels whose harmonics are held at once
+_CHUNK = 64  # voxels whose weights are held at once, by each thread
 
 
 def reorient_tensors(tensors: np.ndarray, forward: np.ndarray) -> np.ndarray:
@@ -63,26 +67,50 @@ def reorient_fods(coefs: np.ndarray, forward: np.ndarray, *, modulate: bool = Fa
     lmax = lmax_of(coefs.shape[1])
     directions = get_even_directions(N_DIRECTIONS)
     lobes = sh_matrix(directions, lmax)  # (n_dir, n_coef)
-    weights = _few_lobes(coefs, lobes)
-    weights += (coefs - weights @ lobes) @ np.linalg.pinv(lobes)
+    rest = np.linalg.pinv(lobes)
     out = np.empty_like(coefs)
-    for start in range(0, len(coefs), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        moved = np.einsum("vij,dj->vdi", forward[rows], directions)
-        own = weights[rows]
-        if modulate:
-            own = own * np.linalg.norm(moved, axis=2) / np.abs(np.linalg.det(forward[rows]))[:, None]
-        harmonics = sh_matrix(moved.reshape(-1, 3), lmax).reshape(*moved.shape[:2], -1)
-        out[rows] = np.einsum("vd,vdc->vc", own, harmonics)
+    table = polynomial_table(lmax)
+    maps = np.ascontiguousarray(forward, dtype=np.float64)
+    volumes = np.abs(np.linalg.det(maps)) if modulate else np.zeros(len(maps))
+
+    def work(begin: int, end: int) -> None:
+        rows = slice(begin, end)
+        weights = _few_lobes(coefs[rows], lobes)
+        weights += (coefs[rows] - weights @ lobes) @ rest
+        _gather(weights, maps[rows], volumes[rows], directions, table, out[rows])
+
+    run_in_chunks(work, len(coefs), _CHUNK)
     return out
 
 
 def _few_lobes(coefs: np.ndarray, lobes: np.ndarray) -> np.ndarray:
     """Non-negative weights (n_vox, n_dir) of lobes (n_dir, n_coef) whose sum is nearest to the FODs (n_vox, n_coef)."""
-    atoms, gram = np.ascontiguousarray(lobes.T), np.eye(lobes.shape[1])
-    return (
-        np.stack([solve_nonnegative(atoms, gram, row)[0] for row in coefs]) if len(coefs) else np.empty((0, len(lobes)))
-    )
+    return solve_nonnegative_rows(lobes.T, np.eye(lobes.shape[1]), coefs)[0]
+
+
+@kernel(error_model="numpy")
+def _gather(weights, forward, volumes, directions, table, out):
+    """Series (n_vox, n_coef) of lobes of the weights (n_vox, n_dir), each at its direction moved by ``forward``.
+
+    ``volumes`` (n_vox,): of a unit of volume after the move, for modulation; 0 for none.
+    """
+    moments = np.zeros((table.shape[0], 2, table.shape[1]))
+    for v in range(weights.shape[0]):
+        moments[:] = 0.0
+        f = forward[v]
+        for d in range(directions.shape[0]):
+            n = directions[d]
+            x = f[0, 0] * n[0] + f[0, 1] * n[1] + f[0, 2] * n[2]
+            y = f[1, 0] * n[0] + f[1, 1] * n[1] + f[1, 2] * n[2]
+            z = f[2, 0] * n[0] + f[2, 1] * n[1] + f[2, 2] * n[2]
+            length = math.sqrt(x * x + y * y + z * z)
+            if length > 0.0:
+                x, y, z = x / length, y / length, z / length
+            else:
+                x, y, z = 0.0, 0.0, 1.0
+            weight = weights[v, d] * length / volumes[v] if volumes[v] > 0.0 else weights[v, d]
+            add_to_moments(weight, x, y, z, moments)
+        from_moments(moments, table, out[v])
 
 
 def reorient_vectors(vectors: np.ndarray, forward: np.ndarray) -> np.ndarray:

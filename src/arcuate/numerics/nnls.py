@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 
+_CHUNK = 64  # rows solved with one work space
 SUM_IN_ANY_ORDER = {"reassoc", "contract"}  # lets sums run in vector lanes; NaN and infinity keep their meaning
 
 
@@ -48,35 +49,56 @@ def solve_nonnegative(
     InputError
         Shapes that do not fit, or weights without a unique solution.
     """
+    projection = np.asarray(projection, dtype=np.float64)
+    if projection.ndim != 1:
+        raise InputError(f"found a projection of shape {projection.shape}; expected (k,).")
+    weights, is_solved = solve_nonnegative_rows(atoms, gram, projection[None], l1, l2)
+    return weights[0], bool(is_solved[0])
+
+
+def solve_nonnegative_rows(
+    atoms: np.ndarray, gram: np.ndarray, projections: np.ndarray, l1: float = 0.0, l2: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Non-negative weights (n_rows, n) for each row of projections (n_rows, k), and whether each is solved.
+
+    See :func:`solve_nonnegative`; rows are shared out among threads.
+    """
     if l1 < 0 or l2 < 0 or (l1 > 0 and l2 == 0):
         raise InputError(f"found l1 = {l1:g} and l2 = {l2:g}; expected both at or above 0, and l2 above 0 where l1 is.")
     atoms = np.ascontiguousarray(atoms, dtype=np.float64)
     gram = np.ascontiguousarray(gram, dtype=np.float64)
-    projection = np.ascontiguousarray(projection, dtype=np.float64)
+    projections = np.ascontiguousarray(projections, dtype=np.float64)
     k, n = atoms.shape
-    if gram.shape != (k, k) or projection.shape != (k,):
+    if gram.shape != (k, k) or projections.shape[1:] != (k,):
         raise InputError(
-            f"found atoms {atoms.shape}, gram {gram.shape} and projection {projection.shape}; "
-            f"expected ({k}, n), ({k}, {k}) and ({k},)."
+            f"found atoms {atoms.shape}, gram {gram.shape} and projections {projections.shape}; "
+            f"expected ({k}, n), ({k}, {k}) and (n_rows, {k})."
         )
     padding = -k % 8  # few different sizes: each is compiled once
     atoms = np.pad(atoms, ((0, padding), (0, 0)))
     gram = np.pad(gram, (0, padding))
-    projection = np.pad(projection, (0, padding))
-    weights = np.zeros(n)
-    is_solved = _solve_alone(atoms, gram, projection, float(l1), float(l2), lanes_of(k + padding), weights)
-    return weights, bool(is_solved)
+    projections = np.pad(projections, ((0, 0), (0, padding)))
+    weights, is_solved = np.zeros((len(projections), n)), np.zeros(len(projections), dtype=np.bool_)
+    lanes = lanes_of(k + padding)
+
+    def work(begin: int, end: int) -> None:
+        rows = slice(begin, end)
+        _solve_rows(atoms, gram, projections[rows], (float(l1), float(l2)), lanes, weights[rows], is_solved[rows])
+
+    run_in_chunks(work, len(projections), _CHUNK)
+    return weights, is_solved
 
 
 @kernel()
-def _solve_alone(atoms, gram, projection, l1, l2, lanes, weights):
-    """Fill the weights (n,), which are zero; whether the solution was reached."""
+def _solve_rows(atoms, gram, projections, penalties, lanes, weights, is_solved):
+    """Fill the weights (n_rows, n), which are zero, and whether the solution was reached (n_rows,)."""
     n = atoms.shape[1]
     scratch = solver_scratch(lanes, n, n)
-    n_active, is_solved = solve_active_set(atoms, gram, projection, l1, l2, n, scratch)
-    for a in range(n_active):
-        weights[scratch.active[a]] = scratch.weights[a]
-    return is_solved
+    for row in range(projections.shape[0]):
+        found = solve_active_set(atoms, gram, projections[row], penalties[0], penalties[1], n, scratch)
+        for a in range(found[0]):
+            weights[row, scratch.active[a]] = scratch.weights[a]
+        is_solved[row] = found[1]
 
 
 def lanes_of(k: int) -> tuple[int, ...]:

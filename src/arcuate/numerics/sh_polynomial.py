@@ -163,3 +163,37 @@ def tangent_hessian(space, e, f, inward):
     ef = f[0] * ex + f[1] * ey + f[2] * ez
     ff = f[0] * fx + f[1] * fy + f[2] * fz - inward
     return ee, ef, ff
+
+
+@inner(error_model="numpy")
+def add_to_moments(weight, x, y, z, moments):
+    """Add ``weight`` times the products of powers of z and (x+iy)^m that :func:`evaluate` is made of.
+
+    ``moments`` (n_m, 2, half) has the layout of a series; :func:`from_moments` makes of it the harmonic series of a sum
+    of directions: the adjoint of evaluation.
+    """
+    n_m, t = moments.shape[0], z * z
+    c, s = weight, 0.0
+    for m in range(n_m):
+        power = z if m % 2 else 1.0
+        for p in range((n_m - 1 - m) // 2 + 1):
+            moments[m, 0, p] += power * c
+            moments[m, 1, p] += power * s
+            power *= t
+        c, s = x * c - y * s, x * s + y * c
+
+
+@inner(error_model="numpy")
+def from_moments(moments, table, coefs):
+    """``coefs`` (n_coef,) receives the harmonic series of what was added to the moments."""
+    n_m, half = table.shape[0], table.shape[1]
+    for m in range(n_m):
+        for i in range((m + 1) // 2, half):
+            centre = i * (2 * i + 1)
+            even, odd = 0.0, 0.0
+            for p in range((2 * i - m) // 2 + 1):
+                even += table[m, i, p] * moments[m, 0, p]
+                odd += table[m, i, p] * moments[m, 1, p]
+            coefs[centre + m] = even
+            if m > 0:
+                coefs[centre - m] = odd

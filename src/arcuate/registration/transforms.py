@@ -187,7 +187,7 @@ class TransformResource:
             return cls.of(as_chain(links))
         folder = Path(path)
         if folder.is_dir():
-            return _load_folder(folder)
+            return cls.of(_load_folder(folder))
         return cls.of(read_transform(folder))
 
 
@@ -229,7 +229,7 @@ def _displacement(field: VolumeResource, back: Displacement | None = None) -> Di
     return Displacement(np.asarray(field.get_array(), dtype=np.float64), field.get_affine(), back)
 
 
-def _load_folder(folder: Path) -> TransformResource:
+def _load_folder(folder: Path) -> Chain:
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"found no {MANIFEST} in {folder}; expected a folder that `arcuate register` wrote.")
@@ -249,4 +249,4 @@ def _load_folder(folder: Path) -> TransformResource:
         if isinstance(link, Displacement) and back.name in backs and back.is_file():
             link = Displacement(link.vectors, link.affine, cast(Displacement, read_transform(back)))
         links.append(link)
-    return TransformResource.of(Chain(tuple(links)))
+    return Chain(tuple(links))

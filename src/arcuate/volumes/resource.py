@@ -197,7 +197,8 @@ class InMemoryVolumeResource(VolumeResource):
         """A volume from ``ants.ANTsImage``, coordinates turned to RAS."""
         from arcuate.volumes.ants_images import affine_of
 
-        return InMemoryVolumeResource(np.asarray(ants_image.numpy()), affine_of(ants_image))
+        millimetres = {"xyzt_units": 2}
+        return InMemoryVolumeResource(np.asarray(ants_image.numpy()), affine_of(ants_image), millimetres)
 
 
 def from_nibabel(image: Any) -> InMemoryVolumeResource:
