@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from arcuate.dti import Dti
     from arcuate.dwi import Dwi, subsample_dwi
     from arcuate.errors import InputError, InputWarning, MissingExtraError
-    from arcuate.files import read_dwi_fsl, read_volume, write_dwi_fsl, write_volume
+    from arcuate.files import read_dwi_fsl, read_volume, write_dwi_fsl, write_structural, write_volume
     from arcuate.gradients import GradientTable
     from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
     from arcuate.kurtosis import Dki
     from arcuate.models.response import Response
     from arcuate.noddi import Noddi
     from arcuate.phantom import make_phantom, three_shell_gradients
-    from arcuate.structural import StructuralImage, read_structural, write_structural
+    from arcuate.structural import StructuralImage, read_structural
     from arcuate.tractseg import extract_tractseg, get_bundle_names
     from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
@@ -79,14 +79,14 @@ _HOMES = {
     "arcuate.dwi": ("Dwi", "subsample_dwi"),
     "arcuate.errors": ("InputError", "InputWarning", "MissingExtraError"),
     "arcuate.gradients": ("GradientTable",),
-    "arcuate.files": ("read_dwi_fsl", "read_volume", "write_dwi_fsl", "write_volume"),
+    "arcuate.files": ("read_dwi_fsl", "read_volume", "write_dwi_fsl", "write_structural", "write_volume"),
     "arcuate.io": ("FslBvalResource", "FslBvecResource", "NiftiVolumeResource"),
     "arcuate.phantom": ("make_phantom", "three_shell_gradients"),
     "arcuate.kurtosis": ("Dki",),
     "arcuate.models.response": ("Response",),
     "arcuate.noddi": ("Noddi",),
     "arcuate.volumes.resource": ("InMemoryVolumeResource", "VolumeResource"),
-    "arcuate.structural": ("StructuralImage", "read_structural", "write_structural"),
+    "arcuate.structural": ("StructuralImage", "read_structural"),
     "arcuate.tractseg": ("extract_tractseg", "get_bundle_names"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

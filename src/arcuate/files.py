@@ -8,7 +8,7 @@ from pathlib import Path
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, open_volume, save_volume
-from arcuate.structural import read_structural, write_structural
+from arcuate.structural import StructuralImage, read_structural
 from arcuate.volumes.resource import VolumeResource
 
 __all__ = ["read_dwi_fsl", "read_structural", "read_volume", "write_dwi_fsl", "write_structural", "write_volume"]
@@ -76,6 +76,11 @@ def write_dwi_fsl(
         dwi.b0_threshold,
         dwi.origin,
     )
+
+
+def write_structural(structural: StructuralImage, path: str | os.PathLike[str]) -> StructuralImage:
+    """Write a structural image (x, y, z) to a file, folders made; the image backed by it."""
+    return structural.save(path)
 
 
 def _nifti(path: str | os.PathLike[str]) -> Path:

@@ -243,7 +243,7 @@ def brain_extract_dwi_batch(
     cases: Sequence[tuple[Scan, str | os.PathLike[str]]], *, method: str = "auto", sequential: bool = False
 ) -> list[NiftiVolumeResource]:
     """Brain masks of scans, each with the file it is written to; see :func:`brain_extract`."""
-    masks = extract_brains([dwi for dwi, _ in cases], method=method)
+    masks = [found.volume for found in find_brains([dwi for dwi, _ in cases], method=method)]
     return [NiftiVolumeResource.save(mask, path) for mask, (_, path) in zip(masks, cases, strict=True)]
 
 
