@@ -22,7 +22,7 @@ _HOME_OF = {
     "doubts_of": "page",
     "find_subjects": "subject",
     "is_current": "freshness",
-    "keep_scan_facts": "scan",
+    "keep_scan_facts": "scan_facts",
     "write_report": "page",
 }
 
