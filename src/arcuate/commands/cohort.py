@@ -11,22 +11,28 @@ import click
 from rich.console import Console
 
 from arcuate.commands.cohort_lines import CohortLines
-from arcuate.commands.options import PATH, command
+from arcuate.commands.options import PATH
 from arcuate.commands.paths import OutFolder
 from arcuate.commands.run import run as run_command
-from arcuate.commands.shell import Choice, tell
+from arcuate.commands.shell import ArcuateCommand, Choice, tell
 from arcuate.errors import InputError
 from arcuate.study.plan import Settings
 
 if TYPE_CHECKING:
     from arcuate.study.bids_index import SessionScan
+    from arcuate.study.cluster import Placement
+    from arcuate.study.cohort import CohortRun
     from arcuate.study.cohort_task import Task
 
+MOST_NAMED = 10  # subjects in one line
 SOME_FAILED = 3  # exit status where scans failed, and everything else is done
+LEVELS = ("participant", "group")
+LABELS = ("participant-label", "session-label")
+ATLAS = ("atlas", "atlas_names", "atlas_to_scan", "scan_to_atlas")  # may name the scan: {subject}, {session}
 # options of `arcuate run` that hold for every scan of a cohort
 PASSED_ON = (
-    "steps", "denoise", "mask_method", "algorithm", "tensor_order", "with_report",
-    "b0_threshold", "b_unit", "shells", "scale_parts",
+    "steps", "denoise", "mask_method", "algorithm", "robust", "tensor_order", "with_report",
+    "b0_threshold", "b_unit", "shells", "scale_parts", *ATLAS,
 )  # fmt: skip
 
 
@@ -68,6 +74,27 @@ class Resources:
         return n, self.threads or max(1, cpus // n), None if self.memory_mb is None else self.memory_mb / n
 
 
+class BidsAppCommand(ArcuateCommand):
+    """A command in which ``--participant-label 01 02`` names several, as BIDS Apps have it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Each label with the option before it, once the level was named: before it a second word is the data set."""
+        found: list[str] = []
+        option, is_first, has_level = "", False, False
+        for word in args:
+            if word.startswith("-"):
+                name, equals, _ = word.partition("=")
+                option = name if name.lstrip("-").replace("_", "-") in LABELS else ""
+                is_first = not equals
+            elif option and not is_first and has_level:
+                found.append(option)
+            else:
+                has_level |= not (option and is_first) and word in LEVELS
+                is_first = False
+            found.append(word)
+        return super().parse_args(ctx, found)
+
+
 def _with_options_of_run(command: click.Command) -> click.Command:
     """Give a command those options of ``arcuate run`` that hold for every scan: a default is written once."""
     command.params += [p for p in run_command.params if p.name in PASSED_ON]
@@ -75,10 +102,10 @@ def _with_options_of_run(command: click.Command) -> click.Command:
 
 
 @_with_options_of_run
-@command()
+@click.command(cls=BidsAppCommand)
 @click.argument("bids_dir", type=PATH)
 @click.argument("out", type=OutFolder())
-@click.argument("level", type=Choice(["participant", "group"]))
+@click.argument("level", type=Choice(LEVELS))
 @click.option(
     "--participant-label", multiple=True, metavar="LABEL", help="Subjects, with or without sub-. Default: all."
 )
@@ -102,7 +129,10 @@ def _with_options_of_run(command: click.Command) -> click.Command:
     help="Workers on this machine, those of a Dask scheduler (tcp://HOST:8786), or jobs of SLURM.",
 )
 @click.option(
-    "--slurm", multiple=True, metavar="NAME=VALUE", help="Option of dask_jobqueue.SLURMCluster: queue=long, account=a."
+    "--slurm",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of dask_jobqueue.SLURMCluster: queue=long, account=a, job_extra_directives=--exclusive.",
 )
 @click.option(
     "--response-from",
@@ -139,12 +169,23 @@ def cohort(bids_dir: Path, out: Path, level: str, **given: Any) -> None:
 
 def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
     """Plan and run the scans; the exit status."""
-    from arcuate.study.bids_index import Wanted, index_dataset, read_filters
+    from arcuate.study.bids_index import Wanted, index_dataset, read_filters, without_scan
     from arcuate.study.cluster import Placement
-    from arcuate.study.cohort import CohortOptions, describe_dataset, plan_tasks, split_finished
+    from arcuate.study.cohort import (
+        STATUS_TABLE,
+        CohortOptions,
+        CohortRun,
+        describe_dataset,
+        plan_tasks,
+        split_finished,
+    )
     from arcuate.study.group import response_files
+    from arcuate.study.kernel_notes import note_name
 
-    Settings(given["steps"] or (), given["denoise"], given["mask_method"], given["algorithm"])  # refuses what is wrong
+    settings = Settings(
+        given["steps"] or (), given["denoise"], given["mask_method"], given["algorithm"],
+        robust=given["robust"], tensor_order=given["tensor_order"],
+    )  # fmt: skip
     slurm = _parse_slurm(given["slurm"], given["scheduler"])
     filters = read_filters(given["bids_filter_file"]) if given["bids_filter_file"] else {}
     wanted = Wanted(_split(given["participant_label"]), _split(given["session_label"]), filters)
@@ -154,18 +195,32 @@ def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
     resources = Resources(given["n_cpus"], given["nthreads"], given["workers"], given["mem_mb"])
     n_workers, threads, memory = resources.share(len(scans), is_local=given["scheduler"] == "local")
     arguments = [*_arguments(given), *(word for path in responses for word in ("--response", str(path)))]
-    options = CohortOptions(out.absolute(), work, tuple(arguments), tuple(responses), threads, memory)
+    options = CohortOptions(
+        out.absolute(), work, tuple(arguments), tuple(responses), threads, memory, _own_files(given)
+    )
     tasks = plan_tasks([_absolute(scan) for scan in scans], options)
     left, done = split_finished(tasks, options.out)
     lines = CohortLines(Console(stderr=True), work)
+    if empty := without_scan(bids_dir, wanted, scans):
+        named = ", ".join(empty[:MOST_NAMED]) + (" ..." if len(empty) > MOST_NAMED else "")
+        lines.say(f"no diffusion scan that is wanted: {named}" + (f" ({len(empty)})" if len(empty) > 1 else ""))
     if given["dry_run"]:
         _say_what_would_run(scans, tasks, left, lines)
         return 0
     describe_dataset(options.out, bids_dir)
     placement = Placement(given["scheduler"], n_workers, threads, memory, work, slurm)
-    code = _run(tasks, left, done, options, placement, lines, stops=given["stop_on_first_crash"])
+    has_all = wanted == Wanted()
+    run = CohortRun(tasks, options.out, lines, stops_on_failure=given["stop_on_first_crash"], has_all=has_all)
+    run.note(done)
+    if left:
+        _run(run, left, len(done), placement, note_name(settings, with_report=given["with_report"]))
+    run.write_table()
     tell(str(out))
-    return code
+    counts = run.counts
+    words = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+    before = f" ({len(done)} of them before)" if done else ""
+    lines.say(f"{len(tasks)} scans: {words}{before}; see {out / STATUS_TABLE}")
+    return 0 if counts["complete"] == len(tasks) else SOME_FAILED
 
 
 def _group(out: Path, *, with_response: bool, with_table: bool, dry_run: bool) -> None:
@@ -190,47 +245,34 @@ def _group(out: Path, *, with_response: bool, with_table: bool, dry_run: bool) -
             click.echo(f"{files[0].parent}: mean response of {len(names)} scans")
     if with_table or wants_all:
         from arcuate.report.cohort import write_cohort_methods, write_cohort_page
+        from arcuate.study.group_regions import write_group_regions
 
         rows = collect_rows(out)
         click.echo(f"{write_group_table(out, rows)}: {len(rows)} scans")
+        if (regions := write_group_regions(out)) is not None:
+            click.echo(f"{regions[0]}: regions of {regions[1]} scans")
         click.echo(f"{write_cohort_methods(out)}")
         click.echo(f"{write_cohort_page(out, rows)}")
 
 
-def _run(
-    tasks: Sequence[Task],
-    left: Sequence[Task],
-    done: Any,
-    options: Any,
-    placement: Any,
-    lines: CohortLines,
-    *,
-    stops: bool,
-) -> int:
-    """Run what is left; the exit status."""
+def _run(run: CohortRun, left: Sequence[Task], n_done: int, placement: Placement, note: str) -> None:
+    """Run what is left."""
     from arcuate.study.cluster import open_cluster
-    from arcuate.study.cohort import CohortRun, clear_running, write_status
+    from arcuate.study.cohort import clear_running
 
-    run = CohortRun(tasks, options.out, lines, stops_on_failure=stops)
-    run.note(done)
-    if left:
-        ours = {task.name for task in left}
-        clear_running(options.work, ours.__contains__)
-        with open_cluster(placement) as cluster:
-            lines.say(
-                f"{len(left)} scans, {cluster.n_at_once} at once, {placement.threads} threads each"
-                + (f"; dashboard: {cluster.dashboard}" if cluster.dashboard else "")
-            )
-            lines.begin(len(tasks), len(done))
-            try:
-                run.run([task.name for task in left], cluster)
-            finally:
-                lines.stop()
-    table = write_status(options.out, run.outcomes.values())
-    counts = run.counts
-    words = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-    lines.say(f"{len(tasks)} scans: {words}" + (f" ({len(done)} of them before)" if done else "") + f"; see {table}")
-    return 0 if counts["complete"] == len(tasks) else SOME_FAILED
+    lines = run.listener
+    assert isinstance(lines, CohortLines)
+    clear_running(left)
+    with open_cluster(placement) as cluster:
+        lines.say(
+            f"{len(left)} scans, {cluster.n_at_once} at once, {placement.threads} threads each"
+            + (f"; dashboard: {cluster.dashboard}" if cluster.dashboard else "")
+        )
+        lines.begin(len(run.tasks), n_done)
+        try:
+            run.run([task.name for task in left], cluster, note)
+        finally:
+            lines.stop()
 
 
 def _say_what_would_run(
@@ -251,12 +293,24 @@ def _arguments(given: dict[str, Any]) -> list[str]:
         value = given.get(option.name or "")
         if option.name not in PASSED_ON or not isinstance(option, click.Option) or value in (None, "", ()):
             continue
+        if option.name in ATLAS:  # named for each scan
+            continue
         if isinstance(value, bool):
             if value != bool(option.secondary_opts):  # a flag alone is off by default, one of a pair on
                 words.append(option.opts[0] if value else option.secondary_opts[0])
         elif value != option.default:
             words += [option.opts[0], ",".join(value) if isinstance(value, tuple) else str(value)]
     return words
+
+
+def _own_files(given: dict[str, Any]) -> dict[str, str]:
+    """Options that name a file of each scan: value by option."""
+    options = {p.name: p.opts[0] for p in run_command.params if p.name in ATLAS}
+    if given["atlas"] is None and any(given[name] for name in ATLAS):
+        raise InputError("found names or a transform of an atlas, and no atlas; give it with --atlas.")
+    if given["atlas_to_scan"] and given["scan_to_atlas"]:
+        raise InputError("found --atlas-to-scan and --scan-to-atlas; expected one of them. Leave one out.")
+    return {options[name]: str(given[name]) for name in ATLAS if given[name] is not None}
 
 
 def _split(labels: Sequence[str]) -> tuple[str, ...]:
@@ -269,13 +323,13 @@ def _absolute(scan: SessionScan) -> SessionScan:
     return replace(scan, images=tuple(image.absolute() for image in scan.images), mask=mask)
 
 
-def _parse_slurm(words: Sequence[str], scheduler: str) -> dict[str, str]:
+def _parse_slurm(words: Sequence[str], scheduler: str) -> list[tuple[str, str]]:
     if words and scheduler != "slurm":
         raise InputError(f"found --slurm {words[0]} with --scheduler {scheduler}; expected --scheduler slurm.")
-    options = {}
+    options = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
             raise InputError(f"found --slurm {word}; expected NAME=VALUE, such as queue=long.")
-        options[name] = value
+        options.append((name, value))
     return options

@@ -20,6 +20,7 @@ from arcuate.csd import ALGORITHMS
 from arcuate.errors import InputError
 from arcuate.study.bids import read_json
 from arcuate.study.expected import expected_seconds, in_words
+from arcuate.study.kernel_notes import note_kernels, note_name
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED
@@ -163,6 +164,7 @@ def run(
         result = result.without_maps()
         if with_report:
             end_with_report(result)
+    note_kernels(note_name(settings, with_report=with_report))
     for sentence in closing_words(result, with_report):
         lines.say(sentence)
     tell(f"{names.folder}")

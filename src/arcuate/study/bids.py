@@ -16,6 +16,7 @@ from arcuate.cache import file_sha256
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import beside_image, image_stem, save_volume, write_text_atomically
+from arcuate.io.names import bids_entities
 from arcuate.volumes.resource import VolumeResource
 
 BIDS_VERSION = "1.10.0"
@@ -119,28 +120,71 @@ class Derivatives:
         middle = f"model-{model}_param-{param}" + (f"_label-{label}" if label else "")
         return self.path(f"{middle}_dwimap.nii.gz")
 
-    def write_dataset_description(self) -> Path:
-        """``<out>/dataset_description.json``, and ``.bidsignore``; what is there already stays."""
+    def write_dataset_description(self, links: Mapping[str, str] | None = None) -> Path:
+        """``<out>/dataset_description.json``, and ``.bidsignore``; what is there already stays.
+
+        Parameters
+        ----------
+        links : address of each data set that files come from, by the name that ``Sources`` in sidecars call it
+        """
         path = self.out / "dataset_description.json"
         if not (self.out / ".bidsignore").exists():
             write_text_atomically(self.out / ".bidsignore", IGNORED)
-        if not path.exists():
-            write_json(
-                path,
-                {
-                    "Name": "arcuate derivatives",
-                    "BIDSVersion": BIDS_VERSION,
-                    "DatasetType": "derivative",
-                    "GeneratedBy": [{"Name": "arcuate", "Version": __version__}],
-                },
-            )
+        content: dict[str, Any] = {
+            "Name": "arcuate derivatives",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "arcuate", "Version": __version__}],
+        }
+        if path.exists():
+            if not links or not is_own_dataset(self.out):  # a description of somebody else's is left alone
+                return path
+            content = read_json(path)
+        if links:
+            content["DatasetLinks"] = {**content.get("DatasetLinks", {}), **links}
+        write_json(path, content)
         return path
 
 
+def is_own_dataset(out: Path) -> bool:
+    """Whether arcuate made the data set in ``out``, as its description says."""
+    try:
+        makers = read_json(out / "dataset_description.json").get("GeneratedBy")
+    except InputError:
+        return False
+    return isinstance(makers, list) and any(isinstance(m, dict) and m.get("Name") == "arcuate" for m in makers)
+
+
+def dataset_of(path: Path) -> Path | None:
+    """Folder of the BIDS data set that a file lies in; None where it lies in none."""
+    return next((folder for folder in path.absolute().parents if (folder / "dataset_description.json").is_file()), None)
+
+
+def link_to(root: Path, out: Path, links: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Name by which files in ``out`` call the data set in ``root``, and its address: ("input", "file:///data/bids").
+
+    Names in ``links``, and those that the description in ``out`` has, are taken.
+    """
+    address = root.resolve().as_uri()
+    try:
+        known = read_json(out / "dataset_description.json").get("DatasetLinks") or {}
+    except InputError:
+        known = {}
+    known = {**known, **(links or {})}
+    names = ("input", *(f"input{i}" for i in range(2, len(known) + 3)))
+    return next(name for name in names if known.get(name, address) == address), address
+
+
 def scan_prefix(scan: Path) -> str:
-    """Stem of a scan's file name without the suffixes of images (in whatever case) and ``_dwi``."""
+    """Stem of a scan's file name without the suffixes of images (in whatever case) and ``_dwi``.
+
+    In derivatives ``desc-preproc`` is left out: each result has a ``desc-`` of its own, and BIDS allows one.
+    """
     stem = image_stem(scan)
-    return stem.removesuffix("_dwi") or stem
+    prefix = stem.removesuffix("_dwi") or stem
+    if not prefix.startswith("sub-") or not bids_entities(stem)[0]:
+        return prefix
+    return "_".join(part for part in prefix.split("_") if not part.startswith("desc-"))
 
 
 def sidecar_of(image: Path) -> Path:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from arcuate.errors import InputError
 from arcuate.io.names import bids_entities, common_name, image_stem, image_suffix
 from arcuate.study.bids import read_json, scan_prefix
 
-_VERSIONS = ("space", "desc", "res", "cohort", "rec")  # entities that tell versions of one scan apart, not its parts
+# entities that tell versions of one scan apart, not its parts; echoes have another echo time each
+_VERSIONS = ("space", "desc", "res", "cohort", "rec", "echo", "part")
 _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 _SHORT = {  # how pybids and its filter files name entities
     "subject": "sub",
@@ -28,6 +30,8 @@ _SHORT = {  # how pybids and its filter files name entities
     "resolution": "res",
     "description": "desc",
 }
+_NUMBERED = {"run", "echo"}  # whose labels are numbers: 1 is 01
+_NONE, _ANY = ("Query.NONE", "<Query.NONE: 1>"), ("Query.ANY", "<Query.ANY: 2>")  # as pybids' apps write them
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,16 @@ def read_filters(path: Path) -> dict[str, tuple[str | None, ...]]:
     filters: dict[str, tuple[str | None, ...]] = {}
     for name, value in dict[str, Any](chosen).items():
         values = value if isinstance(value, list) else [value]
-        if not values or not all(v is None or isinstance(v, str | int) for v in values):
+        if not values or not all(v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in values):
             raise InputError(f"found {name} = {value!r} in {path}; expected a label, a list of labels, or null.")
-        filters[_SHORT.get(str(name), str(name))] = tuple(None if v is None else str(v) for v in values)
+        filters[_SHORT.get(str(name), str(name))] = tuple(_as_label(v) for v in values)
     return filters
+
+
+def _as_label(value: Any) -> str | None:
+    if value is None or value in _NONE:
+        return None
+    return "*" if value in _ANY else str(value)
 
 
 def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: bool = True) -> list[SessionScan]:
@@ -145,6 +155,12 @@ def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: boo
             "sub-01/dwi/sub-01_dwi.nii.gz. Check the folder, the labels and the filter file."
         )
     return found
+
+
+def without_scan(folder: Path, wanted: Wanted, scans: Sequence[SessionScan]) -> list[str]:
+    """Wanted subjects of the data set that have no scan among those found, as ``sub-01``."""
+    found = {scan.subject for scan in scans}
+    return [f"sub-{label}" for label in wanted.participants or _labels(folder, "sub-") if label not in found]
 
 
 def _there(subjects: Sequence[str]) -> str:
@@ -197,22 +213,44 @@ def _is_wanted(name: str, filters: Mapping[str, tuple[str | None, ...]]) -> bool
     """Whether a file is a diffusion image of magnitudes that passes the filters."""
     if not image_suffix(name):
         return False
-    entities, suffix = bids_entities(image_stem(name))
-    if suffix != "dwi":
+    labels = _labels_of(name)
+    if bids_entities(image_stem(name))[1] != "dwi" or labels.get("part", "mag") != "mag":
         return False
-    labels = dict(entity.split("-", 1) for entity in entities)
-    if labels.get("part", "mag") != "mag":
-        return False
+    labels["extension"] = image_suffix(name)
     return all(
-        labels.get(key) in values or ("*" in values and key in labels)
-        for key, values in filters.items()
-        if key not in {"suffix", "datatype", "extension"}
+        _passes(key, labels.get(key), values) for key, values in filters.items() if key not in {"suffix", "datatype"}
     )
+
+
+def _passes(key: str, label: str | None, values: Sequence[str | None]) -> bool:
+    if key in _NUMBERED and label is not None and label.isdigit():
+        return any(v == "*" or (v is not None and v.isdigit() and int(v) == int(label)) for v in values)
+    if key == "extension":
+        return any(v is not None and (v == "*" or f".{v.lstrip('.')}" == label) for v in values)
+    return label in values or (label is not None and "*" in values)
+
+
+def _labels_of(name: str) -> dict[str, str]:
+    """Label by key of a file's name: ``{"sub": "01", "run": "2"}``."""
+    return dict(entity.split("-", 1) for entity in bids_entities(image_stem(name))[0])
 
 
 def _problem_of(images: Sequence[Path]) -> str:
     """Why the images are not the parts of one scan; empty where they are."""
-    labels = [dict(e.split("-", 1) for e in bids_entities(image_stem(image))[0]) for image in images]
+    for image in images:
+        if image.is_symlink() and not image.exists():
+            return (
+                f"{image} is a link to a file that is not there; expected the image. Fetch its content (in a DataLad "
+                "data set: datalad get), or mend the link."
+            )
+    twice = next((image for image, after in pairwise(images) if image_stem(image) == image_stem(after)), None)
+    if twice is not None:
+        found = " and ".join(image.name for image in images if image_stem(image) == image_stem(twice))
+        return (
+            f"found one scan in two formats ({found}) in {twice.parent}; expected one. Remove one, or choose with a "
+            f'filter file: {{"dwi": {{"extension": "{image_suffix(twice)}"}}}}.'
+        )
+    labels = [_labels_of(image.name) for image in images]
     for key in _VERSIONS:
         values = sorted({label.get(key, "") for label in labels})
         if len(values) > 1:

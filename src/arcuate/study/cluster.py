@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from arcuate._version import __version__
 from arcuate.errors import InputError, MissingExtraError
+from arcuate.study.kernel_notes import are_noted
 
 SLOT = "subject"  # resource of a worker: how many subjects it runs at once
 LOCAL, SLURM = "local", "slurm"
 WAIT = 30.0  # seconds until a scheduler must answer
 WAIT_FOR_JOBS = 24 * 3600.0  # until the first job of a queue starts
+WALLTIME_OF_JOBQUEUE = "00:30:00"  # where nobody has set one
+LISTS_OF_JOBQUEUE = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
+NUMBERS_OF_JOBQUEUE = ("cores", "processes", "job_cpu", "death_timeout")
+RENEW = 30.0  # seconds between two looks for jobs that ended
 LOST = 60.0  # seconds without a scheduler after which it is given up
 
 
@@ -35,7 +35,7 @@ class Placement:
     threads : of each subject
     memory_mb : of each subject; None for no limit
     work : folder for what Dask writes
-    slurm : options of dask-jobqueue's SLURMCluster
+    slurm : options of dask-jobqueue's SLURMCluster by name; those that are lists may come several times
     """
 
     scheduler: str
@@ -43,91 +43,78 @@ class Placement:
     threads: int
     memory_mb: float | None
     work: Path
-    slurm: Mapping[str, str]
+    slurm: Sequence[tuple[str, str]] = ()
 
 
 class Cluster:
     """A Dask client, and what a cohort asks of it."""
 
-    def __init__(self, client: Any, n_at_once: int, dashboard: str) -> None:
-        self._client, self.n_at_once, self.dashboard = client, n_at_once, dashboard
+    def __init__(self, client: Any, n_at_once: int, dashboard: str, renew: Callable[[], object] = lambda: None) -> None:
+        self._client, self.n_at_once, self.dashboard, self._renew = client, n_at_once, dashboard, renew
+        self._last_renewed = time.monotonic()
         self._has_slots = any(SLOT in w.get("resources", {}) for w in self._workers().values())
         self._futures: list[Any] = []
         self._lost_since = 0.0
 
-    def submit(self, function: Callable[..., Any], task: Any, worker: str | None = None) -> Any:
-        """A future of ``function(task)``, on a given worker if it is there, else on any."""
-        future = self._client.submit(
+    def submit(self, function: Callable[..., Any], tasks: Sequence[Any], worker: str | None = None) -> list[Any]:
+        """A future of ``function(task)`` for each task, on a given worker if it is there, else on any."""
+        futures: list[Any] = self._client.map(
             function,
-            task,
-            key=f"arcuate-{task.name}-{time.time_ns():x}",
+            tasks,
+            key=[f"arcuate-{task.name}-{time.time_ns():x}" for task in tasks],
             pure=False,
             workers=None if worker is None else [worker],
             allow_other_workers=worker is not None,  # it may be gone by then
             resources={SLOT: 1} if self._has_slots else None,
         )
-        self._futures.append(future)
-        return future
+        self._futures += futures
+        return futures
+
+    def results(self, futures: Sequence[Any]) -> list[Any]:
+        """What ended futures hold, all fetched at once; None for one that failed, or whose result was lost again."""
+        ended = [future for future in futures if future.status == "finished"]
+        found: list[Any] = self._client.gather(ended, errors="skip") if ended else []
+        by_key = dict(zip([future.key for future in ended], found, strict=True)) if len(found) == len(ended) else {}
+        return [by_key.get(future.key) for future in futures]
 
     def cancel(self) -> None:
         """Take back what has not begun."""
         self._client.cancel([f for f in self._futures if not f.done()], force=True)
 
-    def check(self) -> None:
-        """Refuse to wait for a scheduler that is gone.
+    def check(self) -> bool:
+        """Whether the scheduler answers; one that was started anew knows nothing of what was submitted.
 
         Raises
         ------
         InputError
             The scheduler did not answer for a minute.
         """
+        if time.monotonic() - self._last_renewed > RENEW:
+            self._last_renewed = time.monotonic()
+            self._renew()
         if self._client.status == "running":
             self._lost_since = 0.0
-            return
+            return True
         self._lost_since = self._lost_since or time.monotonic()
         if self._client.status == "closed" or time.monotonic() - self._lost_since > LOST:
             raise InputError(
                 "the scheduler went away; what is finished is kept. Start a scheduler, and the same command again to "
                 "go on."
             )
+        return False
 
-    def workers_without_kernels(self) -> Iterator[tuple[str, str]]:
-        """A worker of each kind of processor for which no run has compiled the kernels, and a name of that kind."""
-        seen: set[str] = set()
-        for worker, (kind, is_ready) in self._client.run(kind_of_processor).items():
-            if kind not in seen and not is_ready:
-                yield worker, kind
-            seen.add(kind)
-
-    def note_kernels(self, kind: str) -> None:
-        """Remember that kernels for a kind of processor are there."""
-        self._client.run(note_kernels, kind)
+    def workers_without_kernels(self, note: str) -> dict[str, str]:
+        """A worker for each kind of processor on which no run of this note has ended, by kind."""
+        found: dict[str, str] = {}
+        ready: set[str] = set()
+        for worker, (kind, is_ready) in self._client.run(are_noted, note).items():
+            found.setdefault(kind, worker)
+            if is_ready:
+                ready.add(kind)
+        return {kind: worker for kind, worker in found.items() if kind not in ready}
 
     def _workers(self) -> dict[str, Any]:
         return dict(self._client.scheduler_info(n_workers=-1)["workers"])
-
-
-def kind_of_processor() -> tuple[str, bool]:
-    """Name of this machine's processor as the compiler knows it, and whether kernels were compiled for it."""
-    import llvmlite.binding as llvm
-
-    kind = str(llvm.get_host_cpu_name())
-    return kind, _kernel_note(kind).is_file()
-
-
-def note_kernels(kind: str) -> None:
-    """Leave a note where kernels for ``kind`` lie."""
-    path = _kernel_note(kind)
-    if kind == kind_of_processor()[0]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def _kernel_note(kind: str) -> Path:
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(named) if named else Path(platformdirs.user_cache_dir("arcuate", appauthor=False))
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return folder / f"arcuate-kernels-{__version__}-{python}-{kind}"
 
 
 @contextlib.contextmanager
@@ -157,6 +144,7 @@ def open_cluster(placement: Placement) -> Iterator[Cluster]:
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(quiet))
+        stack.enter_context(_without_words_of_dask())
         if placement.scheduler == LOCAL:
             target = stack.enter_context(_local(placement))
         elif placement.scheduler == SLURM:
@@ -168,8 +156,28 @@ def open_cluster(placement: Placement) -> Iterator[Cluster]:
             client = stack.enter_context(Client(target, timeout=WAIT, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
             raise _no_answer(placement.scheduler, error) from error
-        at_once = _wait_for_workers(client, placement)
-        yield Cluster(client, at_once, client.dashboard_link or "")
+        at_once = _wait_for_workers(client, target, placement)
+        # a job of SLURM that ended, as at the end of its time, is not started again by itself
+        renew = (lambda: target.scale(jobs=placement.n_workers)) if placement.scheduler == SLURM else (lambda: None)
+        yield Cluster(client, at_once, client.dashboard_link or "", renew)
+
+
+@contextlib.contextmanager
+def _without_words_of_dask() -> Iterator[None]:
+    """Dask tells of lost connections in pages of tracebacks; what they mean is said here in a sentence."""
+    import logging
+
+    names = [
+        name for name in logging.root.manager.loggerDict if name.split(".")[0] in {"distributed", "tornado", "asyncio"}
+    ]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _check_address(address: str) -> None:
@@ -194,16 +202,21 @@ def _no_answer(address: str, error: Exception) -> InputError:
     )
 
 
-def _wait_for_workers(client: Any, placement: Placement) -> int:
+def _wait_for_workers(client: Any, target: Any, placement: Placement) -> int:
     """Subjects that run at once."""
-    is_queue = placement.scheduler == SLURM
-    try:
-        client.wait_for_workers(1, timeout=WAIT_FOR_JOBS if is_queue else WAIT)
-    except TimeoutError as error:
-        raise InputError(
-            f"the scheduler at {placement.scheduler} has no worker; start some with `dask worker ADDRESS --nthreads 1 "
-            f"--resources {SLOT}=1`, where arcuate is installed."
-        ) from error
+    until = time.monotonic() + (WAIT_FOR_JOBS if placement.scheduler == SLURM else WAIT)
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=1.0)
+            break
+        except TimeoutError as error:
+            if refusals := getattr(target, "refusals", None):
+                raise _no_jobs(refusals[0]) from error
+            if time.monotonic() > until:
+                raise InputError(
+                    f"the scheduler at {placement.scheduler} has no worker; start some with `dask worker ADDRESS "
+                    f"--nthreads 1 --resources {SLOT}=1`, where arcuate is installed."
+                ) from error
     if placement.scheduler in {LOCAL, SLURM}:
         return placement.n_workers
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -228,28 +241,65 @@ def _local(placement: Placement) -> Any:
 
 
 def _slurm(placement: Placement) -> Any:
+    """A cluster whose workers are jobs, with a list ``refusals`` of what sbatch said where it took none."""
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster, SLURMJob
     except ImportError as error:
         raise MissingExtraError("dask-jobqueue", "slurm", "--scheduler slurm") from error
+    refusals: list[str] = []
+
+    class _Job(SLURMJob):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> Any:
+            try:
+                return await super()._submit_job(script_filename)
+            except (RuntimeError, OSError) as error:  # lost in a log otherwise
+                refusals.append(" ".join(str(error).rpartition("stderr:")[2].split()))
+                raise
+
+    class _Jobs(SLURMCluster):  # type: ignore[misc]
+        job_cls = _Job
+
+    try:
+        cluster = _Jobs(**slurm_options(placement))
+        cluster.refusals = refusals
+        cluster.scale(jobs=placement.n_workers)
+    except (TypeError, ValueError, OSError) as error:
+        raise _no_jobs(" ".join(str(error).split())) from error
+    return cluster
+
+
+def _no_jobs(why: str) -> InputError:
+    return InputError(
+        f"SLURM's jobs cannot be made: {why.removesuffix('.')}. Check --slurm, whose options are those of "
+        "dask_jobqueue.SLURMCluster, and that sbatch works here."
+    )
+
+
+def slurm_options(placement: Placement) -> dict[str, Any]:
+    """Arguments of ``dask_jobqueue.SLURMCluster``: what --slurm says, else the user's jobqueue.yaml, else our own.
+
+    Raises
+    ------
+    InputError
+        A number of processors that is none.
+    """
+    import dask
+
     options: dict[str, Any] = {
         "cores": placement.threads,
         "processes": 1,
         "memory": f"{placement.memory_mb:.0f}MB" if placement.memory_mb else "8GB",
-        "walltime": "24:00:00",
         "job_name": "arcuate",
-        "worker_extra_args": ["--resources", f"{SLOT}=1"],
         "log_directory": str(placement.work / "slurm"),
-        **placement.slurm,
     }
-    for name in ("cores", "processes"):
-        options[name] = int(options[name])
-    try:
-        cluster = SLURMCluster(**options)
-        cluster.scale(jobs=placement.n_workers)
-    except (TypeError, ValueError, OSError) as error:
-        raise InputError(
-            f"SLURM's jobs cannot be made: {' '.join(str(error).split())}. Check --slurm, whose options are those of "
-            "dask_jobqueue.SLURMCluster."
-        ) from error
-    return cluster
+    if dask.config.get("jobqueue.slurm.walltime", None) == WALLTIME_OF_JOBQUEUE:
+        options["walltime"] = "24:00:00"
+    lists: dict[str, list[str]] = {"worker_extra_args": ["--resources", f"{SLOT}=1"]}
+    for name, value in placement.slurm:
+        if name in LISTS_OF_JOBQUEUE:
+            lists.setdefault(name, []).append(value)
+        elif name in NUMBERS_OF_JOBQUEUE and not value.isdigit():
+            raise InputError(f"found --slurm {name}={value}; expected a whole number.")
+        else:
+            options[name] = int(value) if name in NUMBERS_OF_JOBQUEUE else value
+    return options | lists

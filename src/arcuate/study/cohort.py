@@ -8,19 +8,20 @@ import json
 import os
 import queue
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arcuate._version import __version__
 from arcuate.errors import InputError
-from arcuate.io import write_text_atomically
-from arcuate.study.bids import Derivatives, read_json, write_json
+from arcuate.io import locks, write_text_atomically
+from arcuate.study.bids import Derivatives, link_to, read_json, write_json
 from arcuate.study.bids_index import SessionScan, facts_of_file
-from arcuate.study.cohort_task import COMPLETE, FAILED, PENDING, STOPPED, Outcome, Task, kept_outcome, run_task
-from arcuate.study.outputs import record_path
+from arcuate.study.cohort_task import COMPLETE, FAILED, PENDING, Outcome, Task, kept_outcome, run_task
+from arcuate.study.outputs import read_record
 
 if TYPE_CHECKING:
     from arcuate.study.cluster import Cluster
@@ -37,7 +38,8 @@ COLUMNS = {
     "seconds": "Time that the last run of the scan took, in seconds",
     "peak_memory_mb": "Largest resident memory of that run, in MiB",
 }
-EVERY = 2.0  # seconds between two writings of the table
+EVERY = 2.0  # seconds between two writings of the table, or more where it is long
+MOST_AHEAD = 3  # scans that go ahead of the others, one after the other, until one is complete
 PATIENCE = 90.0  # seconds that running subjects have to stop in
 
 
@@ -64,6 +66,7 @@ class CohortOptions:
     files : inputs that all scans share, as group responses
     threads : of each scan
     memory_mb : of each scan; None for no limit
+    own_files : options that name a file, in whose name {subject} and {session} stand for the scan's labels
     """
 
     out: Path
@@ -72,6 +75,7 @@ class CohortOptions:
     files: tuple[Path, ...] = ()
     threads: int = 1
     memory_mb: float | None = None
+    own_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_tasks(scans: Sequence[SessionScan], options: CohortOptions) -> list[Task]:
@@ -83,6 +87,7 @@ def plan_tasks(scans: Sequence[SessionScan], options: CohortOptions) -> list[Tas
         Two scans would write under one name.
     """
     common = json.dumps([__version__, options.arguments, [facts_of_file(p) for p in options.files]])
+    command = uuid.uuid4().hex
     tasks: dict[str, Task] = {}
     at_top: dict[Path, list[Any]] = {}
     for scan in scans:
@@ -98,18 +103,38 @@ def plan_tasks(scans: Sequence[SessionScan], options: CohortOptions) -> list[Tas
         ]  # fmt: skip
         if scan.mask is not None:
             arguments += ["--mask", str(scan.mask)]
+        own, problem = _own_files(scan, options.own_files)
+        arguments += [word for pair in own.items() for word in pair]
+        state = _state_of_inputs(scan, at_top) + json.dumps([_facts_if_there(Path(path)) for path in own.values()])
         tasks[name] = Task(
             name=name,
             subject=scan.subject,
             session=scan.session,
             arguments=tuple(arguments),
-            fingerprint=hashlib.sha256((common + _state_of_inputs(scan, at_top)).encode()).hexdigest()[:32],
+            fingerprint=hashlib.sha256((common + state).encode()).hexdigest()[:32],
             work=options.work,
             log=options.out / "logs" / f"{name}.log",
             memory_mb=options.memory_mb,
-            problem=scan.problem,
+            problem=scan.problem or problem,
+            command=command,
         )
     return list(tasks.values())
+
+
+def _own_files(scan: SessionScan, options: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Options with the names of this scan's files, and what is wrong with them in one sentence."""
+    found: dict[str, str] = {}
+    for option, value in options.items():
+        name = value.replace("{subject}", scan.subject).replace("{session}", scan.session)
+        is_word = option == "--atlas-names" and not os.path.lexists(name)  # a table that is known by name
+        found[option] = name if is_word else str(Path(name).absolute())
+        if not is_word and not Path(name).is_file():
+            return found, f"{name} is not there; expected the file of {scan.name}. Check {option} {value}."
+    return found, ""
+
+
+def _facts_if_there(path: Path) -> list[Any]:
+    return facts_of_file(path) if path.is_file() else [str(path)]
 
 
 def _state_of_inputs(scan: SessionScan, at_top: dict[Path, list[Any]]) -> str:
@@ -134,7 +159,7 @@ def _states_in(folder: Path, images: Iterable[str] = ()) -> list[Any]:
     endings = (".bval", ".bvec", ".bvals", ".bvecs", ".b", "dwi.json")
     with os.scandir(folder) as entries:
         found = [e.name for e in entries if e.name in names or (e.name.endswith(endings) and e.is_file())]
-    return [facts_of_file(folder / name) for name in sorted(found)]
+    return [_facts_if_there(folder / name) for name in sorted(found)]
 
 
 def split_finished(tasks: Sequence[Task], out: Path) -> tuple[list[Task], list[Outcome]]:
@@ -146,39 +171,65 @@ def split_finished(tasks: Sequence[Task], out: Path) -> tuple[list[Task], list[O
     done: list[Outcome] = []
     for task in tasks:
         kept = kept_outcome(task)
-        is_there = record_path(Derivatives(out, task.name)).is_file()
-        if kept is not None and kept.state == COMPLETE and is_there:
+        if kept is not None and kept.state == COMPLETE and is_whole(Derivatives(out, task.name)):
             done.append(kept)
         else:
-            if kept is not None and kept.state == COMPLETE:
-                task.state_file.unlink(missing_ok=True)
             left.append(task)
     return left, done
 
 
-class CohortRun:
-    """Runs tasks on a cluster, keeps the table of states, and leaves everything so that it can go on later."""
+def is_whole(names: Derivatives) -> bool:
+    """Whether a run to these names has ended, and every file that it lists is there; none of them is read."""
+    try:
+        record = read_record(names)
+    except InputError:
+        return False
+    return record is not None and record.is_finished and all((names.out / file.path).is_file() for file in record.files)
 
-    def __init__(self, tasks: Sequence[Task], out: Path, listener: Listener, *, stops_on_failure: bool = False) -> None:
-        self.out, self.listener, self._stops_on_failure = out, listener, stops_on_failure
+
+class CohortRun:
+    """Runs tasks on a cluster, keeps the table of states, and leaves everything so that it can go on later.
+
+    Parameters
+    ----------
+    tasks : what is to be complete in the end
+    out : folder of the derivatives
+    listener : told what goes on
+    stops_on_failure : whether nothing new is begun once a scan has failed
+    has_all : whether these are all scans of the data set; rows of scans that are no more are then left out
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], out: Path, listener: Listener, *, stops_on_failure: bool = False,
+        has_all: bool = False,
+    ) -> None:  # fmt: skip
+        self.out, self.listener = out, listener
+        self._stops_on_failure, self._has_all = stops_on_failure, has_all
         self.tasks = {task.name: task for task in tasks}
         self.outcomes: dict[str, Outcome] = {
             task.name: Outcome.of(task, PENDING, message="not begun.") for task in tasks
         }
-        self._last_written = 0.0
+        self._next_writing = 0.0
+        self._has_failure = False
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Take in what is known already."""
         self.outcomes |= {outcome.name: outcome for outcome in outcomes}
 
-    def run(self, names: Sequence[str], cluster: Cluster) -> None:
-        """Run the named tasks; the table holds every outcome when this ends, however it ends."""
+    def run(self, names: Sequence[str], cluster: Cluster, note: str) -> None:
+        """Run the named tasks; the table holds every outcome when this ends, however it ends.
+
+        ``note`` is that of :mod:`arcuate.study.kernel_notes` for their settings.
+        """
         if not names:
             return
         stop_file = self.tasks[names[0]].stop_file
-        stop_file.unlink(missing_ok=True)
+        for task in (self.tasks[name] for name in names):  # a worker takes what is kept as complete for done
+            kept = kept_outcome(task)
+            if kept is not None and kept.state == COMPLETE and not is_whole(Derivatives(self.out, task.name)):
+                task.state_file.unlink(missing_ok=True)
         try:
-            first = self._warm_up(list(names), cluster)
+            first = self._warm_up(list(names), cluster, note)
             self._run_all([name for name in names if name not in first], cluster, {})
         except BaseException:
             self._stop(stop_file, cluster)
@@ -186,56 +237,69 @@ class CohortRun:
         finally:
             self.write_table()
 
-    def _warm_up(self, names: list[str], cluster: Cluster) -> set[str]:
+    def _warm_up(self, names: list[str], cluster: Cluster, note: str) -> set[str]:
         """Where kernels are not compiled yet: one scan on each kind of processor first, so that this is done once.
 
-        A scan that fails before its end says nothing, and the next goes ahead.
+        A scan that fails before its end says nothing, and the next goes ahead; after a few of them all go.
         """
         tried: set[str] = set()
-        workers = dict(cluster.workers_without_kernels())
-        while workers and cluster.n_at_once > 1 and len(tried) < len(names):
+        if cluster.n_at_once == 1:
+            return tried
+        workers = cluster.workers_without_kernels(note)
+        for _ in range(MOST_AHEAD):
+            if not workers or len(tried) == len(names) or self._has_to_stop():
+                break
             ahead = dict(zip([n for n in names if n not in tried], workers, strict=False))
             tried |= set(ahead)
-            self._run_all(list(ahead), cluster, ahead)
-            for name, worker in ahead.items():
+            self._run_all(list(ahead), cluster, {name: workers[kind] for name, kind in ahead.items()})
+            for name, kind in ahead.items():
                 if self.outcomes[name].state == COMPLETE:
-                    cluster.note_kernels(workers.pop(worker))
-                elif self.outcomes[name].state in {PENDING, STOPPED}:
-                    return tried
+                    del workers[kind]
         return tried
 
     def _run_all(self, names: Sequence[str], cluster: Cluster, places: dict[str, str]) -> None:
         if self._has_to_stop():
             return
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        futures = {}
-        for name in names:
-            future = cluster.submit(run_task, self.tasks[name], places.get(name))
-            futures[future.key] = name
-            future.add_done_callback(ended.put)
-        waiting = dict(futures)
-        while waiting:
+        waiting: dict[str, str] = {}  # name by key of its future
+        lost = list(names)  # those that no scheduler knows: all at first, and again when it was started anew
+        while waiting or lost:
             self.listener.tick()
-            cluster.check()
-            try:
-                future = ended.get(timeout=0.3)
-            except queue.Empty:
-                continue
-            name = waiting.pop(future.key, None)
-            if name is None:
-                continue
-            self._take(_outcome_of(future, self.tasks[name]))
-            if self._has_to_stop():
-                self._stop(self.tasks[name].stop_file, cluster)
+            if cluster.check() and lost:
+                waiting |= self._submit(lost, cluster, places, ended)
+                lost = []
+            futures = [future for future in _drained(ended) if future.key in waiting]
+            for future, result in zip(futures, cluster.results(futures), strict=True):
+                name = waiting.pop(future.key)
+                if result is None and future.status != "error":  # cancelled, not by us: the scheduler went
+                    lost.append(name)
+                else:
+                    self._take(result or _failure_of(future, self.tasks[name]))
+            if futures and self._has_to_stop():
+                self._stop(self.tasks[names[0]].stop_file, cluster)
                 return
 
+    def _submit(
+        self, names: Sequence[str], cluster: Cluster, places: dict[str, str], ended: queue.SimpleQueue[Any]
+    ) -> dict[str, str]:
+        """Hand tasks to the cluster, those with a place to that worker; name by key of its future."""
+        found: dict[str, str] = {}
+        for place in {places.get(name) for name in names}:
+            here = [name for name in names if places.get(name) == place]
+            futures = cluster.submit(run_task, [self.tasks[name] for name in here], place)
+            found |= {future.key: name for future, name in zip(futures, here, strict=True)}
+            for future in futures:
+                future.add_done_callback(ended.put)
+        return found
+
     def _has_to_stop(self) -> bool:
-        return self._stops_on_failure and any(o.state == FAILED for o in self.outcomes.values())
+        return self._stops_on_failure and self._has_failure
 
     def _take(self, outcome: Outcome) -> None:
         self.outcomes[outcome.name] = outcome
+        self._has_failure |= outcome.state == FAILED
         self.listener.end(outcome)
-        if time.monotonic() - self._last_written > EVERY:
+        if time.monotonic() > self._next_writing:
             self.write_table()
 
     def _stop(self, stop_file: Path, cluster: Cluster) -> None:
@@ -243,9 +307,9 @@ class CohortRun:
         write_text_atomically(stop_file, "stopped\n")
         with contextlib.suppress(Exception):  # a scheduler that is gone
             cluster.cancel()
-        running = stop_file.parent / "running"
+        work = next(iter(self.tasks.values())).work
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and any(f"{p.stem}" in self.tasks for p in running.glob("*.json")):
+        while time.monotonic() < until and any(f.get("Stop") == stop_file.name for f in running_now(work)):
             time.sleep(0.2)
         for name, task in self.tasks.items():
             if self.outcomes[name].state == PENDING and (kept := kept_outcome(task)) is not None:
@@ -253,8 +317,10 @@ class CohortRun:
 
     def write_table(self) -> None:
         """Write ``participants_status.tsv`` with its data dictionary; rows of other commands stay."""
-        write_status(self.out, self.outcomes.values())
-        self._last_written = time.monotonic()
+        start = time.monotonic()
+        write_status(self.out, self.outcomes.values(), has_all=self._has_all)
+        now = time.monotonic()
+        self._next_writing = now + max(EVERY, 20 * (now - start))  # a long table costs no more than a twentieth
 
     @property
     def counts(self) -> Counter[str]:
@@ -262,14 +328,18 @@ class CohortRun:
         return Counter(outcome.state for outcome in self.outcomes.values())
 
 
-def _outcome_of(future: Any, task: Task) -> Outcome:
-    """What a future of Dask holds; trouble of the cluster itself is a failure of the scan."""
-    if future.status == "finished":
-        found = future.result()
-        assert isinstance(found, Outcome)
-        return found
-    if future.status == "cancelled":
-        return Outcome.of(task, PENDING, message="not begun.")
+def _drained(ended: queue.SimpleQueue[Any]) -> list[Any]:
+    """All that is in the queue, after a short wait for the first."""
+    found = []
+    with contextlib.suppress(queue.Empty):
+        found.append(ended.get(timeout=0.3))
+        while True:
+            found.append(ended.get_nowait())
+    return found
+
+
+def _failure_of(future: Any, task: Task) -> Outcome:
+    """Trouble of the cluster itself is a failure of the scan."""
     error = future.exception()
     kind = type(error).__name__
     if kind == "KilledWorker":
@@ -289,19 +359,24 @@ def describe_dataset(out: Path, source: Path) -> None:
         origin: dict[str, Any] = {"URL": source.resolve().as_uri()}
         described = source / "dataset_description.json"
         doi = read_json(described).get("DatasetDOI") if described.is_file() else None
-        Derivatives(out, "").write_dataset_description()
+        name, address = link_to(source, out)
+        Derivatives(out, "").write_dataset_description({name: address})
         write_json(path, {**read_json(path), "SourceDatasets": [origin | ({"DOI": doi} if doi else {})]})
 
 
-def write_status(out: Path, outcomes: Iterable[Outcome]) -> Path:
-    """The table of states, by subject and session, and the meaning of its columns as JSON; path of the table."""
+def write_status(out: Path, outcomes: Iterable[Outcome], *, has_all: bool = False) -> Path:
+    """The table of states, by subject and session, and the meaning of its columns as JSON; path of the table.
+
+    Rows of other scans stay; where ``has_all`` says that there are no others, only those that are complete do.
+    """
     from filelock import FileLock
 
     path = out / STATUS_TABLE
     out.mkdir(parents=True, exist_ok=True)
     ours = {_row_key(row := _row_of(outcome, out)): row for outcome in outcomes}
     with FileLock(out / f".{STATUS_TABLE}.lock"):
-        rows = {_row_key(row): row for row in read_status(path)} | ours
+        others = {_row_key(row): row for row in read_status(path) if not has_all or row[2] == COMPLETE}
+        rows = others | ours
         lines = ["\t".join(COLUMNS), *("\t".join(rows[key]) for key in sorted(rows))]
         write_text_atomically(path, "\n".join(lines) + "\n")
     write_json(path.with_suffix(".json"), {name: {"Description": text} for name, text in COLUMNS.items()})
@@ -323,15 +398,13 @@ def _row_key(row: list[str]) -> tuple[str, str]:
 
 
 def _row_of(outcome: Outcome, out: Path) -> list[str]:
-    log = Path(outcome.log)
-    inside = log.relative_to(out).as_posix() if log.is_relative_to(out) else str(log)
     cells = (
         f"sub-{outcome.subject}",
         f"ses-{outcome.session}" if outcome.session else "",
         outcome.state,
         outcome.step,
         "" if outcome.state == PENDING else outcome.message,
-        inside if outcome.state != PENDING and log.is_file() else "",
+        outcome.log.removeprefix(f"{out}{os.sep}").replace(os.sep, "/"),
         "" if outcome.seconds is None else f"{outcome.seconds:.1f}",
         "" if outcome.peak_mb is None else f"{outcome.peak_mb:.0f}",
     )
@@ -345,8 +418,11 @@ def running_now(work: Path) -> Iterator[dict[str, Any]]:
             yield {"Name": path.stem, **read_json(path)}
 
 
-def clear_running(work: Path, is_ours: Callable[[str], bool]) -> None:
-    """Remove what killed workers left of their subjects."""
-    for path in (work / "running").glob("*.json"):
-        if is_ours(path.stem):
-            path.unlink(missing_ok=True)
+def clear_running(tasks: Iterable[Task]) -> None:
+    """Remove what killed workers left of these subjects; those that another command runs stay."""
+    for task in tasks:
+        path = task.running_file
+        if path.is_file():
+            with locks.exclusive(task.lock_file) as is_free:
+                if is_free:
+                    path.unlink(missing_ok=True)

@@ -21,7 +21,6 @@ from typing import Any
 from arcuate.errors import InputError
 from arcuate.io import locks
 from arcuate.study.bids import read_json, write_json
-from arcuate.study.plan import STEPS
 
 COMPLETE, FAILED, STOPPED, PENDING = "complete", "failed", "stopped", "pending"
 POLL = 0.1  # seconds between looks at a process
@@ -44,6 +43,7 @@ class Task:
     log : file of the run's words
     memory_mb : of the process; None for no limit
     problem : why the scan cannot be run, in one sentence
+    command : name of the call of ``arcuate cohort`` that it belongs to
     """
 
     name: str
@@ -55,6 +55,7 @@ class Task:
     log: Path
     memory_mb: float | None = None
     problem: str = ""
+    command: str = ""
 
     @property
     def state_file(self) -> Path:
@@ -62,9 +63,19 @@ class Task:
         return self.work / "states" / f"{self.name}.json"
 
     @property
+    def running_file(self) -> Path:
+        """What is known of it while it runs."""
+        return self.work / "running" / f"{self.name}.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one process that runs it."""
+        return self.work / "locks" / f"{self.name}.lock"
+
+    @property
     def stop_file(self) -> Path:
-        """A file that stops every task of the cohort while it is there."""
-        return self.work / "stop"
+        """A file that stops every task of the command while it is there; others in the same folder go on."""
+        return self.work / "stopped" / self.command
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,9 @@ class Outcome:
 
     @classmethod
     def of(cls, task: Task, state: str, **facts: Any) -> Outcome:
-        """An outcome of ``task``."""
-        return cls(task.name, task.subject, task.session, state, log=str(task.log), **facts)
+        """An outcome of ``task``; its log is named where ``seconds`` say that it was run."""
+        log = str(task.log) if facts.get("seconds") is not None else ""
+        return cls(task.name, task.subject, task.session, state, log=log, **facts)
 
 
 def kept_outcome(task: Task) -> Outcome | None:
@@ -109,7 +121,7 @@ def run_task(task: Task) -> Outcome:
         if task.stop_file.exists():
             return Outcome.of(task, STOPPED, message="stopped before it began.")
         if task.problem:
-            outcome = Outcome.of(task, FAILED, step="files", message=task.problem, seconds=0.0)
+            outcome = Outcome.of(task, FAILED, step="files", message=task.problem)
         else:
             outcome = _run(task, descriptor)
         outcome = replace(outcome, fingerprint=task.fingerprint)
@@ -198,7 +210,7 @@ def _reason_to_end(task: Task, pid: int) -> str:
 @contextlib.contextmanager
 def _held(task: Task) -> Iterator[int | None]:
     """Wait until no other process runs the subject; a descriptor that the subject's process holds on to."""
-    path = task.work / "locks" / f"{task.name}.lock"
+    path = task.lock_file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     descriptor = locks.wait_for(path)
@@ -212,8 +224,14 @@ def _held(task: Task) -> Iterator[int | None]:
 @contextlib.contextmanager
 def _shown_as_running(task: Task) -> Iterator[None]:
     """A file that says which worker runs the subject, and where its words go."""
-    path = task.work / "running" / f"{task.name}.json"
-    write_json(path, {"Worker": _worker_name(), "Pid": os.getpid(), "Log": str(task.log), "Since": time.time()})
+    path = task.running_file
+    write_json(
+        path,
+        {
+            "Worker": _worker_name(), "Pid": os.getpid(), "Log": str(task.log), "Since": time.time(),
+            "Stop": task.stop_file.name,
+        },
+    )  # fmt: skip
     try:
         yield
     finally:
@@ -242,6 +260,8 @@ def failure_in_words(code: int, words: str) -> str:
 
 def step_at_end(words: str) -> str:
     """The step at which a log ends: the first planned one that it does not tell of; "files" before there is a plan."""
+    from arcuate.study.plan import STEPS  # workers that see no failure spare themselves the models
+
     lines = words.splitlines()
     plan = next((line.removeprefix("plan: ") for line in lines if line.startswith("plan: ")), None)
     if plan is None:

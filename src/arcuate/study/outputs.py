@@ -17,7 +17,17 @@ from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.errors import InputError
 from arcuate.nets.bundle_names import TRACTS
-from arcuate.study.bids import Derivatives, as_plain, input_facts, read_json, sidecar_of, write_json, write_map
+from arcuate.study.bids import (
+    Derivatives,
+    as_plain,
+    dataset_of,
+    input_facts,
+    link_to,
+    read_json,
+    sidecar_of,
+    write_json,
+    write_map,
+)
 from arcuate.study.maps import FREE_WATER_MAPS, INTEGRITY_MAPS, KURTOSIS_MAPS, NODDI_MAPS, TENSOR_MAPS, Map
 
 if TYPE_CHECKING:
@@ -58,6 +68,9 @@ FILES: dict[str, tuple[str, ...]] = {
         *_names("desc-denoising_{}.png", "before after residuals"),
     ),
 }
+
+
+_NO_SOURCE = {"sidecar", "timings", "noise"}  # roles of files that no later step reads
 
 
 @dataclass(frozen=True)
@@ -195,8 +208,28 @@ class Outputs:
         except InputError:  # of a list that cannot be read nothing is known, and nothing is removed
             self._former = None
         self._common = {"Inputs": input_facts(self._inputs), **as_plain(dict(origin or {}))}
+        self.links: dict[str, str] = {}  # address of each data set that inputs lie in, by its name in Sources
+        self._uris = {role: uri for role, path in self._inputs.items() if (uri := self._uri_of(path))}
         self._files: dict[str, OutputFile] = {}
         self._record = RunRecord(inputs=self._common["Inputs"], scan=as_plain(dict(origin or {})))
+
+    def _uri_of(self, path: Path) -> str:
+        """BIDS URI of an input; empty where it lies in no data set."""
+        root = dataset_of(path)
+        if root is None:
+            return ""
+        name, address = link_to(root, self.names.out, self.links)
+        self.links[name] = address
+        return f"bids:{name}:{PurePosixPath(path.absolute().relative_to(root)).as_posix()}"
+
+    def _sources(self, made_from: Iterable[str]) -> list[str]:
+        """BIDS URIs of the files that a result comes from: inputs by their role, files of steps by the step."""
+        found: list[str] = []
+        for origin in made_from:
+            roles = ("dwi", "bval", "bvec", "grad") if origin == "dwi" else (origin,)
+            found += [uri for role, uri in self._uris.items() if role.startswith(roles)]
+            found += [f"bids::{f.path}" for f in self._files.values() if f.step == origin and f.role not in _NO_SOURCE]
+        return list(dict.fromkeys(found))
 
     def image(
         self,
@@ -311,7 +344,8 @@ class Outputs:
 
     def _image(self, file: OutputFile, volume: VolumeResource, facts: Mapping[str, Any]) -> VolumeResource:
         path = self.check(self.names.out / file.path)
-        saved = write_map(volume, path, {**facts, **self._common})
+        sources = self._sources(file.made_from)
+        saved = write_map(volume, path, {**facts, **self._common, **({"Sources": sources} if sources else {})})
         self._files[file.path] = replace(file, sha256=file_sha256(path))
         self.add(sidecar_of(path), role="sidecar", step=file.step, made_from=file.made_from)
         return saved

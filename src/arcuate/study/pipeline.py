@@ -208,7 +208,7 @@ def run_subject(
 def _open_outputs(outputs: Outputs, plan: Plan) -> Outputs:
     for folder in (outputs.names.out, outputs.names.folder):
         remove_abandoned(folder)
-    outputs.names.write_dataset_description()
+    outputs.names.write_dataset_description(outputs.links)
     outputs.describe(options=vars(plan.settings), left_out=plan.left_out)
     outputs.save()  # from here on a later run knows what lies here as a run's
     return outputs
