@@ -132,7 +132,7 @@ def test_a_run_with_robust_writes_outliers_and_says_so_in_the_methods(scan, tmp_
     assert "sub-1_model-tensor_param-outliers_dwimap.nii.gz" in files
     assert "sub-1_model-fwdti_param-fwf_dwimap.nii.gz" in files
     text, references = methods_paragraph(run.outputs.record)
-    assert "4 standard deviations of a fit with Geman-McClure weights" in text
+    assert "studentised residual exceeded 3.6 standard deviations, starting from a fit with Geman-McClure" in text
     assert "a share of free water (diffusivity 0.003 mm²/s)" in text
     assert any("RESTORE" in reference for reference in references)
     assert any("Hoy AR" in reference for reference in references)

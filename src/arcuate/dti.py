@@ -13,6 +13,7 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
+from arcuate.models.rician_tensor import RicianTensorModel, prepare_rician_tensor
 from arcuate.models.robust_tensor import RobustTensorModel, prepare_robust_tensor
 from arcuate.models.status import count_status
 from arcuate.models.tensor import B_MAX, TensorFit, fractional_anisotropy, prepare_tensor
@@ -92,6 +93,7 @@ class Dti:
         n_reweight: int = 1,
         nonnegative: bool = True,
         robust: bool = False,
+        rician: bool = False,
         noise: VolumeResource | None = None,
     ) -> Dti:
         """Tensors of the voxels in the mask by weighted linear least squares.
@@ -109,26 +111,31 @@ class Dti:
         robust : bool
             Leave out, voxel by voxel, the volumes that do not fit: slices that dropped out, spikes; see
             :class:`arcuate.models.robust_tensor.RobustTensorModel`.
+        rician : bool
+            Maximise the likelihood of Rician noise, for magnitudes that were not denoised; needs ``noise``. See
+            :class:`arcuate.models.rician_tensor.RicianTensorModel`.
         noise : (x, y, z), unit of the signal
-            Standard deviation of the noise, as denoising finds it; for the robust fit.
+            Standard deviation of the noise, as denoising finds it; for the robust and the Rician fit.
 
         Raises
         ------
         InputError
-            The scan does not determine a tensor, the mask or the noise does not fit the scan, or there is noise
-            without ``robust``.
+            The scan does not determine a tensor, the mask or the noise does not fit the scan, there is noise without
+            ``robust`` or ``rician``, or ``rician`` without noise or together with ``robust``.
         """
+        _check_noise(robust=robust, rician=rician, has_noise=noise is not None)
         gradients = dwi.gradients
         options: dict[str, Any] = {"b_max": b_max, "n_reweight": n_reweight, "nonnegative": nonnegative}
         inside = check_mask(dwi.volume, mask)
         facts: dict[str, Any] = {}
+        sigma = None if noise is None else _noise_rows(noise, inside)
         if robust:
             volumes, robust_model = prepare_robust_tensor(gradients, **options)
-            sigma = None if noise is None else _noise_rows(noise, inside)
             fields, facts = _fit_robust(dwi.volume.get_array(), inside, volumes, robust_model, sigma)
+        elif sigma is not None:
+            volumes, rician_model = prepare_rician_tensor(gradients, **options)
+            fields, facts = _fit_rician(dwi.volume.get_array(), inside, volumes, rician_model, sigma)
         else:
-            if noise is not None:
-                raise InputError("found a noise map for a fit that is not robust; add robust=True (--robust).")
             volumes, model = prepare_tensor(gradients, **options)
 
             def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
@@ -236,6 +243,42 @@ def in_tensor_order(tensors: VolumeResource, order: str) -> VolumeResource:
 
 def _fields_of(found: TensorFit) -> dict[str, np.ndarray]:
     return {"tensors": found.tensors, "s0": found.s0, "status": found.status}
+
+
+def _check_noise(*, robust: bool, rician: bool, has_noise: bool) -> None:
+    """Refuse a noise map that no fit asks for, and a Rician fit without one."""
+    if robust and rician:
+        raise InputError("found robust and rician together; expected one of them (--robust or --rician).")
+    if rician and not has_noise:
+        raise InputError(
+            "the Rician likelihood needs the standard deviation of the noise; found no noise map. Give the one that "
+            "`arcuate denoise --noise` writes, or fit without rician (--rician)."
+        )
+    if has_noise and not (robust or rician):
+        raise InputError(
+            "found a noise map for a fit that is not robust; add robust=True (--robust), or rician=True (--rician)."
+        )
+
+
+def _fit_rician(
+    array: np.ndarray, inside: np.ndarray, volumes: np.ndarray, model: RicianTensorModel, sigma: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Fields of the fit under Rician noise, and how it was made, for sidecars."""
+    if not np.any(sigma > 0):
+        model.fit_with_noise(np.zeros((1, len(volumes))), np.zeros(1))  # says what is missing
+
+    def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
+        known = sigma[place]
+        if not np.any(known > 0):
+            return _fields_of(model.fit(rows))
+        return _fields_of(model.fit_with_noise(rows, known))
+
+    fields = fit_masked(array, inside, fit, volumes=volumes)
+    return fields, {
+        "FitMethod": "maximum likelihood, Rician noise",
+        "NoiseMedian": float(np.median(sigma[sigma > 0])),
+        "VoxelsWithoutNoise": int(np.count_nonzero(~(sigma > 0))),
+    }
 
 
 def _fit_robust(

@@ -360,6 +360,7 @@ class Dwi:
         n_reweight: int = 1,
         nonnegative: bool = True,
         robust: bool = False,
+        rician: bool = False,
         noise: VolumeLike | None = None,
     ) -> Dti:
         """Tensors; see :meth:`arcuate.dti.Dti.estimate_dti`."""
@@ -372,6 +373,7 @@ class Dwi:
             n_reweight=n_reweight,
             nonnegative=nonnegative,
             robust=robust,
+            rician=rician,
             noise=self._volume_like(noise),
         )
 

@@ -47,9 +47,50 @@ def test_parameters_and_measures_are_dipys(table):
     assert fit[1, 2].f.shape == (2,)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3], ids=["as scanned", "small numbers"])
+def test_the_default_fit_is_dipys_nonlinear_one(scale):
+    from dipy.core.gradients import gradient_table
+    from dipy.reconst.fwdti import FreeWaterTensorModel as Peer
+
+    bvals, bvecs, data = _scan()
+    data = scale * data
+    gtab = gradient_table(bvals, bvecs=bvecs)
+    fit, expected = face.FreeWaterTensorModel(gtab).fit(data), Peer(gtab).fit(data)
+    linear = face.FreeWaterTensorModel(gtab, fit_method="WLS").fit(data)
+    np.testing.assert_allclose(fit.f, expected.f, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(fit.evals, expected.evals, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fit.fa, expected.fa, rtol=0, atol=1e-5)
+    assert np.abs(fit.f - linear.f).max() > 1e-4, "else the search had said it all"
+    s0 = scale * 900.0
+    rest = [np.sum((data - m.predict(gtab, S0=s0)) ** 2) for m in (fit, expected)]
+    assert rest[0] == pytest.approx(rest[1], rel=1e-6)
+
+
+def test_nonlinear_fits_of_odd_voxels_are_finite_and_dipys_where_dipys_are():
+    """Water alone, one tensor alone, an isotropic voxel, no signal."""
+    from dipy.core.gradients import gradient_table
+    from dipy.reconst.fwdti import FreeWaterTensorModel as Peer
+
+    bvals, bvecs, _ = _scan()
+    along = bvecs[:, 0] ** 2 * 1.5e-3 + (1 - bvecs[:, 0] ** 2) * 0.3e-3
+    rows = np.stack([
+        np.exp(-3e-3 * bvals), np.exp(-bvals * along), np.exp(-0.7e-3 * bvals), np.zeros_like(bvals),
+        0.5 * np.exp(-0.7e-3 * bvals) + 0.5 * np.exp(-3e-3 * bvals),
+    ])[:, None, None]  # fmt: skip
+    gtab = gradient_table(bvals, bvecs=bvecs)
+    fit, expected = face.FreeWaterTensorModel(gtab).fit(1000 * rows), Peer(gtab).fit(1000 * rows)
+    assert np.all(np.isfinite(fit.model_params))
+    np.testing.assert_allclose(fit.f, expected.f, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(fit.evals, expected.evals, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(fit.f[[1, 2, 4], 0, 0], [0, 0, 0.5], atol=1e-4)
+    assert face.FreeWaterTensorModel(gtab).fit(rows, mask=np.zeros(rows.shape[:3], bool)).f.sum() == 0
+
+
 def test_what_is_not_offered_is_refused_by_name():
     bvals, bvecs, _ = _scan()
-    with pytest.raises(InputError, match=r"fit method 'NLS'; expected fit_method='WLS'.*DIPY's own model"):
-        face.FreeWaterTensorModel(face.gradient_table(bvals, bvecs=bvecs))
+    with pytest.raises(InputError, match=r"fit method 'RESTORE'; expected one of WLS, WLLS, NLS, NLLS"):
+        face.FreeWaterTensorModel(face.gradient_table(bvals, bvecs=bvecs), fit_method="RESTORE")
+    with pytest.raises(InputError, match=r"other values of cholesky, weighting than DIPY's defaults"):
+        face.FreeWaterTensorModel(face.gradient_table(bvals, bvecs=bvecs), cholesky=True, weighting="gmm")
     with pytest.raises(InputError, match=r"3 different b-values.*found 2"):
         face.FreeWaterTensorModel(face.gradient_table(bvals[:27], bvecs=bvecs[:27]), fit_method="WLS")

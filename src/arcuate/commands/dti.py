@@ -36,7 +36,15 @@ from arcuate.dti import Dti
     default=default_of(Dti.estimate_dti, "robust"),
     help="Leave out volumes that do not fit, voxel by voxel: slices that dropped out, spikes. Writes outliers too.",
 )
-@click.option("--noise", type=PATH, help="Noise map, as `arcuate denoise --noise` writes it; with --robust.")
+@click.option(
+    "--rician",
+    is_flag=True,
+    default=default_of(Dti.estimate_dti, "rician"),
+    help="Maximise the likelihood of Rician noise: high b, little signal, not denoised. Needs --noise.",
+)
+@click.option(
+    "--noise", type=PATH, help="Noise map, as `arcuate denoise --noise` writes it; with --robust or --rician."
+)
 @tensor_order_option
 def dti(
     scan: ScanFiles,
@@ -46,6 +54,7 @@ def dti(
     n_reweight: int,
     nonnegative: bool,
     robust: bool,
+    rician: bool,
     noise: Path | None,
     tensor_order: str,
 ) -> None:
@@ -68,6 +77,7 @@ def dti(
         n_reweight=n_reweight,
         nonnegative=nonnegative,
         robust=robust,
+        rician=rician,
         noise=open_volume(noise) if noise else None,
     )
     facts = {**tensors.parameters, **scan.facts(mask=mask, noise=noise)}

@@ -12,6 +12,8 @@ from arcuate.errors import InputError
 from arcuate.models import free_water as models
 
 _BLOCK = 20_000  # voxels fitted together
+_METHODS = {"WLS": False, "WLLS": False, "NLS": True, "NLLS": True}  # whether the fit goes on beyond linear ones
+_NONLINEAR = {"f_transform": True, "cholesky": False, "weighting": None, "sigma": None}  # the only values offered
 _SETTINGS = {"Diso": models.DISO, "mdreg": 2.7e-3, "min_signal": 1e-6}
 
 
@@ -23,18 +25,27 @@ class FreeWaterTensorModel:
     gtab : GradientTable
         Three b-values at least, b = 0 among them.
     fit_method : str
-        "WLS". DIPY's default "NLS" is not offered and is refused.
+        "NLS", non-linear least squares from the weighted linear fit (DIPY's default), or "WLS".
     Diso, mdreg, min_signal : float
         Diffusivity of water (3e-3 mm²/s), mean diffusivity from which a voxel is all water (2.7e-3 mm²/s), and what
         smaller signals are raised to (1e-6).
     """
 
     def __init__(self, gtab: Any, *args: Any, fit_method: Any = "NLS", **kwargs: Any) -> None:
-        if fit_method != "WLS":
+        if callable(fit_method) or fit_method not in _METHODS:
             raise InputError(
-                f"found the fit method {fit_method!r}; expected fit_method='WLS'. For nonlinear fits use DIPY's own "
-                "model."
+                f"found the fit method {fit_method!r}; expected one of {', '.join(_METHODS)}. For functions of your own "
+                "use DIPY's model."
             )
+        is_nonlinear = _METHODS[fit_method]
+        if is_nonlinear:
+            kwargs.pop("jac", None)  # derivatives are exact anyway
+            other = [name for name, value in _NONLINEAR.items() if kwargs.pop(name, value) != value]
+            if other:
+                raise InputError(
+                    f"found other values of {', '.join(other)} than DIPY's defaults; expected those. For weighted or "
+                    "Cholesky-bounded fits use DIPY's own model."
+                )
         unknown = [*args, *(name for name in kwargs if name not in _SETTINGS)]
         if unknown:
             raise InputError(f"found the arguments {unknown}; expected fit_method, {', '.join(_SETTINGS)}.")
@@ -55,6 +66,7 @@ class FreeWaterTensorModel:
             settings["Diso"],
             settings["mdreg"],
             min_signal=settings["min_signal"],
+            is_nonlinear=is_nonlinear,
         )
 
     def fit(self, data: np.ndarray, *, mask: np.ndarray | None = None) -> FreeWaterTensorFit:
@@ -75,9 +87,15 @@ class FreeWaterTensorModel:
             fit = self._model.fit(rows[place])
             found[place, :3], found[place, 12] = fit.evals, fit.fwf
             found[place, 3:12] = fit.evecs.transpose(0, 2, 1).reshape(-1, 9)
+            found[place][self._is_dark(rows[place])] = 0
         parameters = np.zeros((*grid, 13))
         parameters[inside] = found
         return FreeWaterTensorFit(self, parameters)
+
+    def _is_dark(self, rows: np.ndarray) -> np.ndarray:
+        """(n_vox,) bool, voxels of rows (n_vox, g) without signal, at b = 0 or at all: DIPY gives zeros there."""
+        least = self._model.min_signal
+        return np.asarray((rows.mean(axis=1) <= least) | (rows[:, self._model.is_b0].mean(axis=1) <= least))
 
     def predict(self, fwdti_params: np.ndarray, *, S0: Any = 1) -> np.ndarray:
         """Signal (..., g) of parameters (..., 13)."""

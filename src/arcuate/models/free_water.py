@@ -11,11 +11,15 @@ from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.free_water_kernels import Water, fit_free_water
 from arcuate.models.log_linear import NEGLIGIBLE, check_rows, fit_in_chunks, make_tables, take_volumes
 from arcuate.models.log_linear_kernels import Limits, Results, Tables
-from arcuate.models.tensor import TensorFit, select_volumes, shells_or_levels, tensor_design
+from arcuate.models.status import Status
+from arcuate.models.tensor import TensorFit, floored_tensors, select_volumes, shells_or_levels, tensor_design
+from arcuate.numerics.compiled import run_in_chunks
 
 B_MAX = 2500.0  # s/mm²; above it tissue is no single exponential, and what is left is taken for water
 DISO = 3.0e-3  # mm²/s, water at body temperature
 MAX_MD = 0.9  # of the diffusivity of water: a voxel whose plain tensor has more is all water
+_MOST_WATER = 0.99  # from there on the search stands: too little is left for a tensor
+_CHUNK = 512  # voxels of one task
 _N_ROUNDS = 3  # of the search: shares in steps of 0.001
 
 
@@ -41,6 +45,8 @@ class FreeWaterModel:
         A voxel whose plain tensor has this mean diffusivity or more is all water; 0.9 ``diso`` by default.
     min_diffusivity, min_signal
         See :class:`arcuate.models.log_linear.LogLinearModel`.
+    is_nonlinear : bool
+        Go on from the search by non-linear least squares.
 
     Raises
     ------
@@ -51,7 +57,9 @@ class FreeWaterModel:
     -----
     sᵢ = s0 [(1 - f) exp(-bᵢ gᵢᵀ D gᵢ) + f exp(-bᵢ d)], d the diffusivity of water. For a share f, with s̄ the mean b = 0
     signal, the tensor is the weighted fit to log[(sᵢ - f s̄ exp(-bᵢ d)) / (1 - f)], weights sᵢ²; f is the one of least
-    sum of squared differences between the sᵢ and the model, in steps of 0.1, then 0.01, then 0.001 around the best.
+    sum of squared differences between the sᵢ and the model, in steps of 0.1, then 0.01, then 0.001 around the best. The
+    non-linear fit minimises that sum over D, s0 and f = (1 - cos a) / 2, by Levenberg and Marquardt's method from there;
+    shares of 0.99 or more stay as the search found them.
 
     References
     ----------
@@ -65,6 +73,7 @@ class FreeWaterModel:
     max_md: float | None = None
     min_diffusivity: float = 0.0
     min_signal: float = 0.0
+    is_nonlinear: bool = False
     _tables: Tables = field(init=False, repr=False)
     _water: Water = field(init=False, repr=False)
 
@@ -98,7 +107,36 @@ class FreeWaterModel:
         def fit(rows: np.ndarray, results: Results, place: slice) -> None:
             fit_free_water(rows, self._tables, self._water, limits, results, fwf[place])
 
-        return FreeWaterFit.of_results(fit_in_chunks(signals, 7, fit), fwf=fwf)
+        results = fit_in_chunks(signals, 7, fit)
+        if self.is_nonlinear:
+            self._refine(signals, results, fwf)
+        return FreeWaterFit.of_results(results, fwf=fwf)
+
+    def _refine(self, signals: np.ndarray, results: Results, fwf: np.ndarray) -> None:
+        """Non-linear least squares from ``results`` and ``fwf``, in place."""
+        from arcuate.models.nonlinear_kernels import Compartments, fit_beside_water
+
+        design = tensor_design(self.bvals, self.directions)
+        basis = np.ascontiguousarray(self._tables.basis[: len(design), :7])
+        decay = np.ascontiguousarray(self._water.decay[: len(design)])
+        shared = Compartments(basis, np.ascontiguousarray(self._tables.to_coefs[6]), decay)
+        rows = np.flatnonzero((results.status <= Status.FLOORED) & (fwf < _MOST_WATER))
+        s0 = np.asarray(signals, dtype=np.float64)[rows][:, self.is_b0].mean(axis=1)
+        rows, s0 = rows[s0 > 0], s0[s0 > 0]
+        coefs = np.column_stack([results.coefs[rows, :6], np.zeros(len(rows))])
+        points, shares = coefs @ (design.T @ basis), fwf[rows].copy()
+        is_solved = np.zeros(len(rows), np.uint8)
+
+        def work(begin: int, end: int) -> None:
+            scaled = np.asarray(signals[rows[begin:end]], dtype=np.float64) / s0[begin:end, None]
+            fit_beside_water(scaled, shared, points[begin:end], shares[begin:end], is_solved[begin:end])
+
+        run_in_chunks(work, len(rows), _CHUNK)
+        coefs = points @ self._tables.to_coefs.T
+        tensors, evals, evecs = floored_tensors(coefs[:, :6], self.min_diffusivity)
+        results.coefs[rows, :6], results.evals[rows], results.evecs[rows] = tensors, evals, evecs.reshape(-1, 9)
+        results.coefs[rows, 6], fwf[rows] = np.exp(coefs[:, 6]) * s0, shares
+        results.status[rows[is_solved == 0]] = Status.NOT_CONVERGED
 
 
 def fit_free_water_tensor(

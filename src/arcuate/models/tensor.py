@@ -12,6 +12,7 @@ from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.log_linear import LogLinearModel, check_rows, take_volumes, warn_without_b0
 from arcuate.models.log_linear_kernels import Results
+from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.sphere import count_directions
 
 B_MAX = 1500.0  # s/mm²; above it the signal of tissue leaves the tensor's exponential
@@ -246,6 +247,16 @@ def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str
             "Check the b-vector file, or acquire directions spread over the sphere."
         )
     return ""
+
+
+def floored_tensors(tensors: np.ndarray, min_diffusivity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tensors (n_vox, 6) whose eigenvalues are raised to ``min_diffusivity``, those (n_vox, 3), and their vectors."""
+    evals, evecs = eigh_3x3(tensors)
+    low = evals[:, 2] < min_diffusivity
+    evals, tensors = np.maximum(evals, min_diffusivity), tensors.copy()
+    rebuilt = np.einsum("vki,vk,vkj->vij", evecs[low], evals[low], evecs[low])
+    tensors[low] = rebuilt[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    return tensors, evals, evecs
 
 
 def fractional_anisotropy(evals: np.ndarray) -> np.ndarray:

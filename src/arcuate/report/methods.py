@@ -29,6 +29,8 @@ REFERENCES = {
     "two-compartment model for diffusion tensor imaging. NeuroImage 2014;103:323-333.",
     "freewater_search": "Neto Henriques R, Rokem A, Garyfallidis E, St-Jean S, Peterson ET, Correia MM. Optimization "
     "of a free water elimination two-compartment model for diffusion tensor imaging (re). ReScience 2017;3:2.",
+    "rician_tensor": "Veraart J, Van Hecke W, Sijbers J. Constrained maximum likelihood estimation of the diffusion "
+    "kurtosis tensor using a Rician noise model. Magnetic Resonance in Medicine 2011;66:678-686.",
     "restore": "Chang LC, Jones DK, Pierpaoli C. RESTORE: robust estimation of tensors by outlier rejection. Magnetic "
     "Resonance in Medicine 2005;53:1088-1095.",
     "irlls": "Collier Q, Veraart J, Jeurissen B, den Dekker AJ, Sijbers J. Iterative reweighted linear least squares "
@@ -140,8 +142,16 @@ def _say_mask(text: _Writer, facts: dict[str, Any]) -> None:
 
 
 def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
-    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}[facts["FitMethod"]]
     used = ", ".join(f"{b:g}" for b in facts.get("BValuesUsed", []))
+    if facts["FitMethod"].startswith("maximum likelihood"):
+        text.say(
+            "The diffusion tensor was fitted by maximum likelihood under Rician noise, its standard deviation given"
+            + (f", to the volumes with b = {used} s/mm²" if used else ""),
+            "tensor",
+            "rician_tensor",
+        )
+        return
+    method = {"OLS": "ordinary", "WLS": "weighted", "IWLS": "iteratively reweighted"}[facts["FitMethod"]]
     text.say(
         f"The diffusion tensor was fitted by {method} linear least squares"
         + (f" to the volumes with b = {used} s/mm²" if used else ""),
