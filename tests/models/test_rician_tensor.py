@@ -140,6 +140,8 @@ def test_where_the_noise_is_not_known_the_linear_fit_stays_and_says_so(unknown):
 def test_noise_that_is_nowhere_known_is_refused():
     gradients = _table(30, 1000.0)
     rows, _ = _voxels(gradients, 4, 30.0)
-    with pytest.raises(InputError, match=r"needs the standard deviation of the noise.*nowhere above 0.*denoise --noise"):
+    with pytest.raises(
+        InputError, match=r"needs the standard deviation of the noise.*nowhere above 0.*denoise --noise"
+    ):
         fit_rician_tensor(rows, gradients, np.zeros(4))
     assert len(fit_rician_tensor(rows[:0], gradients, np.zeros(0)).fa) == 0

@@ -34,8 +34,8 @@ class FreeWaterTensorModel:
     def __init__(self, gtab: Any, *args: Any, fit_method: Any = "NLS", **kwargs: Any) -> None:
         if callable(fit_method) or fit_method not in _METHODS:
             raise InputError(
-                f"found the fit method {fit_method!r}; expected one of {', '.join(_METHODS)}. For functions of your own "
-                "use DIPY's model."
+                f"found the fit method {fit_method!r}; expected one of {', '.join(_METHODS)}. For functions of your "
+                "own use DIPY's model."
             )
         is_nonlinear = _METHODS[fit_method]
         if is_nonlinear:

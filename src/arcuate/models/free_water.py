@@ -58,8 +58,8 @@ class FreeWaterModel:
     sᵢ = s0 [(1 - f) exp(-bᵢ gᵢᵀ D gᵢ) + f exp(-bᵢ d)], d the diffusivity of water. For a share f, with s̄ the mean b = 0
     signal, the tensor is the weighted fit to log[(sᵢ - f s̄ exp(-bᵢ d)) / (1 - f)], weights sᵢ²; f is the one of least
     sum of squared differences between the sᵢ and the model, in steps of 0.1, then 0.01, then 0.001 around the best. The
-    non-linear fit minimises that sum over D, s0 and f = (1 - cos a) / 2, by Levenberg and Marquardt's method from there;
-    shares of 0.99 or more stay as the search found them.
+    non-linear fit minimises that sum over D, s0 and f = (1 - cos a) / 2, by Levenberg and Marquardt's method from
+    there; shares of 0.99 or more stay as the search found them.
 
     References
     ----------

@@ -1,7 +1,7 @@
 """Kernels of fits to signals, not their logarithms: a tensor under Rician noise, and a tensor beside free water.
 
-Both are Levenberg and Marquardt's method from the linear fit, voxel by voxel, in the coordinates of an orthonormal basis
-of the design (see :func:`arcuate.models.log_linear.make_tables`).
+Both are Levenberg and Marquardt's method from the linear fit, voxel by voxel, in the coordinates of an orthonormal
+basis of the design (see :func:`arcuate.models.log_linear.make_tables`).
 """
 
 from __future__ import annotations

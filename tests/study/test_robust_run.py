@@ -1,0 +1,55 @@
+"""A run with --robust on a scan that is denoised first: the noise map of denoising is the robust fit's noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from arcuate.dwi import Dwi
+from arcuate.gradients import GradientTable
+from arcuate.models.tensor import fit_tensor
+from arcuate.phantom import make_phantom
+from arcuate.study.bids import Derivatives
+from arcuate.study.pipeline import run_subject
+from arcuate.study.plan import Settings
+from arcuate.volumes.resource import InMemoryVolumeResource
+
+
+def _table() -> GradientTable:
+    vectors = np.random.default_rng(0).normal(size=(36, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    bvals = np.r_[np.zeros(4), np.full(32, 1000.0)]
+    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
+
+
+def test_dropped_slices_of_a_denoised_scan_are_left_out_and_named(tmp_path: Path):
+    gradients = _table()
+    heads = [make_phantom(gradients, shape=(24, 24, 16), voxel_size=8.0, snr=snr, seed=1) for snr in (20, None)]
+    inside = heads[0].brain_mask
+    truth = fit_tensor(np.asarray(heads[1].signal)[inside], gradients).fa
+    rng = np.random.default_rng(0)
+    share = np.ones((16, 36), np.float32)
+    lost = rng.permutation(np.arange(16 * 35))[:29]  # 5 % of the slices, the first volume left alone
+    share[lost // 35, 1 + lost % 35] = rng.uniform(0, 0.3, 29)
+    array = np.asarray(heads[0].signal, dtype=np.float32)
+    mask = InMemoryVolumeResource(inside.astype(np.uint8), heads[0].affine)
+    errors, found = {}, None
+    for name, volumes, is_robust in (
+        ("clean", array, False),
+        ("plain", array * share, False),
+        ("robust", array * share, True),
+    ):
+        scan = Dwi.from_arrays(volumes, heads[0].affine, gradients)
+        settings = Settings(steps=("denoise", "dti"), denoise_method="mppca", robust=is_robust)
+        place = Derivatives.of_scan(tmp_path / name, tmp_path / "sub-1_dwi.nii.gz")
+        run = run_subject(scan, place, inputs={}, settings=settings, mask=mask)
+        errors[name] = np.abs(np.asarray(run.dti.get_fa_md()[0].get_array())[inside] - truth).mean()
+        found = run.dti
+    assert errors["plain"] > 2 * errors["clean"], "else nothing was tested"
+    assert errors["robust"] < 1.1 * errors["clean"]
+    assert found.parameters["NoiseGiven"]
+    thick = {k for k in range(16) if inside[:, :, k].sum() > 20}
+    expected = {(int(i), int(k)) for k, i in np.argwhere(share < 1) if k in thick}
+    named = {(entry["Volume"], entry["Slice"]) for entry in found.parameters["SlicesOutlying"]}
+    assert len(expected & named) >= 0.95 * len(expected)
