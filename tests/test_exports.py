@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import subprocess
 import sys
@@ -64,3 +65,11 @@ def test_a_scan_on_disk_finds_its_gradient_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.load().volume.get_array(), array)
     with pytest.raises(arcuate.InputError, match=r"other\.bval"):
         arcuate.Dwi.from_files(tmp_path / "scan.nii.gz", bval=tmp_path / "other.bval")
+
+
+def test_every_name_that_a_package_offers_can_be_had() -> None:
+    packages = [found.name for found in pkgutil.walk_packages(arcuate.__path__, "arcuate.") if found.ispkg]
+    assert len(packages) > 10
+    for name in packages:
+        package = importlib.import_module(name)
+        assert [word for word in getattr(package, "__all__", ()) if not hasattr(package, word)] == []
