@@ -136,7 +136,7 @@ def test_auto_takes_the_network_where_it_is_installed_and_never_for_a_slab(
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingExtraError, match=r"arcuate\[hdbet\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[hdbet\]"):
         extract_brain(_ball(), method="hdbet")
 
 

@@ -123,7 +123,7 @@ def test_without_matplotlib_the_extra_is_named_and_notebooks_show_the_facts(
     _figure_class.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     volume = InMemoryVolumeResource(image, LAS)
-    with pytest.raises(MissingExtraError, match=r"arcuate\[report\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[report\]"):
         volume.plot()
     assert "<img" not in volume._repr_html_()
     assert "(8, 10, 6)" in volume._repr_html_()

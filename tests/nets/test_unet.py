@@ -120,9 +120,9 @@ def test_precision_and_device_are_checked(write: Callable) -> None:
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*arcuate\[tractseg\]"):
+    with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*pip install .*\[tractseg\]"):
         import_torch()
-    with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*arcuate\[tractseg\]"):
+    with pytest.raises(MissingExtraError, match=r"finding tracts needs torch.*pip install .*\[tractseg\]"):
         require_torch()
 
 
