@@ -50,10 +50,12 @@ def register(
     from arcuate.io.images import open_volume, save_volume
     from arcuate.io.labels import read_image
     from arcuate.registration import register_dwi_to_structural, register_volumes
+    from arcuate.volumes.ants_images import require_ants
 
     listed = out / "transform.json"
     outputs = [listed, *([warped] if warped else [])]
     check_outputs(outputs, {"fixed": fixed, "moving": moving}, belonging={warped: listed} if warped else None)
+    require_ants("registration")
     still, moved = read_image(fixed), read_image(moving)
     inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
     if len(moved.shape) == 4 and moved.shape[3] > 1:

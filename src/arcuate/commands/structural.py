@@ -25,11 +25,13 @@ def structural(image: Path, out: Path, mask: Path | None, mask_method: str, bias
     from arcuate.io.images import open_volume
     from arcuate.structural import TISSUES, read_structural
     from arcuate.study.bids import input_facts, write_map
+    from arcuate.volumes.ants_images import require_ants
 
     inputs = {"t1": image} | ({"mask": mask} if mask else {})
     names = ["T1w", "mask", "dseg", *(f"probseg_{tissue}" for tissue in TISSUES)]
     images = [out / f"{name}.nii.gz" for name in names]
     check_images(images, inputs)
+    require_ants("the segmentation of tissues")
     t1 = read_structural(image)
     given = open_volume(mask) if mask else None
     end_dry_run(images)

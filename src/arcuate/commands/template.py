@@ -35,6 +35,7 @@ def template(
     from arcuate.io.names import image_stem
     from arcuate.study.bids import write_map
     from arcuate.templates import template_and_transforms
+    from arcuate.volumes.ants_images import require_ants
 
     if initial is not None and metrics:
         raise InputError("found --initial together with --metric; expected one map for a given start. Leave one out.")
@@ -45,6 +46,7 @@ def template(
     stems = [image_stem(path) for path in maps]
     if len(set(stems)) < len(stems):
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
+    require_ants("a template")
     start = None if initial is None else {name: open_volume(initial)}
     end_dry_run(targets)
     found, transforms = template_and_transforms(subjects, start, iterations=iterations)

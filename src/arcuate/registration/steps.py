@@ -137,6 +137,7 @@ def register_dwi_to_structural(
         Brings what lies in the scan to the T1; ``.inverse`` brings labels of the T1 to the scan.
     """
     axis = None if phase_encoding is None else _axis_of(phase_encoding)
+    require_ants("registration")
     t1 = as_volume(getattr(structural, "volume", structural))
     b0 = compute_mean_b0(dwi)
     transform = _registered({"T1": t1}, {"b=0": b0}, type_of_transform, (structural_mask, dwi_mask), {"seed": seed})
