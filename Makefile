@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # CPU builds of torch are enough everywhere; this pin keeps pip from fetching CUDA.
 CONSTRAINTS := constraints.txt
-TUTORIALS := single_subject csd_on_arrays multi_tissue_csd custom_step region_averages
+TUTORIALS := single_subject csd_on_arrays multi_tissue_csd custom_step region_averages harmonisation
 TUTORIAL_OPTIONS ?=
 OLDEST := .venv-oldest
 ANTS := .venv-ants
 ANTS_TESTS := tests/test_registration.py tests/test_structural.py tests/test_templates.py tests/test_composites.py \
 	tests/test_kwneuro.py tests/tutorials/test_kwneuro_tutorials.py tests/commands/test_registration_commands.py \
-	tests/models/test_reorient.py
+	tests/models/test_reorient.py tests/tutorials/test_tutorials.py
 OLDEST_TESTS := tests/test_gradients.py tests/test_dwi.py tests/test_dti.py tests/test_laws.py tests/test_cli.py tests/io \
 	tests/volumes tests/cache
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import inspect
 import json
 import re
@@ -20,7 +21,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "generated"
 RESULTS = ROOT / "benchmarks" / "results"
-GALLERY = ("single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step", "region_averages")
+GALLERY = (
+    "single_subject", "csd_on_arrays", "multi_tissue_csd", "custom_step", "region_averages", "t1_and_regions",
+    "group_template", "harmonisation",
+)  # fmt: skip
+NEEDS = {"t1_and_regions": "ants", "group_template": "ants"}  # shown without outputs where it is not installed
 
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
     "denoise": ("denoise.md",), "denoise_choice": ("denoise_choice*",),
@@ -299,7 +304,7 @@ def write_gallery(how: str) -> None:
     shutil.copyfile(ROOT / "tutorials" / "example.py", folder / "example.py")
     for name in GALLERY:
         target = folder / name
-        if how == "no":
+        if how == "no" or (name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None):
             _write(f"gallery/{name}.md", render_tutorial(name, {}))
         else:
             target.mkdir(exist_ok=True)

@@ -39,8 +39,6 @@ print("every second voxel", subsample_volume(structural.volume, 2).get_array().s
 
 structural_bc = structural.correct_bias()
 t1 = structural_bc.volume.get_array()
-flat = np.std(t1[head.tissue[..., 0] > 0.99]) / np.mean(t1[head.tissue[..., 0] > 0.99])
-print(f"white matter varies by {flat:.3f}")
 
 dwi = Dwi(
     NiftiVolumeResource(out / "scan.nii.gz"),

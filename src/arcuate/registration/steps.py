@@ -39,7 +39,8 @@ def register_volumes(
     fixed : (x, y, z), the image that stays
     moving : (x, y, z), the image that is brought to it
     type_of_transform : ANTs' name: "Rigid", "Affine", "SyN", "SyNRA" ...
-    mask, moving_mask : (x, y, z), where to look in either image, on its grid
+    mask, moving_mask : (x, y, z), where to look in either image, on its grid; give both or none
+        With a mask of one image alone ANTs may end centimetres off.
     seed : of the random samples
     options : further ones of ``ants.registration``, as ``reg_iterations=(40, 20, 0)``
 
@@ -125,7 +126,7 @@ def register_dwi_to_structural(
     dwi : the scan; its mean b = 0 image is registered
     structural : :class:`arcuate.structural.StructuralImage`, or a volume (x, y, z)
     type_of_transform : ANTs' name; "Rigid" for one session
-    dwi_mask, structural_mask : (x, y, z), brain masks
+    dwi_mask, structural_mask : (x, y, z), brain masks; give both or none, see :func:`register_volumes`
     phase_encoding : "i", "j" or "k" (with or without "-"), as BIDS' PhaseEncodingDirection
         For scans whose susceptibility distortion was not corrected: after the rigid part the mean b = 0 image is warped
         to the T1 along this axis alone.
