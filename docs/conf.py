@@ -23,13 +23,13 @@ version = release = arcuate.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_math_renderer = "mathml"  # in the page itself: nothing is fetched to show it
-myst_enable_extensions = ["dollarmath", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 suppress_warnings = [
     "myst.header",  # benchmark tables bring headings of their own
     "ref.python",  # GradientTable is a class here and in the face with DIPY's names
 ]
-exclude_patterns = ["_build", "generated/tables"]
+exclude_patterns = ["_build", "generated/tables", "examples"]
 html_theme = "furo"
 html_title = f"arcuate {version}"
 html_static_path = ["_static"]

@@ -50,16 +50,16 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-generate = _load("generate")
+reference = _load("reference")
 
 
 def _public() -> list[tuple[str, Any]]:
     """Every public function and class of both faces, the models and the top, by its full name."""
     found: dict[str, Any] = {}
-    modules = [*generate.IMAGES, *(f"arcuate.models.{m}" for m in generate.MODELS)]
+    modules = [*reference.IMAGES, *(f"arcuate.models.{m}" for m in reference.MODELS)]
     for name in modules:
         module = importlib.import_module(name)
-        found |= {f"{name}.{n}": getattr(module, n) for n in generate.public_names(module)}
+        found |= {f"{name}.{n}": getattr(module, n) for n in reference.public_names(module)}
     found |= {f"arcuate.dipy.{n}": getattr(face, n) for n in face.__all__ if callable(getattr(face, n))}
     found |= {f"arcuate.{n}": getattr(arcuate, n) for n in arcuate.__all__ if callable(getattr(arcuate, n))}
     return sorted(found.items())
@@ -186,12 +186,13 @@ def test_every_command_and_option_has_a_help_text(name: str, command: click.Comm
         if isinstance(option, click.Option):
             says_itself = isinstance(option.type, click.Choice) or option.name in ("size",)
             assert option.help or says_itself, f"arcuate {name}: {option.opts} has no help"
-    page = generate.command_line_page()
-    assert f" arcuate {name}\n" in page
+    page = reference.command_pages()[name.split()[0]]
+    assert f"# arcuate {name}\n" in page
+    assert f"(commands/{name.split()[0]}.md)" in reference.command_line_page()
 
 
 def test_messages_on_the_failure_page_are_those_of_the_source() -> None:
-    said = "\n".join(text for _, _, _, text in generate.read_messages())
+    said = "\n".join(text for _, _, _, text in reference.read_messages())
     said += (ROOT / "src" / "arcuate" / "errors.py").read_text(encoding="utf-8")
     rows = re.findall(r'^\| "([^"]+)" \|', (DOCS / "failures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert len(rows) > 20
@@ -202,7 +203,7 @@ def test_messages_on_the_failure_page_are_those_of_the_source() -> None:
 
 def test_every_message_ends_with_what_to_do() -> None:
     """Errors of the user have a found, an expected or a remedy, never a word alone."""
-    short = [text for _, _, kind, text in generate.read_messages() if kind == "error" and len(text.split()) < 5]
+    short = [text for _, _, kind, text in reference.read_messages() if kind == "error" and len(text.split()) < 5]
     assert not short
 
 
@@ -258,6 +259,24 @@ def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path
             if not (page.parent / link.partition("?")[0]).exists():
                 broken.append(f"{page.name}: {link}")
     assert not broken
+
+
+def test_the_search_finds_a_command_by_its_name_here_and_elsewhere(tmp_path: Path) -> None:
+    """The index that the pages search in: titles and keywords of the pages of commands."""
+    pages = reference.command_pages()
+    for word, command in (("dti", "dti"), ("dtifit", "dti"), ("dwi2fod", "fod"), ("bet", "mask"), ("amico", "noddi")):
+        head = pages[command].split("---")[1]
+        assert re.search(rf"keywords:.*\b{word}\b", head), (word, command)
+    assert all(page.count("\n# arcuate ") == 1 for page in pages.values())
+
+
+def test_the_pages_that_a_newcomer_looks_for_are_there() -> None:
+    listed = (DOCS / "index.md").read_text(encoding="utf-8")
+    for name in ("walkthrough", "report", "faq", "citing", "glossary", "platforms", "contributing", "changelog"):
+        assert (DOCS / f"{name}.md").is_file()
+        assert re.search(rf"^{name}$", listed, re.MULTILINE), f"{name} is in no table of contents"
+    for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", listed + (DOCS / "walkthrough.md").read_text(encoding="utf-8")):
+        assert (DOCS / picture).is_file()
 
 
 def test_formulas_are_written_as_the_converter_reads_them() -> None:

@@ -15,7 +15,7 @@ from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 from arcuate.models.status import Status
-from arcuate.phantom import make_phantom, three_shell_gradients
+from arcuate.phantom import make_phantom, tensor_signals, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 2.5, -30], [0, 0, 0, 1]])
@@ -320,3 +320,22 @@ def test_mask_of_another_shape_is_refused_before_the_scan_is_read():
     lazy = Dwi(Unread(scan.volume.get_array(), AFFINE), scan.bval, scan.bvec)
     with pytest.raises(InputError, match=r"mask of shape"):
         lazy.estimate_dti(mask=InMemoryVolumeResource(np.ones((2, 2, 2)), AFFINE))
+
+
+def test_the_residual_of_a_gaussian_signal_is_its_noise() -> None:
+    """Rows of one tensor with noise of 2 % of S0: what seven unknowns leave of it, whatever the unit of the signal."""
+    gradients = three_shell_gradients(n_b0=4, bvals=(1000,), n_directions=60)
+    tensors = np.tile([1.7e-3, 0, 0, 0.3e-3, 0, 0.3e-3], (400, 1))
+    signals = tensor_signals(gradients, tensors, 500.0).astype(float)
+    signals += np.random.default_rng(0).normal(scale=10.0, size=signals.shape)
+    signals[5, 20] = 5000.0
+    scan = Dwi.from_arrays(signals.reshape(20, 20, 1, -1).astype(np.float32), np.eye(4), gradients)
+    rmse = np.asarray(scan.estimate_dti().rmse.get_array()).ravel()
+    assert np.median(rmse) == pytest.approx(0.02 * np.sqrt((64 - 7) / 64), rel=0.05)
+    assert rmse[5] > 0.5, "a spike stands out"
+    scaled = Dwi.from_arrays(100 * np.asarray(scan.volume.get_array()), np.eye(4), gradients)
+    np.testing.assert_allclose(np.asarray(scaled.estimate_dti().rmse.get_array()).ravel(), rmse, rtol=1e-3)
+    robust = np.asarray(scan.estimate_dti(robust=True).rmse.get_array()).ravel()
+    assert robust[5] < 0.04, "volumes left out do not count"
+    empty = Dwi.from_arrays(np.zeros((2, 2, 1, 64), np.float32), np.eye(4), gradients)
+    assert not np.asarray(empty.estimate_dti().rmse.get_array()).any()

@@ -13,6 +13,7 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
+from arcuate.models.log_linear import residual_rms
 from arcuate.models.rician_tensor import RicianTensorModel, prepare_rician_tensor
 from arcuate.models.robust_tensor import RobustTensorModel, prepare_robust_tensor
 from arcuate.models.status import count_status
@@ -69,6 +70,9 @@ class Dti:
         How the tensors were fitted, and how many voxels ended how; empty for tensors read from a file.
     outliers : (x, y, z) uint8
         Volumes that were left out of each voxel, 255 at most; None unless the fit was robust.
+    rmse : (x, y, z) float32
+        Root mean square of what the tensor leaves of the signals that it was fitted to, in parts of the fitted signal
+        without weighting; None for tensors read from a file.
 
     Examples
     --------
@@ -82,6 +86,7 @@ class Dti:
     s0: VolumeResource | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     outliers: VolumeResource | None = None
+    rmse: VolumeResource | None = None
 
     @staticmethod
     @cacheable(version=2, outputs={"volume": "estimate_dti"})
@@ -139,7 +144,7 @@ class Dti:
             volumes, model = prepare_tensor(gradients, **options)
 
             def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
-                return _fields_of(model.fit(rows))
+                return _fields_of(model.fit(rows), rows, model.design)
 
             fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
         parameters = {
@@ -149,7 +154,7 @@ class Dti:
             "VoxelsByStatus": count_status(fields["status"]),
         }
         maps = scatter_fields(fields, inside, dwi.volume)
-        return Dti(maps["tensors"], maps["status"], maps["s0"], parameters, maps.get("outliers"))
+        return Dti(maps["tensors"], maps["status"], maps["s0"], parameters, maps.get("outliers"), maps["rmse"])
 
     def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""
@@ -180,18 +185,19 @@ class Dti:
         return self._map(fa[..., None] * np.abs(evecs[..., :3]))
 
     def get_maps(self) -> dict[str, VolumeResource]:
-        """All maps by their names in files: fa md ad rd evals evecs diffusivity, and outliers of a robust fit."""
+        """All maps by their names in files: fa md ad rd evals evecs diffusivity, rmse, and outliers of a robust fit."""
         fa, md = self.get_fa_md()
         ad, rd = self.get_ad_rd()
         evals, evecs = self.get_eig()
         maps: dict[str, VolumeResource] = {
             "fa": fa, "md": md, "ad": ad, "rd": rd, "evals": evals, "evecs": evecs, "diffusivity": self.volume,
         }  # fmt: skip
-        return maps if self.outliers is None else maps | {"outliers": self.outliers}
+        more = {"rmse": self.rmse, "outliers": self.outliers}
+        return maps | {name: volume for name, volume in more.items() if volume is not None}
 
     def save(self, path: str | os.PathLike[str]) -> Dti:
         """Write the tensors to ``path``; the same object, backed by that file."""
-        return Dti(save_volume(self.volume, path), self.status, self.s0, self.parameters, self.outliers)
+        return Dti(save_volume(self.volume, path), self.status, self.s0, self.parameters, self.outliers, self.rmse)
 
     def plot(self, **options: Any) -> Any:
         """Colour FA, FA and MD as a matplotlib Figure; ``options`` of :func:`arcuate.figures.plotting.plot_maps`."""
@@ -241,8 +247,15 @@ def in_tensor_order(tensors: VolumeResource, order: str) -> VolumeResource:
     return tensors.with_array(np.asarray(tensors.get_array())[..., list(index)])
 
 
-def _fields_of(found: TensorFit) -> dict[str, np.ndarray]:
-    return {"tensors": found.tensors, "s0": found.s0, "status": found.status}
+def _fields_of(
+    found: TensorFit, rows: np.ndarray, design: np.ndarray, kept: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Fields of voxels (n_vox, ...), ``rmse`` (n_vox,) of the signals ``kept`` (n_vox, n_meas) among them."""
+    is_fitted = found.s0 > 0
+    log_s0 = np.log(np.where(is_fitted, found.s0, 1.0))
+    coefs = np.where(is_fitted[:, None], np.column_stack([found.tensors, log_s0]), 0.0)
+    rmse = residual_rms(rows, design, coefs, kept).astype(np.float32)
+    return {"tensors": found.tensors, "s0": found.s0, "status": found.status, "rmse": rmse}
 
 
 def _check_noise(*, robust: bool, rician: bool, has_noise: bool) -> None:
@@ -270,8 +283,8 @@ def _fit_rician(
     def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
         known = sigma[place]
         if not np.any(known > 0):
-            return _fields_of(model.fit(rows))
-        return _fields_of(model.fit_with_noise(rows, known))
+            return _fields_of(model.fit(rows), rows, model.design)
+        return _fields_of(model.fit_with_noise(rows, known), rows, model.design)
 
     fields = fit_masked(array, inside, fit, volumes=volumes)
     return fields, {
@@ -291,7 +304,8 @@ def _fit_robust(
     def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
         found = model.fit(rows, None if sigma is None else sigma[place])
         np.add.at(counts, slices[place], found.outliers)
-        return {**_fields_of(found), "outliers": np.minimum(found.n_outliers, 255).astype(np.uint8)}
+        fields = _fields_of(found, rows, model.design, ~np.asarray(found.outliers, dtype=bool))
+        return {**fields, "outliers": np.minimum(found.n_outliers, 255).astype(np.uint8)}
 
     fields = fit_masked(array, inside, fit, volumes=volumes)
     n_vox, per_slice = len(slices), np.bincount(slices, minlength=inside.shape[2])

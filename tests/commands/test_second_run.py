@@ -67,7 +67,7 @@ def test_any_name_of_a_scan_ends_in_a_report_of_all_maps(
     assert (tmp_path / "out" / stem / "dwi" / f"{stem}_desc-brain_mask.nii.gz").is_file()
     assert 'id="tensor"' in (tmp_path / "out" / f"{stem}.html").read_text(encoding="utf-8")
     (subject,) = find_subjects(tmp_path / "out")
-    assert {m.param for m in subject.maps} == {"fa", "md", "ad", "rd", "evals", "evecs", "diffusivity"}
+    assert {m.param for m in subject.maps} == {"fa", "md", "ad", "rd", "evals", "evecs", "diffusivity", "rmse"}
 
 
 @pytest.mark.parametrize("ending", ["run.json", "timings.json", "desc-scan_facts.json"])

@@ -28,7 +28,7 @@ from arcuate.dti import Dti
 @command()
 @scan_options
 @mask_option
-@out_folder_option("Folder for fa md ad rd evals evecs diffusivity (.nii.gz each, with a .json beside it).")
+@out_folder_option("Folder for fa md ad rd evals evecs diffusivity rmse (.nii.gz each, with a .json beside it).")
 @least_squares_options(Dti.estimate_dti, "s/mm²; shells up to this and 100 more are used.")
 @click.option(
     "--robust",

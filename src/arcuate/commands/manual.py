@@ -88,7 +88,7 @@ MANUAL = {
             "arcuate dti dwi.mif --mask mask.mif --tensor-order mrtrix --out dti",
             "arcuate dti dwi.nii.gz --mask mask.nii.gz --robust --noise noise.nii.gz --out dti",
         ),
-        ("OUT/fa md ad rd evals evecs diffusivity, with --robust outliers, .nii.gz and .json each.",),
+        ("OUT/fa md ad rd evals evecs diffusivity rmse, with --robust outliers, .nii.gz and .json each.",),
         _TENSOR,
     ),
     "dki": Manual(

@@ -321,13 +321,18 @@ class _Canvas:
             self.text(6, middle, panel.label, "lm")
             return
         low, high = (f"{limit:.0f}" if abs(limit) >= 1000 else f"{limit:.3g}" for limit in limits)
-        before, after = (int(typeface(20).getlength(text)) for text in (panel.label + low, high))
+        room = self.width - 60 - sum(int(typeface(20).getlength(text)) for text in (low, high)) - 40
+        height = 20  # of the letters; a long name is written smaller
+        while height > 10 and typeface(height).getlength(panel.label) > room:
+            height -= 1
+        before = int(typeface(height).getlength(panel.label) + typeface(20).getlength(low))
+        after = int(typeface(20).getlength(high))
         wide = max(40, min(240, self.width - before - after - 50))
         left = self.width - wide - 14 - after
         self.pixels[middle - 8 : middle + 8, left : left + wide] = np.linspace(1, _LAST, wide).round().astype(np.uint8)
         self.text(left + wide + 7, middle, high, "lm")
         self.text(left - 7, middle, low, "rm")
-        self.text(6, middle, panel.label, "lm")
+        self.text(6, middle, panel.label, "lm", height)
 
     def done(self) -> Mosaic:
         ink, halo = np.asarray(self._ink), np.asarray(self._halo)

@@ -109,6 +109,35 @@ def fit_in_chunks(signals: np.ndarray, n: int, fit: Callable[[np.ndarray, Result
     return results
 
 
+def residual_rms(
+    signals: np.ndarray, design: np.ndarray, coefs: np.ndarray, kept: np.ndarray | None = None
+) -> np.ndarray:
+    """(n_vox,) root mean square of the signals less those that a fit gives, over its S0; 0 where nothing was fitted.
+
+    Parameters
+    ----------
+    signals : (n_vox, n_meas) float
+    design : (n_meas, n) float
+    coefs : (n_vox, n) float, the last of them log S0
+    kept : (n_vox, n_meas) bool, the signals that count; all without it
+    """
+    rms = np.zeros(len(signals))
+
+    def work(begin: int, end: int) -> None:
+        part = coefs[begin:end]
+        fitted = np.exp(np.minimum(part @ design.T - part[:, -1:], 50.0))
+        with np.errstate(invalid="ignore", over="ignore"):
+            squares = (np.asarray(signals[begin:end], dtype=np.float64) * np.exp(-part[:, -1:]) - fitted) ** 2
+        count = np.full(end - begin, squares.shape[1])
+        if kept is not None:
+            squares, count = np.where(kept[begin:end], squares, 0.0), kept[begin:end].sum(axis=1)
+        found = np.sqrt(squares.sum(axis=1) / np.maximum(count, 1))
+        rms[begin:end] = np.where(np.any(part != 0, axis=1) & np.isfinite(found), found, 0.0)
+
+    run_in_chunks(work, len(signals), 4 * CHUNK)
+    return rms
+
+
 def make_tables(design: np.ndarray, lengths: np.ndarray) -> Tables:
     """Tables of a design (n_meas, n) whose columns are divided by ``lengths`` (n,) before they are decomposed."""
     n_meas, n = design.shape

@@ -37,6 +37,7 @@ STYLES = {
     ("tensor", "md"): _diffusivity("MD", 1.5),
     ("tensor", "ad"): _diffusivity("AD", 2.2),
     ("tensor", "rd"): _diffusivity("RD", 1.5),
+    ("tensor", "rmse"): MapStyle("Tensor residual / S0", "inferno", (0, 0.1), group="Tensor"),
     ("tensor", "outliers"): MapStyle("Volumes left out", "inferno", group="Tensor"),
     ("fwdti", "fwf"): MapStyle("Free water", "magma", (0, 1), group="Free water"),
     ("fwdti", "fa"): MapStyle("FA without free water", limits=(0, 1), group="Free water"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arcuate.numerics.threads import n_threads
+
 if TYPE_CHECKING:
     from arcuate.study.plan import Plan
     from arcuate.study.stages import Loop
@@ -18,7 +20,10 @@ REPORT = "report"
 # Microseconds per voxel of a brain on two threads, kernels compiled: benchmarks/results/run.md, kurtosis.md, denoise.md
 _COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 13.0, "freewater": 200.0, "noddi": 19.0,
          "response": 17.0, "fod": 146.0, "peaks": 3.3, "tracts": 300.0, REPORT: 25.0}  # fmt: skip
-_AT_LEAST = {REPORT: 4.0, "mask": 0.5}  # seconds
+# Seconds whatever the size: imports, files and their digests; two slices of a head take little more.
+_FIXED = {"denoise": 0.5, "mask": 0.3, "dti": 0.3, "kurtosis": 0.5, "freewater": 0.5, "noddi": 0.5, "response": 0.8,
+          "fod": 1.5, "peaks": 0.2, "tracts": 10.0, REPORT: 5.0}  # fmt: skip
+_NETWORK = 45.0  # seconds of a mask by HD-BET on two threads, whatever the size: benchmarks/results/hdbet.md
 _BRAIN = 0.18  # part of an image that is brain, where no mask was given
 _MOST_OFF = 6.0  # times that a guess is corrected by at most
 _LOOP_FROM = 0.3  # seconds after which a loop is believed
@@ -34,7 +39,10 @@ def expected_seconds(
     """
     stages = [*plan.steps, *([REPORT] if with_report else [])]
     n = int(np.prod(volume.shape[:3]) * _BRAIN) if mask is None else int(np.count_nonzero(mask.get_array()))
-    guess = {stage: max(_AT_LEAST.get(stage, 0.1), 1e-6 * _COST.get(stage, 10.0) * n) for stage in stages}
+    share = 2 / n_threads()
+    guess = {stage: _FIXED.get(stage, 0.2) + 1e-6 * _COST.get(stage, 10.0) * n * share for stage in stages}
+    if "mask" in plan and plan.how("mask") == "hdbet":
+        guess["mask"] += _NETWORK * share
     earlier = _earlier(out)
     return {stage: earlier.get(stage, seconds) for stage, seconds in guess.items()}
 

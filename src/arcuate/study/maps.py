@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 _DIFFUSIVITY = "mm^2/s"
-TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity", "outliers")
+TENSOR_MAPS = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity", "rmse", "outliers")
 FREE_WATER_MAPS = ("fwf", "fa", "md", "ad", "rd", "diffusivity")
 KURTOSIS_MAPS = ("mk", "ak", "rk", "kfa", "msk", "fa", "md", "ad", "rd", "diffusivity", "kurtosis")
 INTEGRITY_MAPS = ("awf", "da", "dead", "derd", "tort", "aligned")  # of kurtosis too, where they were asked for
@@ -47,12 +47,13 @@ class Map:
 
 
 def tensor_maps(dti: Dti, order: str = "fsl") -> list[Map]:
-    """fa md ad rd evals evecs diffusivity, and outliers of a robust fit; tensors in the order "fsl" or "mrtrix"."""
+    """Those of :meth:`arcuate.dti.Dti.get_maps`, with tensors in the order "fsl" or "mrtrix"."""
     own: dict[str, dict[str, Any]] = {
         "fa": {"Units": "1"},
         "evals": {"Units": _DIFFUSIVITY, "Order": "largest first"},
         "evecs": {"Order": "v1x v1y v1z v2x v2y v2z v3x v3y v3z", "ReferenceFrame": SCANNER_FRAME},
         "diffusivity": {"Units": _DIFFUSIVITY, "ReferenceFrame": SCANNER_FRAME},
+        "rmse": {"Units": "1", "Description": "root mean square residual over the fitted signal without weighting"},
         "outliers": {"Units": "1", "Description": "volumes left out of the robust fit"},
     }
     return _in_order(dti.get_maps(), own, order)
