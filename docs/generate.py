@@ -153,12 +153,12 @@ def write_notebook(name: str, outputs: dict[str, Any], folder: Path) -> None:
     jupytext.write(notebook, folder / f"{name}.ipynb", fmt="ipynb")
 
 
-CARDS = {  # sentence of a tutorial's card
-    "single_subject": "From a scan to maps, step by step, with the errors against the truth.",
-    "csd_on_arrays": "A DIPY script with another import line: response, CSD, peaks, glyphs.",
-    "multi_tissue_csd": "Three tissues from two shells or more: responses, FODs, fractions, peaks.",
-    "custom_step": "A step of your own that the cache keeps, as the built-in ones.",
-    "region_averages": "From maps and labels to a table of means, weighted by tissue.",
+CARDS = {  # picture of a tutorial that was not executed, and the sentence of its card
+    "single_subject": ("landing", "From a scan to maps, step by step, with the errors against the truth."),
+    "csd_on_arrays": ("report-dark", "A DIPY script with another import line: response, CSD, peaks, glyphs."),
+    "multi_tissue_csd": ("walk_noddi", "Three tissues from two shells or more: responses, FODs, fractions, peaks."),
+    "custom_step": ("walk_mask", "A step of your own that the cache keeps, as the built-in ones."),
+    "region_averages": ("walk_tensor", "From maps and labels to a table of means, weighted by tissue."),
 }
 
 
@@ -170,8 +170,9 @@ def _gallery_index(names: list[str]) -> str:
     for name in names:
         title = next(source for kind, source in read_cells(name) if kind == "markdown").splitlines()[0].lstrip("# ")
         pictures = sorted((OUT / "gallery" / name).glob("*.png"), key=lambda p: -p.stat().st_size)
-        picture = f"{name}/{pictures[0].name}" if pictures else "../../images/landing.png"
-        cards.append(_card(title, f"{name}.md", picture, CARDS[name]))
+        other, sentence = CARDS[name]
+        picture = f"{name}/{pictures[0].name}" if pictures else f"../../images/{other}.png"
+        cards.append(_card(title, f"{name}.md", picture, sentence))
     listing = "\n".join(names)
     return (
         "# Tutorials\n\nScripts that are notebooks, too, executed when these pages were made. They work on the "

@@ -35,7 +35,8 @@ from arcuate.numerics.rice import estimate_variance, negative_log_likelihood, wr
 N_PAR = 7
 S0, TILT_1, TILT_2 = 4, 5, 6  # parameters after NDI, ODI, FWF and DOT
 N_NODES = 1025  # ODI of the interpolation table of Watson's moments
-MAX_ROUNDS = 60  # steps of one voxel, accepted or not
+MAX_ROUNDS = 400  # steps of one voxel, accepted or not; one in a hundred takes more than 60
+LEAST_DAMPED, MOST_DAMPED = 1e-3, 1e9
 CONVERGED = 1e-7  # gain in log-likelihood that a further step would bring
 
 
@@ -138,17 +139,19 @@ def _refine_one(signal, tables, series, has_dot, scratch, maps, direction):
     parameters[S0] = 1.0
     lowest = 1e-8
     variance = max(maps[RMSE] ** 2, lowest)
-    now, damping, is_converged, renewals = 0, 1e-3, False, 0
+    now, damping, growth, is_converged, renewals = 0, LEAST_DAMPED, 2.0, False, 0
     _predict(parameters, mu, tables, series, scratch, derivatives[0], predictions[0])
     cost = negative_log_likelihood(signal, predictions[0], variance, rows[0])
     _write_normal_equations(signal, predictions[0], derivatives[0], variance, rows, hessian, score)
     for _ in range(MAX_ROUNDS):
         gain = _solve_step(hessian, score, parameters, has_dot, damping, system, step)
-        if gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0:
+        is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
+        if is_at_end or damping > MOST_DAMPED:  # nothing to gain, or no way down within rounding
             if renewals >= 2:
                 is_converged = True
                 break
             renewals += 1
+            damping, growth = min(damping, LEAST_DAMPED), 2.0
             variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
             cost = negative_log_likelihood(signal, predictions[now], variance, rows[0])
             _write_normal_equations(signal, predictions[now], derivatives[now], variance, rows, hessian, score)
@@ -158,15 +161,15 @@ def _refine_one(signal, tables, series, has_dot, scratch, maps, direction):
         _predict(trial, trial_mu, tables, series, scratch, derivatives[other], predictions[other])
         trial_cost = negative_log_likelihood(signal, predictions[other], variance, rows[0])
         if trial_cost <= cost:
+            kept_promise = (cost - trial_cost) / max(gain, 1e-300)
             now, cost = other, trial_cost
             parameters[:], mu[:] = trial, trial_mu
-            damping = max(damping * 0.2, 1e-7)
+            damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
+            growth = 2.0
             _write_normal_equations(signal, predictions[now], derivatives[now], variance, rows, hessian, score)
         else:
-            damping *= 6.0
-            if damping > 1e9:
-                is_converged = renewals >= 2
-                break
+            damping *= growth
+            growth *= 2.0
     maps[:4] = parameters[:4]
     maps[SIGNAL] = parameters[S0]
     total = 0.0
