@@ -53,8 +53,9 @@ def compare(n: int) -> str:
                 ])  # fmt: skip
     header = ["directions", "tissue", "SNR", "NDI", "ODI", "FWF", "bias of NDI", "NDI on the grid", "not converged"]
     note = (
-        f"{n} voxels each, one axis, Rician noise. Mean absolute errors of the plain and of the refined fit, in brackets "
-        "their ratio; voxels whose NDI is that of an atom of the dictionary; refined voxels without convergence."
+        f"{n} voxels each, one axis, Rician noise. Mean absolute errors of the plain and of the refined fit, "
+        "in brackets their ratio; voxels whose NDI is that of an atom of the dictionary; refined voxels without "
+        "convergence."
     )
     return table("NODDI, plain and refined: errors by protocol and SNR", header, rows, note)
 

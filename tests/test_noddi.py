@@ -13,6 +13,7 @@ from arcuate.cli import main
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
+from arcuate.io import NiftiVolumeResource
 from arcuate.models.noddi import fit_noddi
 from arcuate.models.status import Status
 from arcuate.noddi import Noddi
@@ -49,6 +50,26 @@ def _mask() -> InMemoryVolumeResource:
     return InMemoryVolumeResource(inside, AFFINE)
 
 
+def test_the_fit_goes_on_to_maximum_likelihood_unless_amicos_rules_are_asked_for() -> None:
+    scan = _scan()[0]
+    assert scan.estimate_noddi().parameters["Refined"] is True
+    assert scan.estimate_noddi(as_amico=True).parameters["Refined"] is False
+    ahead = scan.volume.with_array(np.broadcast_to(np.float32([0, 1, 0]), (*scan.volume.shape[:3], 3)))
+    assert scan.estimate_noddi(directions=ahead).parameters["Refined"] is False, "given directions stay"
+    assert scan.estimate_noddi(as_amico=True, refine=True).parameters["Refined"] is True
+
+
+def test_the_refined_fit_converges_in_a_human_scan(data_dir: Path) -> None:
+    """270 of 8,865 voxels did not: narrow valleys at ODI 0, in voxels of fluid and of the rim."""
+    scan = Dwi.from_files(data_dir / "mdt_b1k_b2k" / "sub-mdt_dwi.nii.gz")
+    mask = NiftiVolumeResource(data_dir / "mdt_b1k_b2k" / "sub-mdt_mask.nii.gz")
+    noddi = scan.estimate_noddi(mask=mask)
+    assert noddi.parameters["VoxelsByStatus"]["not_converged"] <= 10
+    ndi = np.asarray(noddi.ndi.get_array())[np.asarray(mask.get_array()) > 0]
+    on_grid = np.abs(ndi[:, None] - np.linspace(0.1, 0.99, 12)).min(axis=1) < 1e-4
+    assert np.count_nonzero(on_grid) < 60, "the values of the dictionary leave no steps (2,190 voxels did sit on them)"
+
+
 @pytest.mark.parametrize("refine", [False, True])
 def test_maps_have_the_shapes_frames_and_values_of_what_made_the_scan(refine):
     scan, truth, axes = _scan()
@@ -76,7 +97,7 @@ def test_mask_limits_the_fit_and_leaves_zeros_outside():
 
 def test_step_gives_what_the_model_gives_on_the_same_rows():
     scan, _, _ = _scan()
-    fit = fit_noddi(scan.volume.get_array().reshape(-1, len(scan.gradients)), scan.gradients)
+    fit = fit_noddi(scan.volume.get_array().reshape(-1, len(scan.gradients)), scan.gradients, refine=True)
     noddi = scan.estimate_noddi()
     np.testing.assert_array_equal(noddi.ndi.get_array().ravel(), fit.ndi.astype(np.float32))
     np.testing.assert_array_equal(noddi.rmse.get_array().ravel(), fit.rmse.astype(np.float32))

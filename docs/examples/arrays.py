@@ -94,8 +94,7 @@ directions, values, indices = peak_directions(odf[v].astype(float), half)
 print(gfa(odf[v]))
 
 # %% arcuate.dipy.mask_for_response_msmt, arcuate.dipy.response_from_mask_msmt, arcuate.dipy.auto_response_msmt
-wm = head.tissue == 1
-gm, csf = head.tissue == 2, head.tissue == 3
+wm, gm, csf = (head.tissue[..., k] > 0.9 for k in range(3))
 responses = response_from_mask_msmt(gtab, data, wm, gm, csf)
 found = mask_for_response_msmt(gtab, data, roi_radii=10, wm_fa_thr=0.5)
 automatic = auto_response_msmt(gtab, data, roi_radii=10, wm_fa_thr=0.5)

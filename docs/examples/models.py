@@ -11,8 +11,8 @@ rows = np.abs(rows + rng.normal(scale=20, size=rows.shape))
 
 # %% arcuate.models.tensor.fit_tensor, arcuate.models.tensor.TensorFit, arcuate.models.tensor.prepare_tensor, arcuate.models.tensor.TensorModel, arcuate.models.tensor.fractional_anisotropy
 fit = fit_tensor(rows, gradients)  # (50, 6) tensors, s0, status
-model = prepare_tensor(gradients)  # once for a scan; then model.fit(rows) for each block of voxels
-assert isinstance(model, TensorModel) and isinstance(model.fit(rows), TensorFit)
+volumes, model = prepare_tensor(gradients)  # once for a scan; the model takes the volumes that suit it
+assert isinstance(model, TensorModel) and isinstance(model.fit(rows[:, volumes]), TensorFit)
 fa = fractional_anisotropy(np.array([[1.7e-3, 0.3e-3, 0.3e-3]]))
 
 # %% arcuate.models.robust_tensor.fit_robust_tensor, arcuate.models.robust_tensor.RobustTensorFit

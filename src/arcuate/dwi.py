@@ -420,7 +420,7 @@ class Dwi:
         *,
         dpar: float = 1.7e-3,
         diso: float = 3.0e-3,
-        refine: bool = False,
+        refine: bool | None = None,
         ex_vivo: bool = False,
         directions: VolumeLike | None = None,
         as_amico: bool = False,

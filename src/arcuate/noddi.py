@@ -61,14 +61,14 @@ class Noddi:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    @cacheable(version=1, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
+    @cacheable(version=2, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
     def estimate_noddi(
         dwi: Scan,
         mask: VolumeResource | None = None,
         *,
         dpar: float = DPAR,
         diso: float = DISO,
-        refine: bool = False,
+        refine: bool | None = None,
         ex_vivo: bool = False,
         directions: VolumeResource | None = None,
         as_amico: bool = False,
@@ -83,7 +83,9 @@ class Noddi:
         dpar, diso : float, mm²/s
             Diffusivity along the neurites (1.3e-3 suits grey matter) and of free water.
         refine : bool
-            Continuous fit under Rician noise from the dictionary's answer: the most accurate, three times slower.
+            Continuous fit under Rician noise from the dictionary's answer: the most accurate, three times slower, and
+            the default unless ``as_amico`` or ``directions`` are given, which it would turn. False gives the
+            dictionary's answer, as AMICO.
         ex_vivo : bool
             Add a compartment of water that does not move.
         directions : (x, y, z, 3), scanner frame
@@ -98,6 +100,7 @@ class Noddi:
             comes out as free water.
         """
         gradients = dwi.gradients
+        refine = not as_amico and directions is None if refine is None else refine
         model = prepare_noddi(
             gradients, dpar=dpar, diso=diso, refine=refine, ex_vivo=ex_vivo, has_directions=directions is not None,
             as_amico=as_amico,

@@ -118,7 +118,7 @@ MANUAL = {
     "noddi": Manual(
         (
             "arcuate noddi dwi.nii.gz --mask mask.nii.gz --out noddi",
-            "arcuate noddi dwi.nii.gz --mask mask.nii.gz --refine --out noddi",
+            "arcuate noddi dwi.nii.gz --mask mask.nii.gz --no-refine --out noddi",
         ),
         ("OUT/icvf (NDI) odi isovf (FWF) direction rmse s0, .nii.gz and .json each.",),
         _NODDI,

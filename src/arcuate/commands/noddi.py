@@ -32,10 +32,10 @@ from arcuate.noddi import Noddi
 )
 @step_option(Noddi.estimate_noddi, "--dpar", "mm²/s, diffusivity along neurites; 1.3e-3 suits grey matter.", type=float)
 @step_option(Noddi.estimate_noddi, "--diso", "mm²/s, diffusivity of free water.", type=float)
-@step_option(
-    Noddi.estimate_noddi,
+@click.option(
     "--refine/--no-refine",
-    "Continuous fit under Rician noise: more accurate, three times slower.",
+    default=default_of(Noddi.estimate_noddi, "refine"),
+    help="Continuous fit under Rician noise, or the dictionary's answer. Default: yes, not with --as-amico, --directions.",
 )
 @step_option(Noddi.estimate_noddi, "--ex-vivo/--in-vivo", "Add a compartment of water that does not move.")
 @click.option("--directions", type=PATH, help="Fibre directions to use, x y z per voxel in the scanner frame.")
@@ -51,7 +51,7 @@ def noddi(
     out: Path,
     dpar: float,
     diso: float,
-    refine: bool,
+    refine: bool | None,
     ex_vivo: bool,
     directions: Path | None,
     as_amico: bool,
