@@ -35,7 +35,7 @@ from arcuate.noddi import Noddi
 @click.option(
     "--refine/--no-refine",
     default=default_of(Noddi.estimate_noddi, "refine"),
-    help="Continuous fit under Rician noise, or the dictionary's answer. Default: yes, not with --as-amico, --directions.",
+    help="Go on to maximum likelihood under Rician noise. Default: yes, but for --as-amico or --directions.",
 )
 @step_option(Noddi.estimate_noddi, "--ex-vivo/--in-vivo", "Add a compartment of water that does not move.")
 @click.option("--directions", type=PATH, help="Fibre directions to use, x y z per voxel in the scanner frame.")
