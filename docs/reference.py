@@ -54,7 +54,7 @@ MODELS = (
 NUMERICS = ("sh", "sphere", "legendre", "linalg", "nnls", "qp")
 # What the user did, and the modules whose messages then come: the first that fits.
 DID = (
-    ("You gave images, gradients or a table", ("io", "gradients", "dwi", "volumes")),
+    ("You gave images, gradients or a table", ("io", "gradients", "dwi", "volumes", "files", "external")),
     ("You typed a command", ("commands", "cli", "errors")),
     ("You ran a whole study", (
         "study/bids_index", "study/cohort", "study/cluster", "study/group", "study/phantom_dataset", "phantom")),

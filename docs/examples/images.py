@@ -19,6 +19,30 @@ shell = same.select(shells="0,1000")  # a scan of its own
 coarse = subsample_dwi(dwi, 2)  # every second voxel along each axis
 assert coarse.volume.shape[:3] == (12, 14, 7)
 
+# %% arcuate.files.write_dwi_fsl, arcuate.files.read_dwi_fsl
+on_disk = write_dwi_fsl(dwi, "fsl/dwi.nii.gz")  # and fsl/dwi.bval, fsl/dwi.bvec
+scan = read_dwi_fsl("fsl/dwi.nii.gz")
+
+# %% arcuate.files.write_volume, arcuate.files.read_volume
+on_disk = write_volume(mask, "masks/brain.nii.gz")
+volume = read_volume("masks/brain.nii.gz")  # nothing is read yet
+
+# %% arcuate.files.read_structural, arcuate.files.write_structural
+write_volume(dwi.compute_mean_b0(), "T1w.nii.gz")
+t1 = read_structural("T1w.nii.gz")
+write_structural(t1, "copies/T1w.nii.gz")
+
+# %% arcuate.external.temporary_volume_file, arcuate.external.temporary_dwi_files, arcuate.external.TemporaryDwiFiles, arcuate.external.temporary_structural_file
+import shutil
+
+with temporary_volume_file(mask) as path:  # for a tool that knows files only
+    shutil.copy(path, "for_the_tool.nii.gz")
+with temporary_dwi_files(dwi) as files:
+    print(files.volume.name, files.bval.name, files.bvec.name)
+    assert isinstance(files, TemporaryDwiFiles)
+with temporary_structural_file(t1) as path:
+    print(path.name)
+
 # %% arcuate.io.NiftiVolumeResource
 fa, md = dwi.estimate_dti(mask=mask).get_fa_md()
 NiftiVolumeResource.save(fa, "fa.nii.gz")
@@ -71,11 +95,11 @@ factors = factors_of(parts, twice.gradients, are_known=True)  # of each volume
 array, origin = with_one_scale(np.asarray(twice.volume.get_array()), twice.gradients, twice.origin)
 assert isinstance(parts[0], ScanPart)
 
-# %% arcuate.volumes.resource.VolumeResource, arcuate.volumes.resource.InMemoryVolumeResource, arcuate.volumes.resource.from_nibabel, arcuate.volumes.resource.describe_grid
+# %% arcuate.volumes.resource.Resource, arcuate.volumes.resource.VolumeResource, arcuate.volumes.resource.InMemoryVolumeResource, arcuate.volumes.resource.from_nibabel, arcuate.volumes.resource.describe_grid
 volume = InMemoryVolumeResource(np.zeros((4, 5, 6), np.float32), np.diag([2.0, 2, 2, 1]))
 image = volume.to_nibabel()  # what nilearn and DIPY take
 back = from_nibabel(image)
-assert isinstance(back, VolumeResource)
+assert isinstance(back, VolumeResource) and isinstance(back, Resource)
 print(describe_grid(back), np.asarray(back).shape)
 
 # %% arcuate.volumes.resource.VectorResource, arcuate.volumes.resource.InMemoryBvalResource, arcuate.volumes.resource.InMemoryBvecResource
@@ -95,8 +119,8 @@ assert in_s_per_mm2(np.array([1.0, 2.0]), "ms/um2").tolist() == [1000.0, 2000.0]
 rows = bvecs_as_rows(bvecs.T, len(bvals))  # from three long rows or three columns
 turn = image_to_scanner(affine)  # (3, 3), what brings FSL's vectors to the scanner
 
-# %% arcuate.denoise.denoise_dwi, arcuate.denoise.run_denoising, arcuate.denoise.Denoising
-cleaner = dwi.denoise(method="mppca")  # or denoise_dwi(dwi, method="mppca")
+# %% arcuate.denoise.run_denoising, arcuate.denoise.Denoising
+cleaner = dwi.denoise(method="mppca")
 denoising = run_denoising(dwi, method="mppca")  # with the noise and what was done
 print(denoising.parameters["MedianNoise"], denoising.noise)
 
@@ -117,9 +141,17 @@ inside = dwi.extract_brain(method="otsu")  # or extract_brain(dwi, method="otsu"
 found = find_brain(dwi, method="otsu")  # with method, volume, doubts
 print(found.parameters["VolumeMl"])
 
-# %% arcuate.masks.extract_brains, arcuate.masks.find_brains, arcuate.masks.resolve_method
-masks = extract_brains([dwi, dwi], method="otsu")  # a network is loaded once for all
+# %% arcuate.masks.find_brains, arcuate.masks.resolve_method
+masks = find_brains([dwi, dwi], method="otsu")  # a network is loaded once for all
 assert resolve_method("otsu", dwi) == "otsu"
+
+# %% arcuate.masks.brain_extract_dwi_batch
+written = brain_extract_dwi_batch([(dwi, "first_mask.nii.gz"), (dwi, "second_mask.nii.gz")], method="otsu")
+
+# %% arcuate.masks.brain_extract, arcuate.masks.brain_extract_structural_batch, arcuate.masks.structural_mask
+written = brain_extract(t1.volume, "t1_mask.nii.gz", method="otsu")
+several = brain_extract_structural_batch([(t1, "t1_again.nii.gz")], method="otsu")
+inside = structural_mask(t1.volume, method="otsu")
 
 # %% not run: arcuate.masks.network_mask
 inside = dwi.extract_brain(method="hdbet")  # asks for the extra [hdbet]
@@ -165,9 +197,6 @@ ndi, odi, fwf = noddi.ndi, noddi.odi, noddi.fwf
 weighted_ndi, weighted_odi = noddi.get_modulated_ndi_odi()  # for means over regions
 noddi.save("noddi.nii.gz")
 
-# %% arcuate.noddi.directions_path
-assert directions_path("noddi.nii.gz").name != "noddi.nii.gz"  # where .save() puts the directions
-
 # %% arcuate.csd.estimate_response_function, arcuate.csd.responses.estimate_response_function
 response = estimate_response_function(dwi, mask, algorithm="dhollander")
 print(response.tissues, response.shells)
@@ -195,10 +224,6 @@ assert isinstance(peaks, FodPeaks)
 fixels = segment_fods(white, mask)
 print(fixels.directions.shape, list(fixels.values))  # a row per lobe
 density = fixels.as_volume("afd")
-
-# %% arcuate.csd.response_from_masks, arcuate.csd.responses.response_from_masks
-single = np.asarray(dwi.estimate_dti(mask=mask).get_fa_md()[0].get_array()) > 0.6
-of_masks = response_from_masks(dwi, {"wm": dwi.volume.with_array(single)})
 
 # %% arcuate.csd.responses.tissues_of, arcuate.csd.responses.check_response_gradients, arcuate.csd.responses.erode
 print(tissues_of(dwi))  # that responses can be told for
@@ -229,7 +254,7 @@ found = locate_fod_tracts(white, mask)  # with the parameters used
 maps = find_tracts(vectors, "TOM", mask=mask)
 masked = mask_orientation_maps(maps, tracts)
 
-# %% not run: arcuate.structural.read_structural, not run: arcuate.structural.StructuralImage, not run: arcuate.structural.Tissues, not run: arcuate.structural.write_structural, not run: arcuate.structural.read_volume, not run: arcuate.structural.write_volume, not run: arcuate.structural.correct_bias, not run: arcuate.structural.estimate_tissues, not run: arcuate.structural.structural_mask
+# %% not run: arcuate.structural.read_structural, not run: arcuate.structural.StructuralImage, not run: arcuate.structural.Tissues, not run: arcuate.structural.correct_bias, not run: arcuate.structural.estimate_tissues, not run: arcuate.structural.structural_mask
 t1 = read_structural("T1w.nii.gz").correct_bias()  # extra [ants]
 inside = t1.extract_brain()
 tissues = t1.estimate_tissues(inside)
@@ -282,7 +307,7 @@ people = {"site": ["a"] * 10 + ["b"] * 10, "age": list(rng.uniform(20, 60, 20))}
 values = rng.normal(size=(20, 5)) + np.repeat([0.0, 2.0], 10)[:, None]  # subjects by features
 even, estimates = harmonize_values(values, people, "site", continuous_cols=["age"])
 assert isinstance(estimates, CombatEstimates) and isinstance(estimates.covariates, Covariates)
-more = estimates.apply_values(values, people)  # of the same sites
+print(estimates.covariates.sites)  # .apply_volumes() brings maps of more subjects of these sites over
 
 # %% arcuate.harmonize.harmonize_table, arcuate.harmonize.harmonize_volumes
 cohort = join_tables({f"sub-{i}": table for i in range(6)})
@@ -322,6 +347,25 @@ class Pair:
 with Cache("kept"):
     smooth(np.arange(3.0), 2.0)
 
+
+# %% arcuate.cache.CacheSpec
+def write_text(result: str, folder: Path) -> None:
+    (folder / "words.txt").write_text(result)
+
+
+def read_text(folder: Path) -> str:
+    return (folder / "words.txt").read_text()
+
+
+@cacheable(CacheSpec(files=["words.txt"], save=write_text, load=read_text))
+def spell(count: int) -> str:
+    """A step whose result the cache does not know by itself."""
+    return " ".join(["word"] * count)
+
+
+with Cache("kept"):
+    assert spell(2) == "word word"
+
 # %% arcuate.cache.fingerprint, arcuate.cache.file_sha256, arcuate.cache.UnknownValueError
 assert fingerprint(np.arange(3)) == fingerprint(np.arange(3))
 try:
@@ -354,13 +398,12 @@ figure = plot_volume(np.asarray(md.get_array()), md.get_affine(), label="MD", sl
 low, high = robust_limits(np.asarray(md.get_array()))  # of a colour bar
 figure = plot_mask(np.asarray(b0.get_array()), head.brain_mask, b0.get_affine())
 
-# %% arcuate.figures.plotting.plot_residuals, arcuate.figures.plotting.plot_histograms, arcuate.figures.plotting.plot_directions, arcuate.figures.plotting.html_of
+# %% arcuate.figures.plotting.plot_residuals, arcuate.figures.plotting.plot_histograms, arcuate.figures.plotting.html_of
 first = {"b=1000": np.asarray(dwi.volume.get_array())[..., 3]}
 after = {"b=1000": np.asarray(denoising.dwi.volume.get_array())[..., 3]}
 figure = plot_residuals(first, after, dwi.volume.get_affine())
 figure = plot_histograms({"FA": np.asarray(fa.get_array())[head.brain_mask]})
-figure = plot_directions({shell.b: gradients.directions[shell.indices] for shell in gradients.shells})
-html = html_of({"volumes": 66}, figure, "directions of the gradients")
+html = html_of({"voxels": 400}, figure, "histogram of FA")
 
 # %% arcuate.figures.views.View, arcuate.figures.views.Canonical, arcuate.figures.views.flat_plane
 frame = Canonical(fa.get_affine())
