@@ -89,7 +89,7 @@ class Dti:
     rmse: VolumeResource | None = None
 
     @staticmethod
-    @cacheable(version=2, outputs={"volume": "estimate_dti"})
+    @cacheable(version=3, outputs={"volume": "estimate_dti"})
     def estimate_dti(
         dwi: Scan,
         mask: VolumeResource | None = None,
