@@ -159,6 +159,9 @@ CARDS = {  # picture of a tutorial that was not executed, and the sentence of it
     "multi_tissue_csd": ("walk_noddi", "Three tissues from two shells or more: responses, FODs, fractions, peaks."),
     "custom_step": ("walk_mask", "A step of your own that the cache keeps, as the built-in ones."),
     "region_averages": ("walk_tensor", "From maps and labels to a table of means, weighted by tissue."),
+    "t1_and_regions": ("clinical", "T1, its tissues and an atlas brought to the scan, and a table of regions."),
+    "group_template": ("clinical", "The mean head of a group, and what lies in it brought back to each subject."),
+    "harmonisation": ("walk_tensor", "Shifts and scales of scanners taken out, effects of age and sex kept."),
 }
 
 
