@@ -23,9 +23,10 @@ from arcuate.models.response import Response, tensor_response
 from arcuate.models.response_dhollander import Choice, estimate_tissues
 from arcuate.models.response_tournier import choose_single_fibres
 from arcuate.models.response_zonal import tensor_zonal
+from arcuate.models.rician_tensor import fit_rician_tensor
 from arcuate.models.robust_tensor import fit_robust_tensor
 from arcuate.models.status import Status
-from arcuate.models.tensor import fit_tensor
+from arcuate.models.tensor import TensorFit, fit_tensor
 from arcuate.phantom import add_rician_noise, simulate_rows
 
 Fields = dict[str, np.ndarray]
@@ -65,7 +66,7 @@ def _table(rng: np.random.Generator, *shells: tuple[float, int]) -> GradientTabl
     return GradientTable(bvals, directions)
 
 
-def tensor(robust: bool = False) -> Subject:
+def tensor(how: str = "") -> Subject:
     rng = np.random.default_rng(0)
     gradients = _table(rng, (0, 2), (1000, 30))
     evals = np.sort(rng.uniform(0.2e-3, 2e-3, (101, 3)), axis=1)[:, ::-1]
@@ -76,7 +77,12 @@ def tensor(robust: bool = False) -> Subject:
     )
 
     def fit(signals: np.ndarray, table: GradientTable) -> Fields:
-        result = fit_robust_tensor(signals, table) if robust else fit_tensor(signals, table)
+        if how == "robust":
+            result: TensorFit = fit_robust_tensor(signals, table)
+        elif how == "rician":
+            result = fit_rician_tensor(signals, table, 0.04 * np.max(signals, axis=1))
+        else:
+            result = fit_tensor(signals, table)
         return {
             "fa": result.fa, "md": result.md, "s0": result.s0, "first": result.evecs[:, 0],
             "tensors": result.tensors, "status": result.status,
@@ -86,15 +92,16 @@ def tensor(robust: bool = False) -> Subject:
         gradients=gradients,
         signals=np.abs(clean + rng.normal(scale=20, size=clean.shape)),
         fit=fit,
-        clean=clean,
+        clean=None if how == "rician" else clean,  # without noise its likelihood is that of no scan
         truth={"md": evals.mean(axis=1), "first": turns[:, :, 0], "s0": np.full(101, 500.0)},
         scaling=("s0",),
         axes=("first",),
         tensors=("tensors",),
+        **({"rotation_tolerance": 1e-4, "order_tolerance": 1e-4, "scale_tolerance": 1e-4} if how == "rician" else {}),
     )
 
 
-def kurtosis() -> Subject:
+def kurtosis(constrained: bool = False) -> Subject:
     rng = np.random.default_rng(10)
     gradients = _table(rng, (0, 2), (1000, 30), (2000, 35))
     evals = np.sort(rng.uniform(0.3e-3, 2e-3, (101, 3)), axis=1)[:, ::-1]
@@ -107,7 +114,7 @@ def kurtosis() -> Subject:
     clean = np.exp(coefs @ kurtosis_design(gradients.bvals, gradients.directions).T)
 
     def fit(signals: np.ndarray, table: GradientTable) -> Fields:
-        result = fit_kurtosis(signals, table)
+        result = fit_kurtosis(signals, table, constrained=constrained)
         return {
             "fa": result.fa, "md": result.md, "mk": result.mk, "ak": result.ak, "rk": result.rk, "kfa": result.kfa,
             "s0": result.s0, "first": result.evecs[:, 0], "tensors": result.tensors, "elements": result.kurtosis,
@@ -118,7 +125,7 @@ def kurtosis() -> Subject:
         gradients=gradients,
         signals=np.abs(clean + rng.normal(scale=10, size=clean.shape)),
         fit=fit,
-        clean=clean,
+        clean=None if constrained else clean,  # some of it has signals that rise with b
         truth={"md": evals.mean(axis=1), "first": turns[:, :, 0], "s0": np.full(101, 500.0), "elements": elements},
         scaling=("s0",),
         axes=("first",),
@@ -343,8 +350,10 @@ def mppca() -> Subject:
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "tensor": cache(tensor),
-    "robust tensor": cache(lambda: tensor(robust=True)),
+    "robust tensor": cache(lambda: tensor("robust")),
+    "rician tensor": cache(lambda: tensor("rician")),
     "kurtosis": cache(kurtosis),
+    "kurtosis, constrained": cache(lambda: kurtosis(constrained=True)),
     "free water": cache(free_water),
     "patch2self": cache(patch2self),
     "single-shell csd": cache(single_shell_csd),
