@@ -20,7 +20,7 @@ import pytest
 from arcuate.cache import Cache, CacheWarning, cacheable, fingerprint, storable, store
 from arcuate.cache.volumes import StoredVolume
 from arcuate.dwi import Dwi
-from arcuate.errors import InputWarning
+from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.locks import exclusive
@@ -254,6 +254,18 @@ def test_a_large_kept_volume_is_read_only_when_it_is_asked_for(folder, tmp_path,
     assert found.encoded_file() is None
     found.get_array()[0] = 1
     assert fingerprint(found) != fingerprint(InMemoryVolumeResource(array))
+
+
+def test_a_large_kept_volume_whose_file_was_changed_meanwhile_is_refused(folder, tmp_path):
+    array = np.zeros((100, 100, 60, 10), np.float32, order="F")
+    found = returned_by_cache(lambda: InMemoryVolumeResource(array), folder)
+    other = NiftiVolumeResource.save(InMemoryVolumeResource(array + np.float32(1)), tmp_path / "other.nii.gz").path
+    with (folder / "step.nii.gz").open("r+b") as file:  # the same file as the entry's, a sound image in it
+        file.write(other.read_bytes())
+        file.truncate()
+    for read in (found.get_array, lambda: found.get_volume(0)):
+        with pytest.raises(InputError, match="of the cache was changed while it was in use. Start again"):
+            read()
 
 
 def test_an_entry_is_in_use_as_long_as_its_volume_lives(folder):
