@@ -264,7 +264,7 @@ def test_a_large_kept_volume_whose_file_was_changed_meanwhile_is_refused(folder,
         file.write(other.read_bytes())
         file.truncate()
     for read in (found.get_array, lambda: found.get_volume(0)):
-        with pytest.raises(InputError, match="of the cache was changed while it was in use. Start again"):
+        with pytest.raises(InputError, match="of the cache was changed while it was in use"):
             read()
 
 
