@@ -9,7 +9,8 @@ import pytest
 
 from arcuate.errors import InputError
 from arcuate.study.bids_index import Wanted, index_dataset, read_filters, without_scan
-from arcuate.study.cohort import CohortOptions, plan_tasks
+from arcuate.study.cohort import CohortOptions, plan_tasks, read_status, write_status
+from arcuate.study.cohort_task import COMPLETE, FAILED, PENDING, STOPPED, Outcome
 
 
 def _make(folder: Path, *files: str, kind: str = "raw") -> Path:
@@ -118,6 +119,7 @@ def test_filters_take_labels_lists_null_and_any(tmp_path: Path, value: str, foun
     ("wanted", "words"),
     [
         (Wanted(("sub-9",)), r"has no sub-9; it holds 1 subjects, sub-1"),
+        (Wanted(("01",)), r"has no sub-01; it holds 1 subjects, sub-1\. Did you mean 1\?"),
         (Wanted(sessions=("7",)), r"found no diffusion scan .* that is wanted"),
         (Wanted(filters={"acq": ("x",)}), r"Check the folder, the labels and the filter file"),
     ],
@@ -143,3 +145,36 @@ def test_a_filter_file_that_says_nothing_is_refused(tmp_path: Path, content: str
     (tmp_path / "f.json").write_text(content)
     with pytest.raises(InputError, match=r"f\.json"):
         read_filters(tmp_path / "f.json")
+
+
+def test_a_file_of_each_scan_is_named_by_its_labels_and_its_absence_is_a_row(tmp_path: Path) -> None:
+    bids = _make(tmp_path / "b", "sub-1/ses-a/dwi/sub-1_ses-a_dwi.nii.gz", "sub-2/dwi/sub-2_dwi.nii.gz")
+    (tmp_path / "1-a.h5").touch()
+    own = {"--atlas-to-scan": str(tmp_path / "{subject}-{session}.h5"), "--atlas-names": "freesurfer"}
+    options = CohortOptions(tmp_path / "out", tmp_path / "work", own_files=own)
+    first, second = plan_tasks(index_dataset(bids), options)
+    assert first.arguments[-4:] == ("--atlas-to-scan", str(tmp_path / "1-a.h5"), "--atlas-names", "freesurfer")
+    assert not first.problem
+    assert "2-.h5 is not there; expected the file of sub-2" in second.problem
+    (tmp_path / "1-a.h5").write_text("another")
+    assert plan_tasks(index_dataset(bids), options)[0].fingerprint != first.fingerprint
+
+
+def test_commands_in_one_folder_have_stop_files_of_their_own(tmp_path: Path) -> None:
+    bids = _make(tmp_path / "b", "sub-1/dwi/sub-1_dwi.nii.gz", "sub-2/dwi/sub-2_dwi.nii.gz")
+    options = CohortOptions(tmp_path / "out", tmp_path / "work")
+    plans = [plan_tasks(index_dataset(bids), options) for _ in range(2)]
+    assert [len({task.stop_file for task in tasks}) for tasks in plans] == [1, 1]
+    assert plans[0][0].stop_file != plans[1][0].stop_file
+    assert [task.fingerprint for task in plans[0]] == [task.fingerprint for task in plans[1]]
+
+
+def test_rows_of_scans_that_are_no_more_stay_only_where_they_are_complete(tmp_path: Path) -> None:
+    bids = _make(tmp_path / "b", *(f"sub-{i}/dwi/sub-{i}_dwi.nii.gz" for i in range(4)))
+    tasks = plan_tasks(index_dataset(bids), CohortOptions(tmp_path / "out", tmp_path / "work"))
+    states = (COMPLETE, FAILED, PENDING, STOPPED)
+    outcomes = [Outcome.of(task, state) for task, state in zip(tasks, states, strict=True)]
+    table = write_status(tmp_path, outcomes)
+    assert [row[2] for row in read_status(write_status(tmp_path, outcomes[2:3]))] == list(states)
+    assert [row[2] for row in read_status(write_status(tmp_path, outcomes[2:3], has_all=True))] == [COMPLETE, PENDING]
+    assert table.with_suffix(".json").is_file()

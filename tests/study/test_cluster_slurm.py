@@ -16,7 +16,7 @@ from arcuate.study.cluster import Placement, slurm_options
 from arcuate.study.phantom_dataset import PhantomDataset, write_phantom_dataset
 
 pytest.importorskip("dask_jobqueue", reason="the extra [slurm] is not installed")
-OPTIONS = ("--steps", "dti", "--mask-method", "otsu", "--no-report")
+OPTIONS = ("--steps", "mask", "--mask-method", "otsu", "--no-report")
 
 SBATCH = """#!{python}
 import os, pathlib, subprocess, sys
@@ -110,7 +110,10 @@ def test_a_cohort_runs_in_jobs_and_a_job_whose_time_is_up_is_followed_by_another
     while not list((out / ".arcuate-cohort" / "states").glob("*.json")) and time.monotonic() < until:
         time.sleep(0.1)
     os.killpg(int((slurm / "1.pid").read_text()), signal.SIGTERM)  # as SLURM does at the end of the time
-    _, said = process.communicate(timeout=240)
+    try:
+        _, said = process.communicate(timeout=240)
+    finally:
+        process.kill()
     assert process.returncode == 0, said
     table = (out / "participants_status.tsv").read_text()
     assert table.count("\tcomplete\t") == 3

@@ -167,6 +167,34 @@ def test_derivatives_pass_the_official_validator(story: Story) -> None:
             assert not errors
 
 
+def test_derivatives_open_in_pybids_and_bids2table(story: Story) -> None:
+    bids = pytest.importorskip("bids", reason="pybids is not installed")
+    bids2table = pytest.importorskip("bids2table", reason="bids2table is not installed")
+    masks = [p.name for p in story.out.rglob("*_mask.nii.gz")]
+    assert len(masks) == 3
+    layout = bids.BIDSLayout(story.bids, derivatives=[story.out])
+    found = layout.get(scope="derivatives", suffix="mask", desc="brain", extension=".nii.gz")
+    assert sorted(Path(image.path).name for image in found) == sorted(masks)
+    table = bids2table.index_dataset(story.out).to_pylist()
+    assert sorted((row["sub"], row["ses"]) for row in table if row["suffix"] == "mask") == [
+        ("01", "01"), ("01", "02"), ("02", "01")
+    ]  # fmt: skip
+
+
+def test_sidecars_name_their_sources_in_data_sets_that_the_description_links(story: Story) -> None:
+    sidecar = json.loads(next((story.out / "sub-02").rglob("*_mask.json")).read_text())
+    description = json.loads((story.out / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"input": story.bids.resolve().as_uri()}
+    for uri in sidecar["Sources"]:
+        data_set, place = uri.removeprefix("bids:").split(":")
+        assert data_set == "input"
+        assert (story.bids / place).is_file()
+    assert [uri.rpartition("/")[2] for uri in sidecar["Sources"]][:3] == [
+        f"sub-02_ses-01_run-1_dwi.{ending}" for ending in ("nii.gz", "bval", "bvec")
+    ]
+    assert len(sidecar["Sources"]) == 6
+
+
 def _plan(story: Story, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
     """What a call with --dry-run prints, and a check that it wrote nothing."""
     before = {path: path.stat().st_mtime_ns for path in story.out.rglob("*")}

@@ -281,7 +281,7 @@ def _say_what_would_run(
     missing = {task.name for task in left}
     for scan, task in zip(scans, tasks, strict=True):
         parts = "" if len(scan.images) == 1 else f" ({len(scan.images)} parts)"
-        state = scan.problem or ("to be run" if task.name in missing else "complete")
+        state = task.problem or ("to be run" if task.name in missing else "complete")
         click.echo(f"{task.name}{parts}: {state}")
     lines.say(f"{len(tasks)} scans, {len(left)} to be run; nothing was done (--dry-run)")
 
@@ -310,7 +310,14 @@ def _own_files(given: dict[str, Any]) -> dict[str, str]:
         raise InputError("found names or a transform of an atlas, and no atlas; give it with --atlas.")
     if given["atlas_to_scan"] and given["scan_to_atlas"]:
         raise InputError("found --atlas-to-scan and --scan-to-atlas; expected one of them. Leave one out.")
-    return {options[name]: str(given[name]) for name in ATLAS if given[name] is not None}
+    found = {options[name]: str(given[name]) for name in ATLAS if given[name] is not None}
+    for option, name in found.items():
+        if option != "--atlas-names" and "{" not in name and not Path(name).is_file():
+            raise InputError(
+                f"found {option} {name}, which is no file; expected one for all scans, or for each with {{subject}} and "
+                "{session} in its name."
+            )
+    return found
 
 
 def _split(labels: Sequence[str]) -> tuple[str, ...]:

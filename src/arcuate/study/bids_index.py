@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, did_you_mean
 from arcuate.io.names import bids_entities, common_name, image_stem, image_suffix
 from arcuate.study.bids import read_json, scan_prefix
 
@@ -136,7 +136,7 @@ def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: boo
     if missing:
         raise InputError(
             f"{folder} has no {', '.join('sub-' + label for label in missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}; {_there(subjects)}."
+            f"{' ...' if len(missing) > 5 else ''}; {_there(subjects)}.{_meant(missing[0], subjects)}"
         )
     chosen = set(wanted.participants)
     found: list[SessionScan] = []
@@ -161,6 +161,12 @@ def without_scan(folder: Path, wanted: Wanted, scans: Sequence[SessionScan]) -> 
     """Wanted subjects of the data set that have no scan among those found, as ``sub-01``."""
     found = {scan.subject for scan in scans}
     return [f"sub-{label}" for label in wanted.participants or _labels(folder, "sub-") if label not in found]
+
+
+def _meant(label: str, subjects: Sequence[str]) -> str:
+    """A hint at the label that has other zeros in front."""
+    alike = next((s for s in subjects if s.lstrip("0").lower() == label.lstrip("0").lower()), None)
+    return f" Did you mean {alike}?" if alike else did_you_mean(label, subjects)
 
 
 def _there(subjects: Sequence[str]) -> str:

@@ -20,7 +20,8 @@ WAIT_FOR_JOBS = 24 * 3600.0  # until the first job of a queue starts
 WALLTIME_OF_JOBQUEUE = "00:30:00"  # where nobody has set one
 LISTS_OF_JOBQUEUE = ("job_extra_directives", "job_directives_skip", "job_script_prologue", "worker_extra_args")
 NUMBERS_OF_JOBQUEUE = ("cores", "processes", "job_cpu", "death_timeout")
-RENEW = 30.0  # seconds between two looks for jobs that ended
+WAIT_FOR_RESULT = 5.0  # seconds
+RENEW = 10.0  # seconds between two looks for jobs that ended
 LOST = 60.0  # seconds without a scheduler after which it is given up
 
 
@@ -70,12 +71,12 @@ class Cluster:
         self._futures += futures
         return futures
 
-    def results(self, futures: Sequence[Any]) -> list[Any]:
-        """What ended futures hold, all fetched at once; None for one that failed, or whose result was lost again."""
-        ended = [future for future in futures if future.status == "finished"]
-        found: list[Any] = self._client.gather(ended, errors="skip") if ended else []
-        by_key = dict(zip([future.key for future in ended], found, strict=True)) if len(found) == len(ended) else {}
-        return [by_key.get(future.key) for future in futures]
+    def result(self, future: Any) -> Any:
+        """What an ended future holds; None where it was lost with its worker, and no other has made it again yet."""
+        try:
+            return future.result(timeout=WAIT_FOR_RESULT)
+        except TimeoutError:
+            return None
 
     def cancel(self) -> None:
         """Take back what has not begun."""

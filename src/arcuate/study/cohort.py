@@ -269,12 +269,15 @@ class CohortRun:
                 waiting |= self._submit(lost, cluster, places, ended)
                 lost = []
             futures = [future for future in _drained(ended) if future.key in waiting]
-            for future, result in zip(futures, cluster.results(futures), strict=True):
-                name = waiting.pop(future.key)
-                if result is None and future.status != "error":  # cancelled, not by us: the scheduler went
-                    lost.append(name)
-                else:
-                    self._take(result or _failure_of(future, self.tasks[name]))
+            for future in futures:
+                name = waiting[future.key]
+                if future.status == "cancelled":  # not by us: the scheduler went
+                    lost.append(waiting.pop(future.key))
+                elif (outcome := _outcome_of(future, self.tasks[name], cluster)) is not None:
+                    del waiting[future.key]
+                    self._take(outcome)
+                else:  # lost with its worker; the scheduler gives it to another
+                    ended.put(future)
             if futures and self._has_to_stop():
                 self._stop(self.tasks[names[0]].stop_file, cluster)
                 return
@@ -338,8 +341,20 @@ def _drained(ended: queue.SimpleQueue[Any]) -> list[Any]:
     return found
 
 
-def _failure_of(future: Any, task: Task) -> Outcome:
-    """Trouble of the cluster itself is a failure of the scan."""
+def _outcome_of(future: Any, task: Task, cluster: Cluster) -> Outcome | None:
+    """What became of a task whose future ended; None where that is not known yet.
+
+    What the worker kept is read before Dask is asked: that is lost with the worker.
+    """
+    if future.status == "finished":
+        kept = kept_outcome(task)
+        if kept is not None and (kept.command == task.command or kept.state == COMPLETE):
+            return replace(kept, was_done=False)
+        found = cluster.result(future)
+        assert found is None or isinstance(found, Outcome)
+        return found
+    if future.status != "error":
+        return None
     error = future.exception()
     kind = type(error).__name__
     if kind == "KilledWorker":

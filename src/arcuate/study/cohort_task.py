@@ -93,6 +93,7 @@ class Outcome:
     peak_mb: float | None = None  # largest resident memory
     fingerprint: str = ""
     was_done: bool = False  # by a former command; nothing was run
+    command: str = ""  # that it was run by
 
     @classmethod
     def of(cls, task: Task, state: str, **facts: Any) -> Outcome:
@@ -124,7 +125,7 @@ def run_task(task: Task) -> Outcome:
             outcome = Outcome.of(task, FAILED, step="files", message=task.problem)
         else:
             outcome = _run(task, descriptor)
-        outcome = replace(outcome, fingerprint=task.fingerprint)
+        outcome = replace(outcome, fingerprint=task.fingerprint, command=task.command)
         facts = asdict(outcome)
         facts.pop("was_done")
         write_json(task.state_file, facts)
