@@ -314,8 +314,8 @@ def _own_files(given: dict[str, Any]) -> dict[str, str]:
     for option, name in found.items():
         if option != "--atlas-names" and "{" not in name and not Path(name).is_file():
             raise InputError(
-                f"found {option} {name}, which is no file; expected one for all scans, or for each with {{subject}} and "
-                "{session} in its name."
+                f"found {option} {name}, which is no file; expected one for all scans, or a name with "
+                "{subject} and {session} in it."
             )
     return found
 
