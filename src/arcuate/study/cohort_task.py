@@ -121,14 +121,15 @@ def run_task(task: Task) -> Outcome:
             return kept
         if task.stop_file.exists():
             return Outcome.of(task, STOPPED, message="stopped before it began.")
-        if task.problem:
-            outcome = Outcome.of(task, FAILED, step="files", message=task.problem)
-        else:
-            outcome = _run(task, descriptor)
-        outcome = replace(outcome, fingerprint=task.fingerprint, command=task.command)
-        facts = asdict(outcome)
-        facts.pop("was_done")
-        write_json(task.state_file, facts)
+        with _shown_as_running(task):  # until its state is kept: who stops the cohort waits for that
+            if task.problem:
+                outcome = Outcome.of(task, FAILED, step="files", message=task.problem)
+            else:
+                outcome = _run(task, descriptor)
+            outcome = replace(outcome, fingerprint=task.fingerprint, command=task.command)
+            facts = asdict(outcome)
+            facts.pop("was_done")
+            write_json(task.state_file, facts)
     return outcome
 
 
@@ -145,8 +146,7 @@ def _run(task: Task, descriptor: int | None) -> Outcome:
             pass_fds=() if descriptor is None else (descriptor,),
             start_new_session=True,  # Ctrl-C goes to the command that waits for all of them
         )
-        with _shown_as_running(task):
-            code, peak, why = _wait(task, process)
+        code, peak, why = _wait(task, process)
     seconds = round(time.perf_counter() - start, 3)
     words = task.log.read_text(encoding="utf-8", errors="replace")
     if code == 0:
