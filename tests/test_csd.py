@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sh_derivatives import sh_derivatives
 
 from arcuate.csd import (
     combine_csd_peaks_to_vector_volume,
@@ -24,7 +25,6 @@ from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import read_directions, read_response, write_response
 from arcuate.models.response import Response, tensor_response
-from arcuate.numerics.sh_polynomial import sh_derivatives
 from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 

@@ -301,13 +301,6 @@ def test_integers_and_float32_give_what_float64_gives(clean):
         np.testing.assert_array_equal(fit_noddi(counts.astype(dtype), TABLE).ndi, expected.ndi)
 
 
-def test_modulated_maps_are_weighted_by_tissue(clean):
-    fit = fit_noddi(clean[0], TABLE)
-    ndi, odi = fit.modulated()
-    np.testing.assert_allclose(ndi, fit.ndi * (1 - fit.fwf))
-    np.testing.assert_allclose(odi, fit.odi * (1 - fit.fwf))
-
-
 # --- messages
 
 

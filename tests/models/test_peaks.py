@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sh_derivatives import sh_derivatives
 
 from arcuate.errors import InputError
 from arcuate.models.peaks import find_peaks, find_peaks_on_grid
 from arcuate.models.status import Status
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
-from arcuate.numerics.sh_polynomial import sh_derivatives
 from arcuate.numerics.sphere import get_hemisphere, get_sphere
 
 

@@ -50,7 +50,25 @@ class AxSymShResponse:
         return self.basis(sphere) @ np.asarray(self.dwi_response)
 
 
-class ConstrainedSphericalDeconvModel:
+class Sampled:
+    """A model of FODs that keeps the matrices by which it samples them on spheres."""
+
+    sh_order_max: int
+
+    @cached_property
+    def _samplings(self) -> dict[int, tuple[Any, np.ndarray]]:
+        return {}
+
+    def sampling_matrix(self, sphere: Any) -> np.ndarray:
+        """(n_vertices, n_coef): amplitudes on a sphere from coefficients."""
+        kept = self._samplings.get(id(sphere))
+        if kept is None or kept[0] is not sphere:
+            kept = (sphere, basis_matrix(vertices_of(sphere), self.sh_order_max))
+            self._samplings[id(sphere)] = kept
+        return kept[1]
+
+
+class ConstrainedSphericalDeconvModel(Sampled):
     """Constrained spherical deconvolution (Tournier 2007).
 
     Parameters
@@ -95,7 +113,6 @@ class ConstrainedSphericalDeconvModel:
         self.B_reg = basis_matrix(vertices_of(self.sphere), sh_order_max)
         self.B_reg *= scale_of_penalty(rotational[0], len(self.R), len(self.B_reg), lambda_)
         self._X = self.R.diagonal() * self.B_dwi
-        self._samplings: dict[int, tuple[Any, np.ndarray]] = {}
 
     @cached_property
     def _system(self) -> CsdSystem:
@@ -147,14 +164,6 @@ class ConstrainedSphericalDeconvModel:
         if n_lost:
             warn(f"maximum number of iterations exceeded - failed to converge in {n_lost} of {len(rows)} voxels")
         return coefs, status
-
-    def sampling_matrix(self, sphere: Any) -> np.ndarray:
-        """(n_vertices, n_coef): amplitudes on a sphere from coefficients."""
-        kept = self._samplings.get(id(sphere))
-        if kept is None or kept[0] is not sphere:
-            kept = (sphere, basis_matrix(vertices_of(sphere), self.sh_order_max))
-            self._samplings[id(sphere)] = kept
-        return kept[1]
 
     def predict(self, sh_coeff: Any, gtab: Any = None, S0: Any = 1.0) -> np.ndarray:
         """Signal (..., g) of FODs (..., n_coef) for the gradients of ``gtab``, the model's own by default."""

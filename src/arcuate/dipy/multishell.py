@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.dipy.csd import SphHarmFit
+from arcuate.dipy.csd import Sampled, SphHarmFit
 from arcuate.dipy.gradients import gradient_table
 from arcuate.dipy.harmonics import basis_matrix
 from arcuate.dipy.renames import renamed
@@ -111,7 +111,7 @@ def multi_shell_fiber_response(
     return MultiShellResponse(response, sh_order_max, bvals, S0=[csf[0, 3], gm[0, 3], wm[0, 3]])
 
 
-class MultiShellDeconvModel:
+class MultiShellDeconvModel(Sampled):
     """Multi-shell multi-tissue constrained spherical deconvolution (Jeurissen 2014).
 
     Parameters
@@ -152,7 +152,6 @@ class MultiShellDeconvModel:
         reg[: response.iso, : response.iso] = np.eye(response.iso)
         reg[response.iso :, response.iso :] = amplitudes
         self._reg = reg
-        self._samplings: dict[int, tuple[Any, np.ndarray]] = {}
 
     @cached_property
     def _problem(self) -> ConeProblem:
@@ -210,14 +209,6 @@ class MultiShellDeconvModel:
             raise NotImplementedError("scaling by S0 is not defined here; multiply the result.")
         forward = self._X if gtab is None or gtab is self.gtab else self._forward(gtab)
         return np.asarray(params) @ forward.T
-
-    def sampling_matrix(self, sphere: Any) -> np.ndarray:
-        """(n_vertices, n_coef): amplitudes of the FOD on a sphere from its coefficients."""
-        kept = self._samplings.get(id(sphere))
-        if kept is None or kept[0] is not sphere:
-            kept = (sphere, basis_matrix(vertices_of(sphere), self.sh_order_max))
-            self._samplings[id(sphere)] = kept
-        return kept[1]
 
 
 class MSDeconvFit(SphHarmFit):

@@ -46,10 +46,6 @@ class NoddiFit:
     rmse: np.ndarray  # (n_vox,) float, root mean square residual over the mean b = 0
     status: np.ndarray  # (n_vox,) uint8, see Status
 
-    def modulated(self) -> tuple[np.ndarray, np.ndarray]:
-        """NDI and ODI times the tissue fraction 1 - FWF, (n_vox,) each: for averages over regions (Parker 2021)."""
-        return self.ndi * (1 - self.fwf), self.odi * (1 - self.fwf)
-
 
 @dataclass(frozen=True)
 class NoddiModel:
