@@ -15,6 +15,7 @@ import numpy as np
 
 from arcuate._version import __version__
 from arcuate.io import write_text_atomically
+from arcuate.report.template import render
 from arcuate.report.viewer import digest_of
 from arcuate.study.bids import Derivatives
 from arcuate.study.cohort import STATUS_TABLE, read_status
@@ -41,17 +42,7 @@ class Strip:
 
 def write_cohort_page(out: Path, rows: Sequence[SubjectRow]) -> Path:
     """Write ``<out>/cohort.html``; its path."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arcuate.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("cohort.html.j2").render(cohort_facts(out, rows))
-    write_text_atomically(out / PAGE, html)
+    write_text_atomically(out / PAGE, render("cohort.html.j2", cohort_facts(out, rows)))
     return out / PAGE
 
 

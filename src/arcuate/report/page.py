@@ -20,6 +20,7 @@ from arcuate.report.pictures import sections_of
 from arcuate.report.scan_facts import scan_facts
 from arcuate.report.styles import step_name
 from arcuate.report.subject import SubjectFiles
+from arcuate.report.template import render
 from arcuate.report.viewer import digest_of, viewer_of
 
 FOLLOWS = 0.2  # correlation of the residual with the anatomy above which denoising is doubted
@@ -31,17 +32,7 @@ def write_report(subject: SubjectFiles) -> Path:
 
     Without PyVista the page says that the surfaces of tracts are missing.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("arcuate.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("page.html.j2").render(page_facts(subject))
-    write_text_atomically(subject.names.report, html)
+    write_text_atomically(subject.names.report, render("page.html.j2", page_facts(subject)))
     return subject.names.report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -224,43 +224,33 @@ class VectorResource(Resource):
 
 
 @dataclass(frozen=True, eq=False)
-class InMemoryBvalResource(VectorResource):
-    """b-values (n_meas,), s/mm²."""
-
+class _InMemoryVectors(VectorResource):
     is_loaded: ClassVar[bool] = True
 
     array: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
+
+    def load(self) -> Self:
+        return self
+
+    def get(self) -> np.ndarray:
+        return self.array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InMemoryBvalResource(_InMemoryVectors):
+    """b-values (n_meas,), s/mm²."""
 
     def __repr__(self) -> str:
         low, high = (self.array.min(), self.array.max()) if self.array.size else (0, 0)
         return f"InMemoryBvalResource({self.array.size} b-values from {low:g} to {high:g} s/mm²)"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
 
-    def load(self) -> InMemoryBvalResource:
-        return self
-
-    def get(self) -> np.ndarray:
-        return self.array
-
-
-@dataclass(frozen=True, eq=False)
-class InMemoryBvecResource(VectorResource):
+@dataclass(frozen=True, eq=False, repr=False)
+class InMemoryBvecResource(_InMemoryVectors):
     """b-vectors (n_meas, 3) in FSL's convention for the image they belong to."""
-
-    is_loaded: ClassVar[bool] = True
-
-    array: np.ndarray
 
     def __repr__(self) -> str:
         return f"InMemoryBvecResource({len(self.array)} b-vectors, FSL's convention)"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float64))
-
-    def load(self) -> InMemoryBvecResource:
-        return self
-
-    def get(self) -> np.ndarray:
-        return self.array
