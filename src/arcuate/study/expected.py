@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REPORT = "report"
 # Microseconds per voxel of a brain on two threads, kernels compiled: benchmarks/results/run.md, kurtosis.md, denoise.md
-_COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 13.0, "freewater": 200.0, "noddi": 65.0,
+_COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 22.0, "freewater": 200.0, "noddi": 65.0,
          "response": 17.0, "fod": 146.0, "peaks": 3.3, "tracts": 300.0, REPORT: 25.0}  # fmt: skip
 # Seconds whatever the size: imports, files and their digests; two slices of a head take little more.
 _FIXED = {"denoise": 0.5, "mask": 0.3, "dti": 0.3, "kurtosis": 0.5, "freewater": 0.5, "noddi": 0.5, "response": 0.8,
