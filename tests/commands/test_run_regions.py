@@ -55,6 +55,11 @@ def test_a_run_ends_with_the_table_and_the_atlas_on_its_grid(
     said = json.loads((_folder(tmp_path) / "sub-ball_desc-atlas_dseg.json").read_text())
     assert said["Labels"] == {"1": "first", "2": "second"}
     assert "atlas" in said["Inputs"]
+    assert arcuate("report", tmp_path / "out").code == 0
+    page = (tmp_path / "out" / "sub-ball.html").read_text(encoding="utf-8")
+    assert 'id="regions"' in page
+    assert "with the regions" in page
+    assert "Means of the 2 largest of 2 regions" in page
 
 
 def test_without_the_atlas_a_later_run_takes_the_table_away(

@@ -14,6 +14,7 @@ from arcuate.figures.panels import Panel, robust_limits
 from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_pictures import fod_pictures
 from arcuate.report.layers import color_fa
+from arcuate.report.regions import draw_regions
 from arcuate.report.section import Picture, Section, Table, png_bytes
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of, tissue_name
 from arcuate.report.subject import MapFile, SubjectFiles
@@ -41,6 +42,7 @@ def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Sec
         ("fods", "Fibre orientations", _fods),
         ("tissues", "Tissues", lambda a, s: _draw_maps(a, s, [m for m in _maps(a) if m.param == "fraction"])),
         ("tracts", "Tracts", _tracts),
+        ("regions", "Regions", draw_regions),
         ("others", "Other maps", _others),
     )
     sections = []
