@@ -167,3 +167,18 @@ def test_shapes_and_colormaps_that_do_not_fit_are_refused() -> None:
         draw_mosaic(Panel(np.zeros((3, 3))), np.eye(4))
     with pytest.raises(InputError, match="'rainbows'; expected a name that matplotlib knows"):
         draw_mosaic(Panel(np.zeros((3, 3, 3)), colormap="rainbows"), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    "label", ["FA", "MD without kurtosis bias (1e-3 mm²/s)", "Density of the main fibre of each voxel"]
+)
+def test_a_long_name_does_not_run_into_the_colour_bar(label: str) -> None:
+    flat = np.ones((52, 60, 2), np.float32)
+    codes = draw_mosaic(Panel(flat, label, limits=(0, 1.5)), LAS, Layout(slices=2, columns=2, tile=200)).pixels
+    foot = codes[-44:]
+    is_bar = ((foot > 0) & (foot < 240)).sum(axis=0) >= 12
+    is_ink = (foot >= 240).any(axis=0)
+    assert is_bar.sum() >= 50
+    assert np.flatnonzero(np.diff(is_bar.astype(int))).size == 2, "the bar is whole"
+    assert not (is_bar & is_ink).any()
+    assert is_ink[: np.flatnonzero(is_bar)[0]].any()

@@ -53,6 +53,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "state": state_of(subject),
         "version": __version__,
         "scan": _scan_rows(facts, is_denoised),
+        "tilt": facts.get("obliquity", 0.0),
         "shells": facts.get("shells", []),
         "outliers": facts.get("outliers", []),
         "doubts": doubts_of(subject, facts),
@@ -112,11 +113,14 @@ def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]
         ("Image", " x ".join(map(str, facts["shape"]))),
         ("Voxels", " x ".join(f"{s:g}" for s in facts["voxel_size"]) + " mm"),
         ("Storage", f"{facts['orientation']}, {facts['obliquity']:.1f} degrees from the scanner's axes"),
-        ("b = 0", f"{facts['n_b0']} volumes"),
-        ("Brain", f"{facts['n_masked']} voxels"),
-        ("SNR at b = 0", "unknown" if snr is None else f"{snr:.1f}, from {facts['snr_from']}"),
-        ("Not finite / negative", f"{facts['n_not_finite']} / {facts['n_negative']} values"),
+        ("b = 0", "1 volume" if facts["n_b0"] == 1 else f"{facts['n_b0']} volumes"),
     ]
+    if facts.get("n_masked") is not None:
+        rows += [
+            ("Brain", f"{facts['n_masked']} voxels"),
+            ("SNR at b = 0", "unknown" if snr is None else f"{snr:.1f}, from {facts['snr_from']}"),
+            ("Not finite / negative", f"{facts['n_not_finite']} / {facts['n_negative']} values"),
+        ]
     coherence = facts.get("coherence")
     if coherence is not None:
         best = coherence["best"]

@@ -204,6 +204,7 @@ def _describe_voxels(
         coherence = _coherence_of(fit, inside, affine, doubts)
         if snr is None:
             snr, source = _snr_of_residuals(rows, fit, gradients.subset(volumes)), "residuals of the tensor"
+            source += "" if gradients.is_b0.any() else ", its signal at b=0 extrapolated"
     if snr is not None and snr < 10:
         doubts.append(f"the SNR on b=0 is {snr:.1f}; below 10 fits are biased by the noise floor, whatever the method")
     return {
