@@ -122,3 +122,16 @@ def test_the_picture_below_the_mask_is_called_what_it_is(
     page = (tmp_path / "out" / "sub-ball.html").read_text(encoding="utf-8")
     assert name in page
     assert {"Mean b = 0", "Mean of the lowest b"} & set(re.findall(r"Mean b = 0|Mean of the lowest b", page)) == {name}
+
+
+def test_results_of_another_scan_of_the_same_name_are_not_replaced_in_silence(
+    arcuate: Callable, scan: Path, make_head: Callable, tmp_path: Path
+) -> None:
+    options = ("--steps", "dti", "--mask-method", "otsu", "--no-report", "--out", tmp_path / "out")
+    assert "another image" not in arcuate("run", scan, *options).err
+    assert "another image" not in arcuate("run", scan, *options).err
+    make_head(seed=1).save(tmp_path / "b", basename="sub-ball_dwi")
+    second = arcuate("run", tmp_path / "b" / scan.name, *options)
+    assert second.code == 0
+    assert "holds the results of another image (sub-ball_dwi.nii.gz" in second.err
+    assert "--subject" in second.err

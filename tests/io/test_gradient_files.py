@@ -25,6 +25,7 @@ from arcuate.io import (
     read_mrtrix_table,
     write_mrtrix_table,
 )
+from arcuate.io.sidecars import read_sidecar, warn_of_phase_encodings
 from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
 
 BVALS = np.array([0.0, 1000, 1000.5, 2e3])
@@ -512,3 +513,38 @@ def test_a_folder_gives_its_diffusion_images(tmp_path: Path) -> None:
     put(dwi / "sub-2_dwi.nii.gz")
     with pytest.raises(InputError, match=r"images of sub-1, sub-2.*one scan"):
         find_images([dwi])
+
+
+def test_phase_images_and_single_volumes_are_no_parts_of_a_scan(tmp_path: Path) -> None:
+    dwi = tmp_path / "sub-1/dwi"
+    series = InMemoryVolumeResource(np.ones((2, 3, 4, 4), np.float32), np.eye(4))
+    for part in ("mag", "phase"):
+        NiftiVolumeResource.save(series, dwi / f"sub-1_part-{part}_dwi.nii.gz")
+    NiftiVolumeResource.save(series.with_array(np.ones((2, 3, 4))), dwi / "sub-1_desc-ADC_dwi.nii.gz")
+    assert [p.name for p in find_images([tmp_path / "sub-1"])] == ["sub-1_part-mag_dwi.nii.gz"]
+    with pytest.raises(InputError, match=r"phase part of a complex image.*part-mag"):
+        find_images([dwi / "sub-1_part-phase_dwi.nii.gz"])
+
+
+def test_sidecars_are_inherited_the_nearest_first_and_read_with_a_byte_order_mark(tmp_path: Path) -> None:
+    image = tmp_path / "sub-1/dwi/sub-1_dwi.nii.gz"
+    put(image)
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "dwi.json").write_text('{"Denoised": true, "EchoTime": 1}')
+    (tmp_path / "sub-1/sub-1_dwi.json").write_text('{"EchoTime": 2}')
+    assert read_sidecar(image) == {"Denoised": True, "EchoTime": 2}
+    image.with_name("sub-1_dwi.json").write_text('\ufeff{"EchoTime": 3}')
+    assert read_sidecar(image) == {"Denoised": True, "EchoTime": 3}
+    image.with_name("sub-1_dwi.json").write_text("[" * 100_000)
+    with pytest.warns(InputWarning, match="cannot be read as a JSON object"):
+        assert read_sidecar(image)["EchoTime"] == 2
+
+
+def test_parts_of_opposite_phase_encoding_are_told(tmp_path: Path) -> None:
+    images = [tmp_path / f"sub-1_dir-{d}_dwi.nii.gz" for d in ("AP", "PA")]
+    for image, direction in zip(images, ("j-", "j"), strict=True):
+        beside_image(image, ".json").write_text(f'{{"PhaseEncodingDirection": "{direction}"}}')
+    with pytest.warns(InputWarning, match=r"phase encoding \(sub-1_dir-AP.*: j-, sub-1_dir-PA.*: j\).*topup"):
+        warn_of_phase_encodings(images)
+    beside_image(images[1], ".json").write_text('{"PhaseEncodingDirection": "j-"}')
+    warn_of_phase_encodings(images)

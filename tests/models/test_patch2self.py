@@ -186,6 +186,7 @@ def test_one_weighted_volume_among_many_b0_is_passed_through_and_said():
         ({"is_b0": np.zeros(3, bool)}, "do not fit"),
         ({"model": "lasso"}, re.escape("found the regression 'lasso'")),
         ({"model": "ridge", "alpha": -1.0}, "0 or above; found -1"),
+        ({"model": "ridge", "alpha": np.inf}, "0 or above; found inf"),
         ({"signals": np.full((5, 2), np.nan)}, "no voxel whose signals are all finite"),
     ],
 )

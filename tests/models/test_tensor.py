@@ -10,6 +10,7 @@ import pytest
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
+from arcuate.models.kurtosis import select_kurtosis_volumes
 from arcuate.models.status import Status
 from arcuate.models.tensor import (
     TensorModel,
@@ -307,3 +308,15 @@ def test_equals_dipy_on_the_same_volumes(method, n_reweight):
     np.testing.assert_allclose(fit.fa, peer.fa, rtol=0, atol=1e-6)
     np.testing.assert_allclose(fit.md, peer.md, rtol=0, atol=1e-11)
     np.testing.assert_allclose(fit.s0, peer.S0_hat, rtol=1e-8)
+
+
+@pytest.mark.parametrize("b_max", [0.0, -5.0, np.nan])
+@pytest.mark.parametrize("select", [select_volumes, select_kurtosis_volumes])
+def test_a_b_max_that_no_b_value_can_be_is_refused(b_max, select):
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(62, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    bvals = np.r_[0.0, 0.0, np.full(30, 1000.0), np.full(30, 2000.0)]
+    table = GradientTable(bvals, np.where(bvals[:, None] > 0, directions, 0))
+    with pytest.raises(InputError, match=r"b_max = .*above 0, in s/mm²"):
+        select(table, b_max=b_max)

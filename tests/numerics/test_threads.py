@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from arcuate.numerics.threads import available_threads
+from arcuate.errors import InputError
+from arcuate.numerics.threads import available_threads, set_threads
 
 FORK = """
 import multiprocessing, sys
@@ -116,3 +117,9 @@ array_digest(array)
 print(most)
 """
     assert int(run(code).stdout) == 0  # the main one does it
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_threads_are_no_number_of_threads(n: int) -> None:
+    with pytest.raises(InputError, match="expected 1 or more"):
+        set_threads(n)

@@ -81,6 +81,12 @@ def test_volumes_that_are_not_there_are_refused_with_what_is_expected(words: str
         parse_volumes(words, 20)
 
 
+def test_one_number_or_none_stands_for_a_list() -> None:
+    assert parse_volumes(3, 10).tolist() == [3]
+    assert parse_numbers(1000, "b-values").tolist() == [1000]
+    assert parse_volumes(None, 10).tolist() == parse_numbers(None, "b-values").tolist() == []
+
+
 def test_numbers_are_read_as_typed() -> None:
     np.testing.assert_array_equal(parse_numbers("0, 1000 2e3", "b-values"), [0, 1000, 2000])
     with pytest.raises(InputError, match=r"'0,a' for b-values; expected numbers"):

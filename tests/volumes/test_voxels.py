@@ -79,6 +79,11 @@ def test_mask_of_another_shape_is_refused_with_both_shapes(scan, shape):
         check_mask(scan, InMemoryVolumeResource(np.ones(shape), AFFINE))
 
 
+def test_an_image_without_a_voxel_is_refused():
+    with pytest.raises(InputError, match=r"shape \(0, 3, 3, 4\), without a voxel"):
+        check_mask(InMemoryVolumeResource(np.zeros((0, 3, 3, 4))), None)
+
+
 def test_empty_mask_is_refused(scan):
     with pytest.raises(InputError, match=r"mask is empty"):
         check_mask(scan, InMemoryVolumeResource(np.zeros(scan.shape[:3]), AFFINE))

@@ -74,6 +74,7 @@ class ScanFiles:
         Its parts have the scales that they come with: what is planned before :meth:`read` reads the voxels.
         """
         from arcuate.dwi import Dwi
+        from arcuate.io.sidecars import warn_of_phase_encodings
         from arcuate.volumes.scale_steps import check_parts
 
         scan = Dwi.from_files(
@@ -86,6 +87,7 @@ class ScanFiles:
             exclude=self.exclude,
             shells=self.shells,
         ).checked()
+        warn_of_phase_encodings(self.images)
         if self.scale_parts:
             check_parts(scan.gradients, scan.origin.get("Parts", ()))
         if is_asked_for("verbose"):

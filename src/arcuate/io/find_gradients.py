@@ -124,9 +124,23 @@ def _own(path: Path, kind: str) -> Path | None:
 
 def _inherited(path: Path, kind: str) -> Path | None:
     """The file that applies to the image by BIDS' rule of inheritance."""
+    nearest = next(applying_files(path, kind), [])
+    if len(nearest) > 1:
+        raise InputError(
+            f"{', '.join(p.name for p in nearest)} in {nearest[0].parent} apply alike to {path.name}; expected one. "
+            f"Name it with --{kind}."
+        )
+    return nearest[0] if nearest else None
+
+
+def applying_files(path: Path, kind: str) -> Iterator[list[Path]]:
+    """Files ``.<kind>`` that apply to an image by BIDS' rule of inheritance, those of the nearest folder first.
+
+    Of each folder those with most entities; none where the image has no name of BIDS.
+    """
     entities, suffix = bids_entities(image_stem(path))
     if not any(entity.startswith("sub-") for entity in entities):
-        return None
+        return
     for folder in _folders_up(path):
         applying: dict[int, list[Path]] = {}
         for candidate in sorted(folder.glob(f"*{suffix}.{kind}")):
@@ -134,14 +148,7 @@ def _inherited(path: Path, kind: str) -> Path | None:
             if its_suffix == suffix and theirs <= entities and candidate.is_file():
                 applying.setdefault(len(theirs), []).append(candidate)
         if applying:
-            nearest = applying[max(applying)]
-            if len(nearest) > 1:
-                raise InputError(
-                    f"{', '.join(p.name for p in nearest)} in {folder} apply alike to {path.name}; expected one. Name "
-                    f"it with --{kind}."
-                )
-            return nearest[0]
-    return None
+            yield applying[max(applying)]
 
 
 def _folders_up(path: Path) -> Iterator[Path]:

@@ -8,22 +8,29 @@ from pathlib import Path
 
 from arcuate.errors import InputError
 from arcuate.io.find_gradients import find_gradients
+from arcuate.io.images import open_volume
 from arcuate.io.names import bids_entities, image_stem, image_suffix
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     """Images in the order given, folders replaced by the diffusion images in them (or in their folder ``dwi``).
 
-    Of a folder the images named ``..._dwi`` are taken, as in BIDS, else every image with gradient files of its own.
+    Of a folder the images named ``..._dwi`` are taken, as in BIDS, else every image with gradient files of its own;
+    phase images and single volumes, such as maps of the scanner, are left out.
 
     Raises
     ------
     InputError
-        A folder holds none, or those of several subjects or sessions.
+        A folder holds none, or those of several subjects or sessions; a phase image was named.
     """
     found: list[Path] = []
     for path in map(Path, paths):
         found += _images_of(path) if path.is_dir() else [path]
+    for path in found:
+        if part := _part_of_complex(path):
+            raise InputError(
+                f"{path} is the {part} part of a complex image; expected magnitudes. Give the image of part-mag."
+            )
     twice = {path for path in found if found.count(path) > 1}
     if twice:
         raise InputError(f"{sorted(map(str, twice))[0]} was given twice; expected each part once.")
@@ -33,7 +40,9 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
 def _images_of(folder: Path) -> list[Path]:
     for place in (folder, folder / "dwi"):
         images = sorted(p for p in place.iterdir() if p.is_file() and image_suffix(p)) if place.is_dir() else []
+        images = [p for p in images if not _part_of_complex(p)]
         named = [p for p in images if bids_entities(image_stem(p))[1] == "dwi"]
+        named = [p for p in named if _is_series(p)] or named
         taken = named or [p for p in images if _has_gradients(p)]
         if taken:
             _check_one_session(folder, taken)
@@ -46,6 +55,20 @@ def _images_of(folder: Path) -> list[Path]:
         f"found no diffusion image in the folder {folder}; expected images named ..._dwi.nii.gz, or images with .bval "
         f"and .bvec beside them.{hint}"
     )
+
+
+def _part_of_complex(path: Path) -> str:
+    """Which part of a complex image its BIDS name says it is, as ``phase``; empty for magnitudes."""
+    entities = bids_entities(image_stem(path))[0]
+    return next((part for part in ("phase", "real", "imag") if f"part-{part}" in entities), "")
+
+
+def _is_series(path: Path) -> bool:
+    """Whether an image has volumes: a single one is a map made from the scan. What cannot be read is refused later."""
+    try:
+        return len(open_volume(path).shape) > 3
+    except InputError:
+        return True
 
 
 def _has_gradients(path: Path) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from arcuate.errors import warn
+from arcuate.io.find_gradients import applying_files
 from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import beside_image
 from arcuate.io.nifti import NiftiVolumeResource
@@ -15,19 +17,28 @@ from arcuate.volumes.series import SeriesVolume
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
-    """The JSON object beside an image, ``x.json`` for ``x.nii.gz``; empty where there is none.
+    """What the JSON file beside an image says, ``x.json`` for ``x.nii.gz``, and those above that apply to it by BIDS'
+    inheritance, the nearest before others; empty where there is none.
 
     Warns
     -----
     InputWarning
-        The file is no JSON object, such as one cut short; it is left aside.
+        A file is no JSON object, such as one cut short; it is left aside.
     """
-    path = beside_image(image, ".json")
+    own = beside_image(image, ".json")
+    above = [files[0] for files in applying_files(image, "json") if files[0] != own]
+    facts: dict[str, Any] = {}
+    for path in [*reversed(above), own]:
+        facts |= _read_object(path)
+    return facts
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         facts = error
     if not isinstance(facts, dict):
         warn(f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); it is not used.")
@@ -42,3 +53,15 @@ def sidecars_of(volume: VolumeResource) -> list[dict[str, Any]]:
     if isinstance(volume, NiftiVolumeResource | MifVolumeResource):
         return [read_sidecar(volume.path)]
     return []
+
+
+def warn_of_phase_encodings(images: Sequence[Path]) -> None:
+    """Warn where the sidecars of parts name different phase encodings: such parts are distorted in different ways."""
+    found = {image.name: read_sidecar(image).get("PhaseEncodingDirection") for image in images} if images[1:] else {}
+    told = {name: str(value) for name, value in found.items() if value}
+    if len(set(told.values())) > 1:
+        listed = ", ".join(f"{name}: {value}" for name, value in told.items())
+        warn(
+            f"the parts differ in their phase encoding ({listed}), which distorts a scan: joined as they are they do "
+            "not lie on each other, unless topup and eddy made them so. Correct them first, or give one alone."
+        )

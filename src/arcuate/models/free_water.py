@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arcuate.errors import InputError, NotApplicable
-from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.gradients import GradientTable
 from arcuate.models.free_water_kernels import Water, fit_free_water
 from arcuate.models.log_linear import NEGLIGIBLE, check_rows, fit_in_chunks, make_tables, take_volumes
 from arcuate.models.log_linear_kernels import Limits, Results, Tables
 from arcuate.models.status import Status
-from arcuate.models.tensor import TensorFit, floored_tensors, select_volumes, shells_or_levels, tensor_design
+from arcuate.models.tensor import (
+    TensorFit,
+    floored_tensors,
+    select_volumes,
+    shells_or_levels,
+    shells_up_to,
+    tensor_design,
+)
 from arcuate.numerics.compiled import run_in_chunks
 
 B_MAX = 2500.0  # s/mm²; above it tissue is no single exponential, and what is left is taken for water
@@ -194,7 +201,7 @@ def prepare_free_water(
         There are fewer than two shells, no b = 0, or too few directions.
     """
     shells = shells_or_levels(gradients)
-    used = [shell for shell in shells if shell.b <= b_max + SHELL_GAP]
+    used = shells_up_to(shells, b_max)
     if len(used) < 2:
         found = ", ".join(f"{shell.b:.0f}" for shell in shells[:8]) or "none"
         raise NotApplicable(

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from arcuate.errors import NotApplicable
-from arcuate.gradients import SHELL_GAP, GradientTable
+from arcuate.gradients import GradientTable
 from arcuate.models.kurtosis_measures import (
     kurtosis_fractional_anisotropy,
     kurtosis_measures,
@@ -25,7 +25,7 @@ from arcuate.models.log_linear import (
     warn_without_b0,
 )
 from arcuate.models.log_linear_kernels import Results
-from arcuate.models.tensor import TensorFit, shells_or_levels, tensor_design
+from arcuate.models.tensor import TensorFit, shells_or_levels, shells_up_to, tensor_design
 from arcuate.numerics.sphere import count_directions, distinct_directions
 
 B_MAX = 3000.0  # s/mm²; above it the cumulant expansion of tissue's signal no longer converges
@@ -261,7 +261,7 @@ def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -
         Those volumes have fewer than two shells or 15 distinct directions, or do not determine the 22 unknowns.
     """
     shells = shells_or_levels(gradients)
-    used = [shell for shell in shells if shell.b <= b_max + SHELL_GAP]
+    used = shells_up_to(shells, b_max)
     b0s = np.flatnonzero(gradients.is_b0)
     found = ", ".join(f"{shell.b:.0f}" for shell in shells[:8]) + (" ..." if len(shells) > 8 else "") or "none"
     n_needed = 2 if len(b0s) else 3

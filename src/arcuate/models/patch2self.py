@@ -92,8 +92,8 @@ def fit_patch2self(
     groups = _groups_to_predict(np.asarray(is_b0, dtype=bool), b0_denoising)
     if model not in ("ols", "ridge"):
         raise InputError(f'found the regression {model!r}; expected "ols" or "ridge".')
-    if model == "ridge" and not alpha >= 0:
-        raise InputError(f"the weight of the ridge penalty is 0 or above; found {alpha}.")
+    if model == "ridge" and not 0 <= alpha < np.inf:
+        raise InputError(f"the weight of the ridge penalty is a number of 0 or above; found {alpha}.")
     with _threads() as pool:
         n_used, means, gram = _moments(signals, pool)
         if n_used == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -189,7 +190,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
     """
     shells = shells_or_levels(gradients)
     b0s = np.flatnonzero(gradients.is_b0)
-    n_wanted = sum(shell.b <= b_max + SHELL_GAP for shell in shells)
+    n_wanted = len(shells_up_to(shells, b_max))
     n_used = next((n for n in range(n_wanted, len(shells) + 1) if not _what_is_missing(gradients, shells[:n])), None)
     if n_used is None:
         raise NotApplicable(_what_is_missing(gradients, shells))
@@ -197,7 +198,7 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
         used = ", ".join(f"{shell.b:.0f}" for shell in shells[:n_used])
         warn(
             f"the volumes with b <= {b_max:g} s/mm² do not determine a tensor; fitted to the shells at b = {used}. "
-            "Its diffusivities are lower than those of scans with b <= 1500: compare with like scans only."
+            f"Its diffusivities are lower than those of scans with b <= {b_max:g}: compare with like scans only."
         )
     warn_without_b0(gradients)
     return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
@@ -211,6 +212,13 @@ def shells_or_levels(gradients: GradientTable) -> tuple[Shell, ...]:
         weighted = np.flatnonzero(~gradients.is_b0)
         levels = np.unique(gradients.bvals[weighted])
         return tuple(Shell(float(b), weighted[gradients.bvals[weighted] == b]) for b in levels)
+
+
+def shells_up_to(shells: Sequence[Shell], b_max: float) -> list[Shell]:
+    """The shells with b <= ``b_max`` + 100 s/mm²; a ``b_max`` that no b-value can be is refused."""
+    if not b_max > 0:  # NaN as well
+        raise InputError(f"found b_max = {b_max:g}; expected a b-value above 0, in s/mm².")
+    return [shell for shell in shells if shell.b <= b_max + SHELL_GAP]
 
 
 def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str:

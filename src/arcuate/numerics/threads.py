@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any
 
-from arcuate.errors import InputWarning
+from arcuate.errors import InputError, InputWarning
 
 # Read by BLAS and OpenMP when they are loaded: for those that come later, torch's among them.
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,6 +40,8 @@ def set_threads(n: int) -> None:
     """
     from threadpoolctl import threadpool_limits
 
+    if n < 1:
+        raise InputError(f"found {n} threads; expected 1 or more.")
     most = available_threads()
     if n > most:
         warnings.warn(f"{n} threads were asked for, {most} can be used here; {most} are used.", InputWarning, 2)

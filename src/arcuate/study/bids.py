@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from arcuate._version import __version__
 from arcuate.cache import file_sha256
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
 from arcuate.io import beside_image, image_stem, save_volume, write_text_atomically
 from arcuate.io.names import bids_entities
@@ -224,8 +224,8 @@ def read_json(path: Path) -> dict[str, Any]:
         The file cannot be read, was cut short, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or f"it is no whole JSON ({error})"
         raise InputError(
             f"{path} cannot be read: {reason}. Restore it, or run `arcuate run` on the scan again."
@@ -243,6 +243,26 @@ def as_plain(content: Any) -> Any:
 def input_facts(paths: Mapping[str, Path]) -> dict[str, dict[str, str]]:
     """Name and sha256 of each input file, for a sidecar."""
     return {role: {"File": path.name, "SHA256": file_sha256(path)} for role, path in paths.items()}
+
+
+def warn_of_another_image(folder: Path, former: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Warn where the results in ``folder``, made from the inputs ``former``, are of another image than ``present``."""
+    before, now = (inputs.get("dwi") or {} for inputs in (former, present))
+    if before and now and before.get("SHA256") != now["SHA256"]:
+        warn(
+            f"{folder} holds the results of another image ({before.get('File')}, of other content): this run replaces "
+            "them. If that was another subject, name this one (--subject), or give another --out."
+        )
+
+
+def uri_of(path: Path, out: Path, links: dict[str, str]) -> str:
+    """BIDS URI of an input of the data set ``out``; empty where it lies in none; ``links`` gets its address."""
+    root = dataset_of(path)
+    if root is None:
+        return ""
+    name, address = link_to(root, out, links)
+    links[name] = address
+    return f"bids:{name}:{PurePosixPath(path.absolute().relative_to(root)).as_posix()}"
 
 
 def _as_json(value: Any) -> Any:

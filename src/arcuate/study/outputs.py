@@ -20,11 +20,11 @@ from arcuate.nets.bundle_names import TRACTS
 from arcuate.study.bids import (
     Derivatives,
     as_plain,
-    dataset_of,
     input_facts,
-    link_to,
     read_json,
     sidecar_of,
+    uri_of,
+    warn_of_another_image,
     write_json,
     write_map,
 )
@@ -208,19 +208,11 @@ class Outputs:
         except InputError:  # of a list that cannot be read nothing is known, and nothing is removed
             self._former = None
         self._common = {"Inputs": input_facts(self._inputs), **as_plain(dict(origin or {}))}
+        warn_of_another_image(names.folder, self._former.inputs if self._former else {}, self._common["Inputs"])
         self.links: dict[str, str] = {}  # address of each data set that inputs lie in, by its name in Sources
-        self._uris = {role: uri for role, path in self._inputs.items() if (uri := self._uri_of(path))}
+        self._uris = {role: uri for role, path in self._inputs.items() if (uri := uri_of(path, names.out, self.links))}
         self._files: dict[str, OutputFile] = {}
         self._record = RunRecord(inputs=self._common["Inputs"], scan=as_plain(dict(origin or {})))
-
-    def _uri_of(self, path: Path) -> str:
-        """BIDS URI of an input; empty where it lies in no data set."""
-        root = dataset_of(path)
-        if root is None:
-            return ""
-        name, address = link_to(root, self.names.out, self.links)
-        self.links[name] = address
-        return f"bids:{name}:{PurePosixPath(path.absolute().relative_to(root)).as_posix()}"
 
     def _sources(self, made_from: Iterable[str]) -> list[str]:
         """BIDS URIs of the files that a result comes from: inputs by their role, files of steps by the step."""

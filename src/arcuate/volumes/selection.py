@@ -11,9 +11,9 @@ from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
 
 
-def parse_numbers(words: str | Sequence[float], what: str) -> np.ndarray:
-    """(n,) float from ``"0, 1000"`` or numbers."""
-    parts = words.replace(",", " ").split() if isinstance(words, str) else list(words)
+def parse_numbers(words: str | float | Sequence[float], what: str) -> np.ndarray:
+    """(n,) float from ``"0, 1000"``, one number or several."""
+    parts = _as_list(words)
     try:
         numbers = np.array([float(part) for part in parts])
     except (TypeError, ValueError):
@@ -23,7 +23,7 @@ def parse_numbers(words: str | Sequence[float], what: str) -> np.ndarray:
     return numbers
 
 
-def parse_volumes(words: str | Sequence[int], n_volumes: int) -> np.ndarray:
+def parse_volumes(words: str | int | Sequence[int], n_volumes: int) -> np.ndarray:
     """Indices (n,) int from ``"3,17-20,last"`` or numbers, counted from 0, each once and in order.
 
     Raises
@@ -31,7 +31,7 @@ def parse_volumes(words: str | Sequence[int], n_volumes: int) -> np.ndarray:
     InputError
         Something else than that, or a volume that a scan of ``n_volumes`` does not have.
     """
-    parts = words.replace(",", " ").split() if isinstance(words, str) else list(words)
+    parts = _as_list(words)
     found: set[int] = set()
     for part in parts:
         first, dash, last = str(part).strip().lower().partition("-")
@@ -43,6 +43,12 @@ def parse_volumes(words: str | Sequence[int], n_volumes: int) -> np.ndarray:
             )
         found.update(range(low, high + 1))
     return np.array(sorted(found), dtype=np.int64)
+
+
+def _as_list(words: Any) -> list[Any]:
+    if isinstance(words, str):
+        return words.replace(",", " ").split()
+    return [] if words is None else list(words) if np.iterable(words) else [words]
 
 
 def _volume(word: str, n_volumes: int) -> int:

@@ -40,6 +40,10 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
             "Give the whole diffusion series, not a single volume of it."
         )
     grid = tuple(volume.shape[:3])
+    if 0 in grid:
+        raise InputError(
+            f"found an image of shape {tuple(volume.shape)}, without a voxel; expected some along each axis."
+        )
     if mask is None:
         return np.ones(grid, dtype=bool)
     shape = tuple(mask.shape)
