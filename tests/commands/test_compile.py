@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 from compilations import COUNT
 
-from arcuate.commands.compilation import TASKS, Ahead, are_compiled, compile_kernels
+from arcuate.commands.ahead import Ahead, Claims, are_compiled
+from arcuate.commands.compilation import TASKS, compile_kernels
 from arcuate.study.stages import Silent, StageLog
 
 Arcuate = Callable[..., Any]  # code, out and err of a command, see conftest
@@ -59,15 +61,15 @@ def test_kernels_for_a_named_processor_are_found_by_that_name(arcuate: Arcuate, 
 def test_an_unknown_task_is_one_sentence(arcuate: Arcuate) -> None:
     done = arcuate("compile", "fods")
     assert done.code == 2
-    assert "found the task 'fods'; expected some of fod, tensor," in done.err
+    assert "found the task 'fods'; expected some of cone, fod, tensor," in done.err
 
 
 def test_a_process_compiles_ahead_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    ahead = Ahead(("mask",))
-    ahead.wait()
+    with Ahead(("mask",)) as ahead:
+        ahead.wait("mask")
     assert any(tmp_path.rglob("*.nbi"))
-    with Ahead(("fod",)) as stopped:
+    with Ahead(("cone",)) as stopped:
         process = stopped._process
         assert process is not None
     assert process.poll() is not None
@@ -77,22 +79,54 @@ def test_a_stage_waits_for_its_kernels_and_the_seconds_are_those_of_compiling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    with Ahead(("mask",)) as ahead:
+    with Ahead(("peaks",)) as ahead:
         process = ahead._process
         assert process is not None
+        while not (Path(ahead._folder.name) / "peaks").exists():  # the other has it
+            time.sleep(0.01)
         log = StageLog(ahead.listener(Silent()))
         with log.stage("dti"):
             assert process.poll() is None
-        with log.stage("fod"):
-            assert process.poll() == 0
+        with log.stage("peaks"):
+            assert ahead._claims.is_done("peaks")
+            assert are_compiled("peaks")
     assert log["dti"].compiling == 0
-    assert log["fod"].compiling > 10 * log["fod"].seconds
+    assert log["peaks"].compiling > 10 * log["peaks"].seconds
+
+
+def test_a_task_is_done_by_whoever_comes_first(tmp_path: Path) -> None:
+    one, other = Claims(tmp_path), Claims(tmp_path)
+    assert one.take("cone")
+    assert not other.take("cone")
+    assert not one.take("cone")
+    assert not other.is_done("cone")
+    one.finish("cone")
+    assert other.is_done("cone")
+
+
+def test_a_task_that_was_taken_is_left_out(arcuate: Arcuate, tmp_path: Path) -> None:
+    assert Claims(tmp_path).take("mask")
+    done = arcuate("compile", "--jobs", "1", "--claims", tmp_path, "mask")
+    assert done.code == 0, done.err
+    assert "mask" not in done.out
+    assert not Claims(tmp_path).is_done("mask")
+
+
+def test_a_run_does_not_wait_for_a_process_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    with Ahead(("peaks",)) as ahead:
+        assert ahead._claims.take("cone")  # by nobody who would finish it
+        assert ahead._process is not None
+        ahead._process.kill()
+        begin = time.perf_counter()
+        ahead.wait("cone")
+    assert time.perf_counter() - begin < 5
 
 
 def test_kernels_that_are_there_are_known(tmp_path: Path) -> None:
     compile_kernels("peaks")
     assert are_compiled("peaks")
-    code = "from arcuate.commands.compilation import are_compiled; print(are_compiled('peaks'))"
+    code = "from arcuate.commands.ahead import are_compiled; print(are_compiled('peaks'))"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

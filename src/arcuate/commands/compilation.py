@@ -1,11 +1,9 @@
-"""Kernels compiled before they are needed: on request, or beside the first steps of a run."""
+"""Kernels compiled before they are needed, task by task."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
-    from arcuate.study.stages import Listener, Stage
     from arcuate.volumes.resource import VolumeResource
 
 SHAPE = (12, 12, 9)
@@ -30,68 +27,6 @@ def compile_kernels(task: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a head of a thousand voxels
         TASKS[task](*_make_scan())
-
-
-def are_compiled(task: str) -> bool:
-    """Whether the kernels of "fod" or "peaks" are kept on disk for the present source, judged by the largest."""
-    from arcuate.models.peak_kernels import find_peaks_of_voxels
-    from arcuate.numerics.qp_kernel import solve_problems
-
-    last = {"fod": solve_problems, "peaks": find_peaks_of_voxels}
-    try:  # numba has no public question for this; without an answer nothing is done ahead
-        return bool(last[task]._cache._cache_file._load_index())
-    except Exception:
-        return True
-
-
-class Ahead:
-    """Tasks that another process compiles while this one does the first steps of a run; nothing without tasks."""
-
-    def __init__(self, tasks: tuple[str, ...]) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        if tasks:
-            command = [sys.executable, "-m", "arcuate", "compile", "--jobs", "1", *tasks]
-            nowhere = subprocess.DEVNULL
-            self._process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-
-    @classmethod
-    def of_steps(cls, steps: Collection[str]) -> Ahead:
-        """What the later of these steps need and is not there; nothing where only one thread may work."""
-        from arcuate.numerics.threads import n_threads
-
-        needed = () if n_threads() < 2 else tuple(task for task in ("fod", "peaks") if task in steps)
-        return cls(tuple(task for task in needed if not are_compiled(task)))
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """The process ends, also where it still compiles."""
-        if self._process is not None:
-            self._process.terminate()
-            self.wait()
-
-    def wait(self) -> None:
-        """Until the tasks are compiled; what failed is compiled by who needs it."""
-        if self._process is not None:
-            self._process.wait()
-            self._process = None
-
-    def listener(self, inner: Listener) -> Listener:
-        """Tells ``inner`` all it is told; a stage whose kernels are being compiled begins when they are there."""
-        return _Waiting(self, inner)
-
-
-class _Waiting:
-    def __init__(self, ahead: Ahead, inner: Listener) -> None:
-        self._ahead, self._inner = ahead, inner
-        self.end, self.stop = inner.end, inner.stop
-
-    def begin(self, stage: Stage) -> None:
-        self._inner.begin(stage)
-        if stage.name in ("response", "fod"):  # they share kernels
-            with stage.compiling_elsewhere():
-                self._ahead.wait()
 
 
 def _tensor(dwi: Dwi, mask: VolumeResource) -> None:
@@ -144,13 +79,20 @@ def _fod(dwi: Dwi, mask: VolumeResource) -> None:
     mtnormalise(estimate_fods(dwi, mask, _three_tissues(dwi, mask)).volumes, mask)
 
 
-def _peaks(dwi: Dwi, mask: VolumeResource) -> None:
-    from arcuate.csd import compute_csd_peaks
+def _cone(_: Dwi, __: VolumeResource) -> None:
+    from arcuate.numerics.qp import compile_solver
 
-    compute_csd_peaks(dwi, mask, _three_tissues(dwi, mask))
+    compile_solver()
+
+
+def _peaks(_: Dwi, __: VolumeResource) -> None:
+    from arcuate.models.peaks import find_peaks
+
+    find_peaks(np.eye(45), n_peaks=3)
 
 
 TASKS: dict[str, Callable[[Dwi, VolumeResource], None]] = {
+    "cone": _cone,
     "fod": _fod,
     "tensor": _tensor,
     "noddi": _noddi,

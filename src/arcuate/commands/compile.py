@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from arcuate.commands.ahead import Claims
 from arcuate.commands.compilation import TASKS, compile_kernels
 from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.errors import InputError, did_you_mean
@@ -30,11 +31,19 @@ from arcuate.errors import InputError, did_you_mean
 )
 @click.option("--jobs", type=click.IntRange(1), help="Processes at a time. Default: one for each processor.")
 @click.option("--dry-run", is_flag=True, help="Check the words, say what would be compiled, and end.")
-def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs: int | None, dry_run: bool) -> None:
+@click.option("--claims", type=click.Path(path_type=Path), hidden=True, help="Of `arcuate run`: who compiles what.")
+def compile_(
+    tasks: tuple[str, ...],
+    folder: Path | None,
+    cpu: str | None,
+    jobs: int | None,
+    dry_run: bool,
+    claims: Path | None,
+) -> None:
     """Compile the kernels that runs need, so that no run waits for them: all, or those of some tasks.
 
-    Kernels that are there already are left as they are. Tasks: fod, tensor, noddi, response, peaks, denoise, mask,
-    report."""
+    Kernels that are there already are left as they are. Tasks: cone (the solver of FODs), fod, tensor, noddi, response,
+    peaks, denoise, mask, report."""
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(
@@ -49,7 +58,11 @@ def compile_(tasks: tuple[str, ...], folder: Path | None, cpu: str | None, jobs:
     if jobs == 1 and folder is None and cpu is None:
         for task in wanted:
             begin = time.perf_counter()
+            if claims is not None and not Claims(claims).take(task):
+                continue
             compile_kernels(task)
+            if claims is not None:
+                Claims(claims).finish(task)
             tell(f"{task:10} {time.perf_counter() - begin:6.1f} s")
         return
     environment = dict(os.environ)

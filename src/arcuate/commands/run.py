@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from arcuate import masks
-from arcuate.commands.compilation import Ahead
+from arcuate.commands.ahead import Ahead
 from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options, tensor_order_option
 from arcuate.commands.paths import OutFolder, out_folder_option
 from arcuate.commands.report import end_with_report

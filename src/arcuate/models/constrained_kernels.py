@@ -14,7 +14,7 @@ from arcuate.models.log_linear_kernels import load_logs, make_scratch, predict, 
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.eigen import LANES
-from arcuate.numerics.nnls import solve_active_set, solver_scratch
+from arcuate.numerics.nnls import solve_active_set
 
 OBEYED = 1e-10  # in units of the log signal: a constraint broken by less holds
 
@@ -30,10 +30,12 @@ class Inequalities(NamedTuple):
 
 
 @kernel()
-def fit_constrained(signals, tables, n_reweight, limits, inequalities, results, is_bound):
-    """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` and ``is_bound`` (n_vox,) are filled."""
+def fit_constrained(signals, tables, n_reweight, limits, inequalities, solver, results, is_bound):
+    """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` and ``is_bound`` (n_vox,) are filled.
+
+    ``solver`` is scratch of :func:`~arcuate.numerics.nnls.solver_scratch`.
+    """
     scratch = make_scratch(tables)
-    solver = solver_scratch(inequalities.width, inequalities.columns.shape[1], len(tables.columns) + 1)
     width = len(inequalities.width)
     gram, target = np.zeros((width, width)), np.zeros(width)
     n_vox = signals.shape[0]
@@ -63,7 +65,10 @@ def _is_broken(point, lane, inequalities):
         coordinate = point[j * LANES + lane]
         for c in range(values.size):
             values[c] += coordinate * columns[j, c]
-    return values.min() < -OBEYED
+    lowest = 0.0
+    for c in range(values.size):
+        lowest = min(lowest, values[c])
+    return lowest < -OBEYED
 
 
 @inner(error_model="numpy")

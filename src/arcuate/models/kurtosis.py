@@ -133,7 +133,7 @@ class KurtosisModel(LogLinearModel):
     def _fit_bound(self, signals: np.ndarray, is_bound: np.ndarray) -> Results:
         """What :meth:`fit_rows` gives, under the constraints; ``is_bound`` (n_vox,) is filled."""
         from arcuate.models.constrained_kernels import Inequalities, fit_constrained
-        from arcuate.numerics.nnls import lanes_of
+        from arcuate.numerics.nnls import lanes_of, solver_scratch
 
         rows = self.constraints @ self.tables.to_coefs
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -141,7 +141,9 @@ class KurtosisModel(LogLinearModel):
         inequalities = Inequalities(np.ascontiguousarray(np.pad(rows, ((0, 0), (0, width - N))).T), lanes_of(width))
 
         def fit(rows: np.ndarray, results: Results, place: slice) -> None:
-            fit_constrained(rows, self.tables, self.n_reweight, self.limits, inequalities, results, is_bound[place])
+            solver = solver_scratch(inequalities.width, inequalities.columns.shape[1], N + 1)
+            bound = is_bound[place]
+            fit_constrained(rows, self.tables, self.n_reweight, self.limits, inequalities, solver, results, bound)
 
         return fit_in_chunks(signals, N, fit)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.models.status import Status
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.eigen import LANES, eigh_lanes
 from arcuate.numerics.elementary import exp_in_place, log_in_place
 from arcuate.numerics.lanes import LANES as LINE
@@ -223,12 +223,12 @@ def step(tables, scratch):
             if not tables.has_column[j]:
                 for lane in range(width):
                     scratch.normal[(j * (j + 1) // 2 + j) * width + lane] = 1.0
-        for part in range(width // LINE):
+        for eight in range(width // LINE):
             for p in range(n * (n + 1) // 2 + n):
                 for lane in range(LINE):
-                    scratch.matrix[p * LINE + lane] = scratch.normal[p * width + part * LINE + lane]
+                    scratch.matrix[p * LINE + lane] = scratch.normal[p * width + eight * LINE + lane]
             cholesky_solve_lanes(scratch.matrix, n, scratch.solution)
-            _move(tables, scratch, lane0, part * LINE)
+            _move(tables, scratch, lane0, eight * LINE)
 
 
 @inner(error_model="numpy", fastmath={"contract"})
@@ -275,7 +275,7 @@ def _move(tables, scratch, lane0, part):
             status[place] = _NOT_CONVERGED
 
 
-@inner(error_model="numpy")
+@part()
 def write(tables, min_diffusivity, first, scratch, results):
     """Coefficients, eigenvalues and eigenvectors of the lanes into the rows of ``results``."""
     n = len(tables.columns)

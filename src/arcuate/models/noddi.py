@@ -21,11 +21,10 @@ from arcuate.models.noddi_dictionary import (
     make_dictionary,
 )
 from arcuate.models.noddi_refine import NoddiSeries, make_series, refine_voxels
-from arcuate.models.noddi_stages import fit_voxels
+from arcuate.models.noddi_stages import fit_voxels, make_room
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.eigen import eigh_3x3
-from arcuate.numerics.nnls import lanes_of
 
 DPAR = 1.7e-3  # mm²/s, along the neurites; 1.3e-3 suits grey matter (Fukutomi 2018)
 DISO = 3.0e-3  # mm²/s, free water at body temperature
@@ -76,7 +75,7 @@ class NoddiModel:
         signals = _check_signals(signals, len(self.dictionary.order))
         given = None if directions is None else _check_directions(directions, len(signals))
         tables, penalties = self.dictionary.tables(), np.array([L1, L2])
-        n_vox, n_b0, lanes = len(signals), int(self.dictionary.starts[1]), lanes_of(len(self.dictionary.atoms))
+        n_vox, n_b0 = len(signals), int(self.dictionary.starts[1])
         maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
         mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
 
@@ -88,7 +87,7 @@ class NoddiModel:
             order = self.dictionary.order
             prepare_rows(own, order, n_b0, self.axis_weights, rows, mean_b0[at], tensors, status[at])
             axes[at] = _choose_axes(tensors, None if given is None else given[at])
-            fit_voxels(rows, axes[at], tables, lanes, penalties, maps[at], status[at])
+            fit_voxels(rows, axes[at], tables, penalties, make_room(tables, rows.shape[1]), maps[at], status[at])
             if self.series is not None:
                 refine_voxels(rows, tables, self.series, bool(self.has_dot), maps[at], axes[at], status[at])
 

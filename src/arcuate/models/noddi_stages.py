@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcuate.models.noddi_dictionary import DOT, FWF, N_DEG, NDI, ODI, RMSE, SIGNAL
+from arcuate.models.noddi_dictionary import DOT, FWF, N_DEG, NDI, ODI, RMSE, SIGNAL, NoddiTables
 from arcuate.models.status import Status
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.legendre import write_even_legendre
-from arcuate.numerics.nnls import SUM_IN_ANY_ORDER, solve_active_set, solver_scratch
+from arcuate.numerics.nnls import SUM_IN_ANY_ORDER, lanes_of, solve_active_set, solver_scratch
+from arcuate.numerics.nnls import Scratch as SolverScratch
 
 MOST_ACTIVE = 48  # atoms at work together; a handful in practice
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
     """Work space of one voxel."""
 
     legendre: np.ndarray  # (N_DEG, n_meas) float64
@@ -30,24 +31,18 @@ class _Room(NamedTuple):
     support: np.ndarray  # (n_atom,) int64, which they are
 
 
-@kernel(error_model="numpy")
-def fit_voxels(rows, directions, tables, lanes, penalties, maps, status):
-    """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order.
+class Scratch(NamedTuple):
+    """Work space of a thread."""
 
-    Parameters
-    ----------
-    rows : (n_vox, n_meas) float64
-    directions : (n_vox, 3) float64, unit vectors along the fibres
-    tables : NoddiTables
-    lanes : see :func:`~arcuate.numerics.nnls.lanes_of`
-    penalties : (2,) float64, of the second stage: of the sum and of half the squares
-    maps, status : filled
-    """
-    n_vox, n_meas = rows.shape
-    n_old, k = tables.basis.shape[0], len(lanes)
+    solver: SolverScratch
+    room: Room
+
+
+def make_room(tables: NoddiTables, n_meas: int) -> Scratch:
+    """Work space for one voxel of ``n_meas`` volumes after the other."""
+    n_old, k = tables.basis.shape
     n_atom = tables.ndi.shape[0] + tables.levels.shape[0]
-    solver = solver_scratch(lanes, tables.atoms.shape[1], MOST_ACTIVE)
-    room = _Room(
+    room = Room(
         np.empty((N_DEG, n_meas)),
         np.empty((2, n_meas)),
         np.empty((k, k)),
@@ -59,20 +54,36 @@ def fit_voxels(rows, directions, tables, lanes, penalties, maps, status):
         np.empty((k, n_atom)),
         np.empty(n_atom, np.int64),
     )
-    for v in range(n_vox):
+    return Scratch(solver_scratch(lanes_of(k), tables.atoms.shape[1], MOST_ACTIVE), room)
+
+
+@kernel(error_model="numpy")
+def fit_voxels(rows, directions, tables, penalties, scratch, maps, status):
+    """The N_MAP maps (n_vox, N_MAP) of rows divided by their mean b = 0, in the dictionary's order.
+
+    Parameters
+    ----------
+    rows : (n_vox, n_meas) float64
+    directions : (n_vox, 3) float64, unit vectors along the fibres
+    tables : NoddiTables
+    penalties : (2,) float64, of the second stage: of the sum and of half the squares
+    scratch : of :func:`make_room`
+    maps, status : filled
+    """
+    for v in range(rows.shape[0]):
         if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
             continue
-        if not _fit_one(rows[v], directions[v], tables, penalties, solver, room, maps[v]):
+        if not _fit_one(rows[v], directions[v], tables, penalties, scratch.solver, scratch.room, maps[v]):
             status[v] = Status.NOT_CONVERGED.value
 
 
-@inner(error_model="numpy")
+@part()
 def _fit_one(signal, direction, tables, penalties, solver, room, maps):
     """The three stages in one voxel; False if one of them did not converge."""
     starts, basis, atoms, levels = tables.starts, tables.basis, tables.atoms, tables.levels
     legendre, lines, gram, projections, block, image, sums, weights, support_atoms, support = room
-    squares, rest = lines
-    projection, projection_rest = projections
+    squares, rest = lines[0], lines[1]  # a matrix taken apart at once would give rows not known to be contiguous
+    projection, projection_rest = projections[0], projections[1]
     k, width = atoms.shape
     n_tissue = tables.ndi.shape[0]
     n_atom = n_tissue + levels.shape[0]
@@ -84,11 +95,13 @@ def _fit_one(signal, direction, tables, penalties, solver, room, maps):
 
     # 1: how much free water (and dot)
     m, is_solved = solve_active_set(atoms, gram, projection, 0.0, 0.0, width, solver)
-    rest[:] = signal
+    for i in range(rest.shape[0]):
+        rest[i] = signal[i]
     for a in range(m):
         if active[a] >= n_tissue:
             _subtract_levels(values[a], levels[active[a] - n_tissue], starts, rest)
-    np.maximum(rest, 0.0, rest)
+    for i in range(rest.shape[0]):
+        rest[i] = max(rest[i], 0.0)
 
     # 2: which tissue, on the weighted volumes
     _project(legendre, starts, rest, basis, sums, projection_rest, lanes)
@@ -97,13 +110,14 @@ def _fit_one(signal, direction, tables, penalties, solver, room, maps):
 
     # 3: the weights of that tissue, water and dot, without penalty
     n_support = m + n_atom - n_tissue
-    support[:m] = active[:m]
-    support[m:n_support] = np.arange(n_tissue, n_atom)
+    for a in range(n_support):
+        support[a] = active[a] if a < m else n_tissue + a - m
     for c in range(k):
         for a in range(n_support):
             support_atoms[c, a] = atoms[c, support[a]]
     m, is_last_solved = solve_active_set(support_atoms, gram, projection, 0.0, 0.0, n_support, solver)
-    weights[:] = 0.0
+    for j in range(n_atom):
+        weights[j] = 0.0
     for a in range(m):
         weights[support[active[a]]] = values[a]
     _write_maps(weights, tables, maps)
@@ -124,7 +138,9 @@ def _write_squares(gradient_directions, direction, squares):
 def _subtract_levels(weight, levels, starts, rest):
     """Removes a compartment that is the same in every direction of a shell."""
     for s in range(levels.shape[0]):
-        rest[starts[s] : starts[s + 1]] -= weight * levels[s]
+        level = weight * levels[s]
+        for i in range(starts[s], starts[s + 1]):
+            rest[i] -= level
 
 
 @inner(fastmath=SUM_IN_ANY_ORDER)
@@ -178,7 +194,10 @@ def _write_gram(legendre, starts, basis, block, image, gram, lanes):
 @inner(fastmath=SUM_IN_ANY_ORDER)
 def _project(legendre, starts, signal, basis, sums, projection, lanes):
     """Inner products of the k coordinates with the signal."""
-    sums[0] = np.sum(signal[: starts[1]])
+    total = 0.0
+    for i in range(starts[1]):
+        total += signal[i]
+    sums[0] = total
     for s in range(starts.shape[0] - 2):
         begin, end = starts[s + 1], starts[s + 2]
         _dots(legendre, begin, end, signal[begin:end], sums[1 + s * N_DEG : 1 + (s + 1) * N_DEG])

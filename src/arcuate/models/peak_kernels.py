@@ -9,7 +9,7 @@ import numpy as np
 
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
-from arcuate.numerics.lanes import LANES, mark_crests, multiply_panel
+from arcuate.numerics.lanes import LANES, mark_crests, multiply_panel, padded
 from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, to_polynomial
 
 CHUNK = 256  # voxels of one thread at a time
@@ -53,17 +53,45 @@ class PeakResults(NamedTuple):
     status: np.ndarray  # (n_vox,) uint8, see Status
 
 
+class Scratch(NamedTuple):
+    """Work space for eight voxels in lanes, then for one after the other."""
+
+    lines: np.ndarray  # (8 n_coef,) float64, coefficients
+    amplitude: np.ndarray  # (8 n_seeds,) float64, padded to whole panels
+    marks: np.ndarray  # (n_seeds,) uint8, bit of a lane: the search starts here
+    floor: np.ndarray  # (8,) float64, amplitude from which on a seed counts
+    near: np.ndarray  # (n_seeds n_near,) int64, neighbours of the seeds
+    starts: np.ndarray  # (8, n_seeds) int64, seeds of each lane
+    counts: np.ndarray  # (8,) int64, how many
+    row: np.ndarray  # (n_coef,) float64, coefficients of one voxel
+    series: np.ndarray  # (n_m, 2, half) float64, its polynomial
+    found: Found
+
+
+def make_scratch(seeds: Seeds, n_coef: int) -> Scratch:
+    """Work space for series of ``n_coef`` coefficients."""
+    n_seeds = len(seeds.vertices)
+    return Scratch(
+        np.zeros(LANES * n_coef),
+        np.zeros(LANES * padded(n_seeds)),
+        np.zeros(n_seeds, np.uint8),
+        np.zeros(LANES),
+        seeds.neighbours.reshape(-1),
+        np.zeros((LANES, n_seeds), np.int64),
+        np.zeros(LANES, np.int64),
+        np.zeros(n_coef),
+        np.zeros((seeds.table.shape[0], 2, seeds.table.shape[1])),
+        Found(np.zeros((n_seeds, 3)), np.zeros(n_seeds)),
+    )
+
+
 @kernel(error_model="numpy")
-def find_peaks_of_voxels(coefs, seeds, limits, results):
+def find_peaks_of_voxels(coefs, seeds, limits, scratch, results):
     """Peaks of harmonic series ``coefs`` (n_vox, n_coef) float64, strongest first."""
     n_vox, n_coef = coefs.shape
     n_seeds, n_near = seeds.neighbours.shape
     n_panels = (n_seeds + LANES - 1) // LANES
-    lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
-    marks, floor, near = np.zeros(n_seeds, np.uint8), np.zeros(LANES), seeds.neighbours.reshape(-1)
-    series = np.zeros((seeds.table.shape[0], 2, seeds.table.shape[1]))
-    row, found = np.zeros(n_coef), Found(np.zeros((n_seeds, 3)), np.zeros(n_seeds))
-    starts, counts = np.zeros((LANES, n_seeds), np.int64), np.zeros(LANES, np.int64)
+    lines, amplitude, marks, floor, near, starts, counts, row, series, found = scratch
     status, n_peaks = results.status, results.values.shape[1]
     for start in range(0, n_vox, LANES):
         count = min(LANES, n_vox - start)
@@ -106,7 +134,9 @@ def _load(row, lane, lines):
 @inner(error_model="numpy")
 def _set_floors(amplitude, n_seeds, threshold, least, floor):
     """Amplitude above which a maximum on the grid may still make a peak that counts."""
-    highest = np.zeros(LANES)
+    highest = np.empty(LANES)
+    for lane in range(LANES):
+        highest[lane] = 0.0
     for d in range(n_seeds):
         for lane in range(LANES):
             highest[lane] = max(highest[lane], amplitude[LANES * d + lane])
@@ -117,7 +147,8 @@ def _set_floors(amplitude, n_seeds, threshold, least, floor):
 @inner(error_model="numpy")
 def _collect(marks, count, seeds, counts):
     """Marked vertices of each lane."""
-    counts[:] = 0
+    for lane in range(LANES):
+        counts[lane] = 0
     for d in range(len(marks)):
         if marks[d] != 0:
             for lane in range(count):
@@ -250,10 +281,17 @@ def _keep(found, n_found, limits, directions, values):
     if n_found == 0:
         return 0
     all_found, height = found.directions, found.heights
-    order = np.argsort(-height[:n_found])
+    order = np.empty(n_found, np.int64)
+    for i in range(n_found):  # insertion sort: a handful, and np.argsort takes two seconds to compile
+        k = i
+        while k > 0 and height[order[k - 1]] < height[i]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = i
     limit = limits.threshold * height[order[0]]
     count = 0
-    for i in order:
+    for rank in range(n_found):
+        i = order[rank]
         if height[i] < limit or not height[i] > limits.least or count == len(values):
             break
         one, is_separate = all_found[i], True

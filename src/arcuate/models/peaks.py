@@ -17,6 +17,7 @@ from arcuate.models.peak_kernels import (
     Seeds,
     find_grid_peaks,
     find_peaks_of_voxels,
+    make_scratch,
 )
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.panel_product import as_panels
@@ -97,7 +98,7 @@ def find_peaks(
 
     def work(begin: int, end: int) -> None:
         part = PeakResults(*(array[begin:end] for array in results))
-        find_peaks_of_voxels(coefs[begin:end], seeds, limits, part)
+        find_peaks_of_voxels(coefs[begin:end], seeds, limits, make_scratch(seeds, coefs.shape[1]), part)
 
     run_in_chunks(work, n_vox, CHUNK)
     return Peaks(directions, values, status)

@@ -15,6 +15,7 @@ from numba import njit
 from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 
 LANES = 32  # matrices (or voxels) worked on together: four registers of eight
+N_SWEEPS = 5
 _CHUNK = 256 * LANES  # matrices of one thread at a time: about a millisecond
 
 
@@ -64,80 +65,82 @@ def _eigh_many(matrices, evals, evecs):
 
 
 @njit(inline="always")
-def _rotate(app, aqq, apq, arp, arq, vp0, vp1, vp2, vq0, vq1, vq2):
-    """One Jacobi rotation that zeroes ``apq``: tan of its angle is 2 apq / (d ± sqrt(d² + 4 apq²)), d = aqq - app."""
+def _rotate(app, aqq, apq, arp, arq):
+    """One Jacobi rotation that zeroes ``apq``: tan of its angle is 2 apq / (d ± sqrt(d² + 4 apq²)), d = aqq - app.
+
+    The elements after it, then cosine and sine.
+    """
     d = aqq - app
     size = abs(d) + math.sqrt(d * d + 4.0 * apq * apq)
     t = 2.0 * apq / (size if size > 0.0 else 1.0)
     t = t if d >= 0.0 else -t
     c = 1.0 / math.sqrt(1.0 + t * t)
     s = t * c
-    return (
-        app - t * apq, aqq + t * apq, c * arp - s * arq, s * arp + c * arq,
-        c * vp0 - s * vq0, c * vp1 - s * vq1, c * vp2 - s * vq2,
-        s * vp0 + c * vq0, s * vp1 + c * vq1, s * vp2 + c * vq2,
-    )  # fmt: skip
-
-
-@njit(inline="always")
-def _sweep(xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2):
-    """Rotations in the planes xy, xz, yz; u v w are the columns of the accumulated rotation."""
-    xx, yy, xz, yz, u0, u1, u2, v0, v1, v2 = _rotate(xx, yy, xy, xz, yz, u0, u1, u2, v0, v1, v2)
-    xx, zz, xy, yz, u0, u1, u2, w0, w1, w2 = _rotate(xx, zz, xz, 0.0, yz, u0, u1, u2, w0, w1, w2)
-    yy, zz, xy, xz, v0, v1, v2, w0, w1, w2 = _rotate(yy, zz, yz, xy, 0.0, v0, v1, v2, w0, w1, w2)
-    return xx, xy, xz, yy, 0.0, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-
-
-@njit(inline="always")
-def _exchange(a, b, a0, a1, a2, b0, b1, b2):
-    """The two pairs with the larger eigenvalue first."""
-    keep = a >= b
-    return (
-        a if keep else b, b if keep else a,
-        a0 if keep else b0, a1 if keep else b1, a2 if keep else b2,
-        b0 if keep else a0, b1 if keep else a1, b2 if keep else a2,
-    )  # fmt: skip
-
-
-@njit(inline="always")
-def _sign(a0, a1, a2):
-    """±1 that makes the component of largest magnitude positive."""
-    largest = a0 if abs(a0) >= abs(a1) else a1
-    largest = largest if abs(largest) >= abs(a2) else a2
-    return 1.0 if largest >= 0.0 else -1.0
+    return app - t * apq, aqq + t * apq, c * arp - s * arq, s * arp + c * arq, c, s
 
 
 @inner(error_model="numpy", fastmath={"contract"})
+def _sweep(a, u):
+    """Rotations of all lanes in the planes xy, xz, yz; ``u`` holds the columns of the accumulated rotation."""
+    for i in range(LANES):
+        xx, xy, xz = a[i], a[LANES + i], a[2 * LANES + i]
+        yy, yz, zz = a[3 * LANES + i], a[4 * LANES + i], a[5 * LANES + i]
+        xx, yy, xz, yz, c1, s1 = _rotate(xx, yy, xy, xz, yz)
+        xx, zz, xy, yz, c2, s2 = _rotate(xx, zz, xz, 0.0, yz)
+        yy, zz, xy, xz, c3, s3 = _rotate(yy, zz, yz, xy, 0.0)
+        a[i], a[LANES + i], a[2 * LANES + i] = xx, xy, xz
+        a[3 * LANES + i], a[4 * LANES + i], a[5 * LANES + i] = yy, 0.0, zz
+        for k in range(3):
+            p, q, r = u[k * LANES + i], u[(3 + k) * LANES + i], u[(6 + k) * LANES + i]
+            p, q = c1 * p - s1 * q, s1 * p + c1 * q
+            p, r = c2 * p - s2 * r, s2 * p + c2 * r
+            q, r = c3 * q - s3 * r, s3 * q + c3 * r
+            u[k * LANES + i], u[(3 + k) * LANES + i], u[(6 + k) * LANES + i] = p, q, r
+
+
+@inner(error_model="numpy")
+def _exchange(evals, evecs, first, second):
+    """The larger of two eigenvalues first, in every lane, and its eigenvector with it."""
+    for i in range(LANES):
+        a, b = evals[first * LANES + i], evals[second * LANES + i]
+        keep = a >= b
+        evals[first * LANES + i], evals[second * LANES + i] = a if keep else b, b if keep else a
+        for k in range(3):
+            p, q = evecs[(3 * first + k) * LANES + i], evecs[(3 * second + k) * LANES + i]
+            evecs[(3 * first + k) * LANES + i] = p if keep else q
+            evecs[(3 * second + k) * LANES + i] = q if keep else p
+
+
+@inner(error_model="numpy")
 def eigh_lanes(matrices, evals, evecs):
     """Decompose ``LANES`` matrices: element j of lane l lies at ``[j * LANES + l]`` (6, 3 and 9 elements)."""
-    for i in range(LANES):
-        xx, xy, xz = matrices[i], matrices[LANES + i], matrices[2 * LANES + i]
-        yy, yz, zz = matrices[3 * LANES + i], matrices[4 * LANES + i], matrices[5 * LANES + i]
-        size = max(max(abs(xx), abs(xy)), max(abs(xz), abs(yy)))
-        size = max(size, max(abs(yz), abs(zz)))
-        unit = size if size > 0.0 else 1.0  # squares of the elements must neither under- nor overflow
-        xx, xy, xz, yy, yz, zz = xx / unit, xy / unit, xz / unit, yy / unit, yz / unit, zz / unit
-        u0, u1, u2, v0, v1, v2, w0, w1, w2 = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0
-        xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2 = _sweep(
-            xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-        )
-        xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2 = _sweep(
-            xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-        )
-        xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2 = _sweep(
-            xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-        )
-        xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2 = _sweep(
-            xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-        )
-        xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2 = _sweep(
-            xx, xy, xz, yy, yz, zz, u0, u1, u2, v0, v1, v2, w0, w1, w2
-        )
-        xx, yy, u0, u1, u2, v0, v1, v2 = _exchange(xx, yy, u0, u1, u2, v0, v1, v2)
-        xx, zz, u0, u1, u2, w0, w1, w2 = _exchange(xx, zz, u0, u1, u2, w0, w1, w2)
-        yy, zz, v0, v1, v2, w0, w1, w2 = _exchange(yy, zz, v0, v1, v2, w0, w1, w2)
-        s, t, r = _sign(u0, u1, u2), _sign(v0, v1, v2), _sign(w0, w1, w2)
-        evals[i], evals[LANES + i], evals[2 * LANES + i] = xx * unit, yy * unit, zz * unit
-        evecs[i], evecs[LANES + i], evecs[2 * LANES + i] = s * u0, s * u1, s * u2
-        evecs[3 * LANES + i], evecs[4 * LANES + i], evecs[5 * LANES + i] = t * v0, t * v1, t * v2
-        evecs[6 * LANES + i], evecs[7 * LANES + i], evecs[8 * LANES + i] = r * w0, r * w1, r * w2
+    scaled, unit = np.empty(6 * LANES), np.empty(LANES)
+    for i in range(LANES):  # squares of the elements must neither under- nor overflow
+        size = 0.0
+        for j in range(6):
+            size = max(size, abs(matrices[j * LANES + i]))
+        unit[i] = size if size > 0.0 else 1.0
+    for j in range(6):
+        for i in range(LANES):
+            scaled[j * LANES + i] = matrices[j * LANES + i] / unit[i]
+    for j in range(9):
+        for i in range(LANES):
+            evecs[j * LANES + i] = 1.0 if j % 4 == 0 else 0.0
+    for _ in range(N_SWEEPS):
+        _sweep(scaled, evecs)
+    for k in range(3):
+        j = 0 if k == 0 else 2 * k + 1  # xx, yy, zz
+        for i in range(LANES):
+            evals[k * LANES + i] = scaled[j * LANES + i]
+    _exchange(evals, evecs, 0, 1)
+    _exchange(evals, evecs, 0, 2)
+    _exchange(evals, evecs, 1, 2)
+    for k in range(3):
+        for i in range(LANES):
+            x, y, z = evecs[3 * k * LANES + i], evecs[(3 * k + 1) * LANES + i], evecs[(3 * k + 2) * LANES + i]
+            largest = x if abs(x) >= abs(y) else y
+            largest = largest if abs(largest) >= abs(z) else z
+            sign = 1.0 if largest >= 0.0 else -1.0
+            evecs[3 * k * LANES + i], evecs[(3 * k + 1) * LANES + i] = sign * x, sign * y
+            evecs[(3 * k + 2) * LANES + i] = sign * z
+            evals[k * LANES + i] *= unit[i]

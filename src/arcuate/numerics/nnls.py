@@ -16,7 +16,7 @@ normal equations.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,26 +74,24 @@ def solve_nonnegative_rows(
             f"found atoms {atoms.shape}, gram {gram.shape} and projections {projections.shape}; "
             f"expected ({k}, n), ({k}, {k}) and (n_rows, {k})."
         )
-    padding = -k % 8  # few different sizes: each is compiled once
+    padding = max(-k % 8, 16 - k)  # few different sizes, each compiled once; NODDI's is 16
     atoms = np.pad(atoms, ((0, padding), (0, 0)))
     gram = np.pad(gram, (0, padding))
     projections = np.pad(projections, ((0, 0), (0, padding)))
     weights, is_solved = np.zeros((len(projections), n)), np.zeros(len(projections), dtype=np.bool_)
-    lanes = lanes_of(k + padding)
 
     def work(begin: int, end: int) -> None:
-        rows = slice(begin, end)
-        _solve_rows(atoms, gram, projections[rows], (float(l1), float(l2)), lanes, weights[rows], is_solved[rows])
+        rows, scratch = slice(begin, end), solver_scratch(lanes_of(k + padding), n, n)
+        _solve_rows(atoms, gram, projections[rows], (float(l1), float(l2)), scratch, weights[rows], is_solved[rows])
 
     run_in_chunks(work, len(projections), _CHUNK)
     return weights, is_solved
 
 
 @kernel()
-def _solve_rows(atoms, gram, projections, penalties, lanes, weights, is_solved):
+def _solve_rows(atoms, gram, projections, penalties, scratch, weights, is_solved):
     """Fill the weights (n_rows, n), which are zero, and whether the solution was reached (n_rows,)."""
     n = atoms.shape[1]
-    scratch = solver_scratch(lanes, n, n)
     for row in range(projections.shape[0]):
         found = solve_active_set(atoms, gram, projections[row], penalties[0], penalties[1], n, scratch)
         for a in range(found[0]):
@@ -124,8 +122,7 @@ class Scratch(NamedTuple):
     lanes: tuple[int, ...]  # k zeros: its length is known to the compiler
 
 
-@inner()
-def solver_scratch(lanes: tuple[int, ...], n: int, most: int) -> Any:
+def solver_scratch(lanes: tuple[int, ...], n: int, most: int) -> Scratch:
     """Work space of :func:`solve_active_set` for ``n`` atoms of which at most ``most`` are active together."""
     k = len(lanes)
     return Scratch(
@@ -151,9 +148,13 @@ def solve_active_set(atoms, gram, projection, l1, l2, n_usable, scratch):
     active, weights, trial, sides, gradient, images, inner, triangle, vectors, lanes = scratch
     rest = vectors[0]
     m = np.int64(0)
-    rest[:] = projection
+    for c in range(len(lanes)):
+        rest[c] = projection[c]
     _correlate(atoms, rest, n_usable, gradient, lanes)
-    tolerance = 1e-11 * np.max(np.abs(gradient[:n_usable]))
+    steepest = 0.0
+    for j in range(n_usable):
+        steepest = max(steepest, abs(gradient[j]))
+    tolerance = 1e-11 * steepest
     for _ in range(3 * n_usable):
         found = _steepest(gradient, n_usable, tolerance + l1)
         if found < 0:

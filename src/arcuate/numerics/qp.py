@@ -30,9 +30,19 @@ import numpy as np
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import padded
 from arcuate.numerics.panel_product import as_panels
-from arcuate.numerics.qp_active_set import Cone, panels_of
-from arcuate.numerics.qp_kernel import ACCEPTED, CHUNK, NOT_CONVERGED, SOLVED, Solutions, solve_problems
-from arcuate.numerics.qp_start import StartTables, make_start, start_problems
+from arcuate.numerics.qp_active_set import Cone, make_active_set, panels_of
+from arcuate.numerics.qp_kernel import (
+    ACCEPTED,
+    CHUNK,
+    NOT_CONVERGED,
+    SOLVED,
+    Solutions,
+    solve_corners,
+    solve_open,
+    solve_problems,
+    take_starts,
+)
+from arcuate.numerics.qp_start import StartTables, make_lanes, make_start, start_problems
 
 DAMPING = 10.0  # of the constraints' values where the path starts: at g itself half of them are violated by noise
 LEAST_SIZE = 48  # unknowns, padding included, of degree 8 with up to three tissues: smaller problems take its kernel
@@ -134,9 +144,9 @@ class ConeProblem:
             # a copy in double precision: else the kernels would be compiled for every type and layout of the signals
             rows = np.array(signals[begin:end], dtype=np.float64, order="C")
             start = make_start(end - begin, *reversed(cone.rows.shape))
-            start_problems(rows, tables, start)
+            start_problems(rows, tables, start, make_lanes(n, *reversed(cone.rows.shape)))
             part = Solutions(*(array[begin:end] for array in out))
-            solve_problems(start, tables, cone, size, FEASIBILITY, part)
+            solve_problems(start, n, cone, make_active_set(cone, size), FEASIBILITY, part)
 
         run_in_chunks(work, n_vox, CHUNK)
         fit = ConeFit(*out)
@@ -173,6 +183,20 @@ class ConeProblem:
         if residual <= ACCEPTED:
             fit.solution[v], fit.kkt_residual[v] = u, residual
             fit.n_active[v], fit.outcome[v] = np.count_nonzero(multipliers), SOLVED
+
+
+def compile_solver() -> None:
+    """Compile all that :meth:`ConeProblem.solve` may call, for problems of the usual size, on none."""
+    n, n_meas = 2, 3
+    problem = ConeProblem(np.eye(n_meas, n), np.eye(n))
+    tables, cone = problem._factors
+    size, start = panels_of(cone.columns.shape[0]), make_start(0, *reversed(cone.rows.shape))
+    out = Solutions(np.empty((0, n)), np.empty(0), np.empty(0, np.int64), np.empty(0, np.uint8))
+    start_problems(np.empty((0, n_meas)), tables, start, make_lanes(n, *reversed(cone.rows.shape)))
+    state = make_active_set(cone, size)
+    take_starts(start, n, cone, state, FEASIBILITY, out)
+    solve_corners(start, n, cone, state, out)
+    solve_open(start, n, cone, state, FEASIBILITY, out)
 
 
 def inner_direction(constraints: np.ndarray) -> np.ndarray:

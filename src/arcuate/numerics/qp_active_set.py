@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcuate.numerics.compiled import inner
+from arcuate.numerics.compiled import inner, part
 from arcuate.numerics.lanes import LANES
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # keeps NaN and infinity
@@ -68,9 +68,8 @@ def panels_of(n_pad: int) -> tuple[int, ...]:
     return (0,) * (n_pad // LANES)
 
 
-@inner()
-def make_active_set(cone, size):
-    """Scratch for one problem at a time."""
+def make_active_set(cone: Cone, size: tuple[int, ...]) -> ActiveSet:
+    """Scratch for one problem at a time; made here, since every kind of array takes a kernel time to compile."""
     n = LANES * len(size)
     n_con, m = cone.rows.shape[0], cone.columns.shape[1]
     return ActiveSet(
@@ -311,7 +310,7 @@ def solve_factored(count, state, size):
         step[i] = right[i]
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def solve_multipliers(g, count, cone, state):
     """Multipliers of the sorted active rows, by Cholesky and refinements; y = g + Σ multiplier row."""
     right, step, size, lam, y = state.right, state.step, state.size, state.multipliers, state.y
@@ -335,7 +334,7 @@ def solve_multipliers(g, count, cone, state):
         before = change
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def replace(row, count, cone, state):
     """Let a row in the span of the active ones take the place of the one whose multiplier reaches zero first.
 
@@ -362,7 +361,7 @@ def replace(row, count, cone, state):
     return count
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def find_worst(values, norms, is_active, tolerance):
     """The constraint most violated, -1 if none is by more than the tolerance times the largest value."""
     n_con = norms.shape[0]
@@ -376,7 +375,7 @@ def find_worst(values, norms, is_active, tolerance):
     return where
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def change_active_set(g, count, cone, state, tolerance):
     """Lawson and Hanson's method from the given active rows; their new count, and whether it has ended."""
     lam, target, size = state.multipliers, state.target, state.size
@@ -411,7 +410,7 @@ def change_active_set(g, count, cone, state, tolerance):
     return count, False
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def restart(weights, cone, state):
     """Active rows from approximate multipliers, the largest first, and their pseudo-inverse; their count."""
     order, size, column, z, lines = state.order, state.size, state.step, state.z, state.lines
@@ -429,7 +428,7 @@ def restart(weights, cone, state):
     return invert_rows(weights, n_positive, cone, state, column, z, lines)
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def invert_rows(weights, n_positive, cone, state, column, z, lines):
     """Pseudo-inverse of the rows in ``state.order`` that the factor has not left out; their count."""
     factor, order, size = state.factor, state.order, state.size

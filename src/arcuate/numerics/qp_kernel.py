@@ -7,22 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.lanes import LANES
 from arcuate.numerics.qp_active_set import (
     FAST,
     SPANNED,
+    ActiveSet,
+    Cone,
     add_combination,
     change_active_set,
     constraint_values,
     dot,
     dot_row,
     factorise,
-    make_active_set,
     restart,
     solve_factored,
     solve_multipliers,
 )
+from arcuate.numerics.qp_start import Start
 
 MAX_ROUNDS = 8  # times the active set method is started, each time with a pseudo-inverse built anew
 NEGLIGIBLE = 1e-12  # of |g|: a multiplier this far below zero is rounding
@@ -35,6 +37,7 @@ MAX_BALANCES = 30
 CHUNK = 128  # problems started together: one takes the lane of another that has left the path
 
 SOLVED, NOT_CONVERGED, ZERO = 0, 1, 2
+CORNER = 3  # on the way: more constraints are active than there are unknowns
 
 
 class Solutions(NamedTuple):
@@ -88,7 +91,7 @@ def judge(g, count, cone, state, tolerance):
     return SOLVED if largest > 0.0 and lowest >= -tolerance * largest else NOT_CONVERGED
 
 
-@inner(error_model="numpy")
+@part()
 def sort(numbers, count):
     """The first ``count`` numbers in order, in place."""
     for i in range(1, count):
@@ -99,7 +102,7 @@ def sort(numbers, count):
         numbers[k] = number
 
 
-@inner(error_model="numpy")
+@part()
 def remember(count, state, multipliers):
     """The multipliers of the active rows in the place of those of all constraints."""
     multipliers[:] = 0.0
@@ -125,7 +128,7 @@ def unscale(n, cone, state):
         state.solution[k] = dot_row(cone.r_inverse, k, state.y, state.size)
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def list_active(multipliers, most, state):
     """How many constraints have a positive multiplier, in ``state.active``; -1 if more than ``most``."""
     count = np.int64(0)
@@ -138,7 +141,7 @@ def list_active(multipliers, most, state):
     return count
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def solve_corner(g, multipliers, n, cone, state):
     """The nearest point where every constraint with a multiplier is zero; its KKT residual with these multipliers.
 
@@ -146,7 +149,8 @@ def solve_corner(g, multipliers, n, cone, state):
     """
     size, y, z, basis = state.size, state.y, state.z, state.factor
     positive, count, rank = np.empty(cone.norms.shape[0]), np.int64(0), np.int64(0)
-    y[:] = g
+    for j in range(LANES * len(size)):
+        y[j] = g[j]
     for i in range(cone.norms.shape[0]):
         if not multipliers[i] > 0.0:
             continue
@@ -154,7 +158,8 @@ def solve_corner(g, multipliers, n, cone, state):
         count += 1
         if rank == n:
             continue
-        z[:] = cone.rows[i]
+        for j in range(LANES * len(size)):
+            z[j] = cone.rows[i, j]
         for _ in range(2):  # Gram-Schmidt; once more against rounding
             for k in range(rank):
                 part = -dot_row(basis, k, z, size)
@@ -176,7 +181,7 @@ def solve_corner(g, multipliers, n, cone, state):
     return residual_of(g, state.order, positive, count, cone, state)
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def balance(g, lam, count, n, cone, state):
     """Change the multipliers of the rows in ``state.order`` by the least that makes y = g + Σ multiplier row.
 
@@ -221,7 +226,7 @@ def accept_start(g, count, cone, state, tolerance):
     return judge(g, count, cone, state, tolerance)
 
 
-@inner(fastmath=FAST, error_model="numpy")
+@part()
 def solve_active_set(g, multipliers, n, cone, state, tolerance):
     """Outcome, KKT residual and count of the active set method from approximate multipliers, which are overwritten."""
     residual, count = 0.0, np.int64(0)
@@ -247,36 +252,66 @@ def solve_active_set(g, multipliers, n, cone, state, tolerance):
     return NOT_CONVERGED, residual, count
 
 
-@inner(fastmath=FAST, error_model="numpy")
-def solve_one(g, multipliers, n, cone, state, tolerance):
-    """Outcome, KKT residual and number of active constraints; the solution is left in ``state.solution``.
+@part()
+def take_start(g, multipliers, n, cone, state, tolerance):
+    """Outcome, KKT residual and count where the start tells the active constraints; else CORNER or NOT_CONVERGED.
 
-    ``multipliers`` (n_con,) of all constraints are approximate, zero where inactive, and overwritten.
+    ``multipliers`` (n_con,) of all constraints are approximate, zero where inactive.
     """
-    state.solution[:] = 0.0
+    for j in range(LANES * len(state.size)):
+        state.solution[j] = 0.0
     if dot(g, g, state.size) == 0.0:
         return ZERO, 0.0, 0
     count = list_active(multipliers, n, state)
     if count < 0:
-        residual = solve_corner(g, multipliers, n, cone, state)
-        if residual <= PROVEN:
-            return SOLVED, residual, n
-    else:
-        outcome = accept_start(g, count, cone, state, tolerance)
-        if outcome == SOLVED:
-            unscale(n, cone, state)
-            return SOLVED, residual_of(g, state.active, state.multipliers, count, cone, state), count
-        if outcome == ZERO:
-            return ZERO, 0.0, 0
-    return solve_active_set(g, multipliers, n, cone, state, tolerance)
+        return CORNER, 0.0, 0
+    outcome = accept_start(g, count, cone, state, tolerance)
+    if outcome == SOLVED:
+        unscale(n, cone, state)
+        return SOLVED, residual_of(g, state.active, state.multipliers, count, cone, state), count
+    return outcome, 0.0, 0
 
 
-@kernel()
-def solve_problems(start, tables, cone, size, tolerance, out):
-    """Solutions of the problems of a chunk, once their start is known; ``size`` as panels_of makes it."""
-    n, state = tables.n, make_active_set(cone, size)
+@inner()
+def put(result, v, n, state, out):
+    """Result of one problem, and the solution in ``state.solution``, among those of the chunk."""
+    out.outcome[v], out.kkt_residual[v], out.n_active[v] = result
+    for k in range(n):
+        out.solution[v, k] = 0.0 if result[0] == ZERO else state.solution[k]
+
+
+@kernel(fastmath=FAST, error_model="numpy")
+def take_starts(start, n, cone, state, tolerance, out):
+    """Solutions of the problems of a chunk from their start; CORNER or NOT_CONVERGED for the kernels below."""
     for v in range(len(out.outcome)):
-        outcome, residual, count = solve_one(start.g[v], start.multipliers[v], n, cone, state, tolerance)
-        out.outcome[v], out.kkt_residual[v], out.n_active[v] = outcome, residual, count
-        for k in range(n):
-            out.solution[v, k] = 0.0 if outcome == ZERO else state.solution[k]
+        put(take_start(start.g[v], start.multipliers[v], n, cone, state, tolerance), v, n, state, out)
+
+
+@kernel(fastmath=FAST, error_model="numpy")
+def solve_corners(start, n, cone, state, out):
+    """Problems of which more constraints are active than there are unknowns; those not proven stay NOT_CONVERGED."""
+    for v in range(len(out.outcome)):
+        if out.outcome[v] == CORNER:
+            residual = solve_corner(start.g[v], start.multipliers[v], n, cone, state)
+            put((SOLVED if residual <= PROVEN else NOT_CONVERGED, residual, n), v, n, state, out)
+
+
+@kernel(fastmath=FAST, error_model="numpy")
+def solve_open(start, n, cone, state, tolerance, out):
+    """Problems that are NOT_CONVERGED, by the active set method; ``start.multipliers`` of these are overwritten."""
+    for v in range(len(out.outcome)):
+        if out.outcome[v] == NOT_CONVERGED:
+            put(solve_active_set(start.g[v], start.multipliers[v], n, cone, state, tolerance), v, n, state, out)
+
+
+def solve_problems(start: Start, n: int, cone: Cone, state: ActiveSet, tolerance: float, out: Solutions) -> None:
+    """Solutions of the problems of a chunk of ``n`` unknowns, once their start is known; ``state`` is scratch.
+
+    Three kernels, since most problems need the first alone: what is in one kernel is optimised together, again at
+    every level of calls, and takes that much longer to compile.
+    """
+    take_starts(start, n, cone, state, tolerance, out)
+    if np.any(out.outcome == CORNER):
+        solve_corners(start, n, cone, state, out)
+    if np.any(out.outcome == NOT_CONVERGED):
+        solve_open(start, n, cone, state, tolerance, out)

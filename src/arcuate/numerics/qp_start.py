@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.lanes import (
     LANES,
     add_outer_tile,
@@ -66,8 +66,7 @@ class Start(NamedTuple):
     multipliers: np.ndarray  # (count, n_con) float, approximate; 0 where a constraint is not active. At first By
 
 
-@inner()
-def make_lanes(n, n_pad, n_con):
+def make_lanes(n: int, n_pad: int, n_con: int) -> Lanes:
     """Scratch for eight problems of ``n`` unknowns, padded to ``n_pad``."""
     m = LANES * ((n_con + LANES - 1) // LANES)
     return Lanes(
@@ -96,12 +95,11 @@ def make_start(count: int, n_pad: int, n_con: int) -> Start:
 
 
 @kernel()
-def start_problems(signals, tables, start):
-    """Approximate multipliers of some problems.
+def start_problems(signals, tables, start, lanes):
+    """Approximate multipliers of some problems; ``lanes`` is fresh scratch of :func:`make_lanes`.
 
     ``signals`` (count, n_meas) float64.
     """
-    lanes = make_lanes(tables.n, start.g.shape[1], start.multipliers.shape[1])
     for first in range(0, len(signals), LANES):
         end = min(first + LANES, len(signals))
         _project_lanes(signals, first, end, tables.projection, start.g)
@@ -124,7 +122,7 @@ def start_problems(signals, tables, start):
             _step(lanes, tables)
 
 
-@inner()
+@part()
 def _evaluate_lanes(start, begin, end, lanes, tables):
     """By of up to eight problems in the place of their multipliers."""
     n, (_, n_con) = tables.n, start.multipliers.shape
@@ -153,7 +151,7 @@ def _project_lanes(signals, begin, end, panels, out):
             out[begin + lane, k] = z[LANES * k + lane]
 
 
-@inner()
+@part()
 def _is_at_end(lanes, lane, n):
     """Whether the last step changed no side and no more constraints are violated than unknowns, or was the last."""
     if lanes.n_steps[lane] >= MOST_STEPS:
@@ -166,7 +164,7 @@ def _is_at_end(lanes, lane, n):
     return n_violated <= n
 
 
-@inner()
+@part()
 def _publish(start, lanes, lane):
     """Multipliers of a lane in the row of its problem."""
     v, weight = lanes.chosen[lane], lanes.weights[lane] / GROWTH
@@ -174,7 +172,7 @@ def _publish(start, lanes, lane):
         start.multipliers[v, i] = max(-weight * lanes.w[LANES * i + lane], 0.0)
 
 
-@inner()
+@part()
 def _load(start, lanes, lane, v, n):
     """Problem ``v`` in a lane; -1 for the problem of zero."""
     is_there, n_con, count, width = v >= 0, len(lanes.inside), 0, start.g.shape[1]
@@ -195,7 +193,7 @@ def _load(start, lanes, lane, v, n):
     lanes.n_changes[lane] = count
 
 
-@inner()
+@part()
 def _step(lanes, tables):
     """One Newton step of each lane at its weight, once the constraints that changed sides are listed."""
     n, new, width = tables.n, lanes.new, len(lanes.z) // LANES
@@ -218,7 +216,7 @@ def _step(lanes, tables):
         lanes.n_steps[lane] += 1
 
 
-@inner()
+@part()
 def _list_changes(lanes):
     """Constraints of each lane that entered the violated set (+ row) or left it (- row), and how many."""
     marks, inside, enters, leaves, counts = lanes.marks, lanes.inside, lanes.enters, lanes.leaves, lanes.n_changes
@@ -237,7 +235,7 @@ def _list_changes(lanes):
         inside[i] = marks[i]
 
 
-@inner()
+@part()
 def _fill(lanes, n, width):
     """normal + I / weight and z / weight as lines, in the order the solver takes."""
     normal, matrix, z, shift = lanes.normal, lanes.matrix, lanes.z, 1.0 / lanes.weights
@@ -253,7 +251,7 @@ def _fill(lanes, n, width):
             matrix[last + LANES * k + lane] = shift[lane] * z[LANES * k + lane]
 
 
-@inner()
+@part()
 def _search(lanes, n):
     """Move y and w towards the Newton point, each lane as far as its penalised objective falls; dw holds B new."""
     y, new, z, w, dw, weight = lanes.y, lanes.new, lanes.z, lanes.w, lanes.dw, lanes.weights
@@ -269,11 +267,14 @@ def _search(lanes, n):
     low, high, a = np.zeros(LANES), np.ones(LANES), np.zeros(LANES)
     slope, curvature = np.empty(LANES), np.empty(LANES)
     _slopes(w, dw, a, weight, linear, square, slope, curvature)
-    enough = SLOPE_LEFT * np.abs(slope)
-    is_done = slope >= 0.0
-    a[:] = 1.0
+    enough, is_done = np.empty(LANES), np.empty(LANES, np.bool_)
+    for lane in range(LANES):
+        enough[lane], is_done[lane], a[lane] = SLOPE_LEFT * abs(slope[lane]), slope[lane] >= 0.0, 1.0
     for _ in range(SEARCHES):  # the slope is piecewise linear and grows: Newton's method, kept between two ends
-        if np.all(is_done):
+        n_done = 0
+        for lane in range(LANES):
+            n_done += is_done[lane]
+        if n_done == LANES:
             break
         _slopes(w, dw, a, weight, linear, square, slope, curvature)
         for lane in range(LANES):

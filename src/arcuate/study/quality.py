@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable, image_to_scanner
@@ -242,6 +242,11 @@ def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
     return bad, negative
 
 
+def _median_of_chi2(freedom: int) -> float:
+    """Median of a chi-squared distribution; scipy.stats, which has it too, takes a second to import."""
+    return 2.0 * float(special.gammaincinv(0.5 * freedom, 0.5))
+
+
 def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> float | None:
     """Median signal over noise of one b=0 volume, from the differences between b=0 volumes; None with one.
 
@@ -256,7 +261,7 @@ def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable
         return None
     rows = rows * (np.median(rows) / np.maximum(np.median(rows, axis=0), 1e-30))  # volumes may drift in scale
     n = len(index)
-    noise = np.sqrt(np.median(rows.var(axis=1, ddof=1)) / (stats.chi2.ppf(0.5, n - 1) / (n - 1)))
+    noise = np.sqrt(np.median(rows.var(axis=1, ddof=1)) / (_median_of_chi2(n - 1) / (n - 1)))
     return float(np.median(rows.mean(axis=1)) / noise) if noise > 0 else None
 
 
@@ -333,7 +338,7 @@ def _compare(values: np.ndarray, design: np.ndarray, least: float) -> tuple[np.n
     """
     expected = np.broadcast_to(np.median(values, axis=0), values.shape)
     if design.shape[1] > 1:
-        expected = np.column_stack([_robust_fit(design, column) for column in values.T])
+        expected = _robust_fits(design, values)
     away = values - expected
     freedom = len(values) / (len(values) - design.shape[1])
     spread = 1.4826 * np.median(np.abs(away), axis=0) * freedom
@@ -343,16 +348,18 @@ def _compare(values: np.ndarray, design: np.ndarray, least: float) -> tuple[np.n
     ), change
 
 
-def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Fitted values (n,) of least absolute deviations, by reweighted least squares."""
-    weights = np.ones(len(values))
-    floor = 1e-3 * max(float(np.median(np.abs(values))), 1e-30)
-    fitted = values
+def _robust_fits(design: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Fitted values (n, k) of least absolute deviations in each column, by reweighted least squares."""
+    columns = values.T  # (k, n)
+    weights = np.ones(columns.shape)
+    floor = 1e-3 * np.maximum(np.median(np.abs(columns), axis=1, keepdims=True), 1e-30)
+    fitted = columns
     for _ in range(20):
-        root = np.sqrt(weights)
-        fitted = design @ np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
-        weights = 1 / np.maximum(np.abs(values - fitted), floor)
-    return fitted
+        weighted = weights[:, :, None] * design  # (k, n, n_unknown)
+        normal, right = design.T @ weighted, np.einsum("kij,ki->kj", weighted, columns)
+        fitted = np.linalg.solve(normal, right[:, :, None])[:, :, 0] @ design.T
+        weights = 1 / np.maximum(np.abs(columns - fitted), floor)
+    return np.asarray(fitted.T)
 
 
 def _snr_of_residuals(rows: np.ndarray, fit: TensorFit, gradients: GradientTable) -> float | None:
@@ -365,7 +372,7 @@ def _snr_of_residuals(rows: np.ndarray, fit: TensorFit, gradients: GradientTable
     coefs = np.column_stack([fit.tensors[ok], np.log(fit.s0[ok])])
     residuals = rows[ok] - np.exp(coefs @ tensor_design(gradients.bvals, gradients.directions).T)
     variance = (residuals**2).sum(axis=1) / freedom
-    noise = np.sqrt(np.median(variance) / (stats.chi2.ppf(0.5, freedom) / freedom))
+    noise = np.sqrt(np.median(variance) / (_median_of_chi2(freedom) / freedom))
     return float(np.median(fit.s0[ok]) / noise) if noise > 0 else None
 
 

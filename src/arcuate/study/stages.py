@@ -59,7 +59,7 @@ class Stage:
 
     @contextmanager
     def compiling_elsewhere(self) -> Iterator[None]:
-        """The block waits for kernels that another process compiles."""
+        """The block sees to kernels before the stage: waits for those of another process, or compiles some."""
         self.is_compiling, self._compiling_since = True, time.perf_counter()
         try:
             yield
