@@ -170,7 +170,7 @@ def test_derivatives_pass_the_official_validator(story: Story) -> None:
 def test_derivatives_open_in_pybids_and_bids2table(story: Story) -> None:
     bids = pytest.importorskip("bids", reason="pybids is not installed")
     bids2table = pytest.importorskip("bids2table", reason="bids2table is not installed")
-    masks = [p.name for p in story.out.rglob("*_mask.nii.gz")]
+    masks = [p.name for p in story.out.glob("sub-*/**/*_mask.nii.gz")]
     assert len(masks) == 3
     layout = bids.BIDSLayout(story.bids, derivatives=[story.out])
     found = layout.get(scope="derivatives", suffix="mask", desc="brain", extension=".nii.gz")
