@@ -14,6 +14,7 @@ from arcuate.errors import InputError
 from arcuate.freewater import FreeWater, estimate_free_water
 from arcuate.gradients import GradientTable
 from arcuate.models.free_water import fit_free_water_tensor
+from arcuate.models.rician_tensor import fit_rician_tensor
 from arcuate.models.robust_tensor import fit_robust_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.maps import FREE_WATER_MAPS, TENSOR_MAPS
@@ -96,6 +97,25 @@ def test_noise_that_is_not_used_or_lies_on_another_grid_is_refused(scan):
         scan.estimate_dti(noise=noise)
     with pytest.raises(InputError, match=r"noise map of shape \(3, 3, 3\); expected \(12, 12, 9\)"):
         scan.estimate_dti(robust=True, noise=noise)
+
+
+def test_the_rician_fit_takes_the_noise_map_and_is_refused_without_one(scan, mask):
+    inside = mask.get_array() > 0
+    sigma = np.full(inside.shape, 15.0, np.float32)
+    sigma[:2] = 0
+    noise = InMemoryVolumeResource(sigma, scan.volume.get_affine())
+    dti = scan.estimate_dti(mask, rician=True, noise=noise)
+    fit = fit_rician_tensor(scan.volume.get_array()[inside], scan.gradients, sigma[inside])
+    np.testing.assert_allclose(dti.volume.get_array()[inside], fit.tensors, rtol=1e-4, atol=1e-9)
+    np.testing.assert_array_equal(dti.status.get_array()[inside], fit.status)
+    assert dti.parameters["FitMethod"] == "maximum likelihood, Rician noise"
+    assert dti.parameters["VoxelsWithoutNoise"] == np.count_nonzero(sigma[inside] == 0)
+    with pytest.raises(InputError, match=r"needs the standard deviation of the noise; found no noise map.*--noise"):
+        scan.estimate_dti(mask, rician=True)
+    with pytest.raises(InputError, match="nowhere above 0"):
+        scan.estimate_dti(mask, rician=True, noise=noise.with_array(0 * sigma))
+    with pytest.raises(InputError, match="robust and rician together"):
+        scan.estimate_dti(mask, rician=True, robust=True, noise=noise)
 
 
 def test_the_commands_write_every_map_with_its_unit(scan, tmp_path: Path, capsys):

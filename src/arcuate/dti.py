@@ -16,7 +16,7 @@ from arcuate.io import save_volume
 from arcuate.models.log_linear import residual_rms
 from arcuate.models.rician_tensor import RicianTensorModel, prepare_rician_tensor
 from arcuate.models.robust_tensor import RobustTensorModel, prepare_robust_tensor
-from arcuate.models.status import count_status
+from arcuate.models.status import Status, count_status
 from arcuate.models.tensor import B_MAX, TensorFit, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.volumes.display import figures, html_of_fit
@@ -277,19 +277,21 @@ def _fit_rician(
     array: np.ndarray, inside: np.ndarray, volumes: np.ndarray, model: RicianTensorModel, sigma: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Fields of the fit under Rician noise, and how it was made, for sidecars."""
-    if not np.any(sigma > 0):
+    if len(sigma) and not np.any(sigma > 0):
         model.fit_with_noise(np.zeros((1, len(volumes))), np.zeros(1))  # says what is missing
 
     def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
         known = sigma[place]
-        if not np.any(known > 0):
-            return _fields_of(model.fit(rows), rows, model.design)
+        if not np.any(known > 0):  # of a block alone: the linear fit, marked as any voxel without noise
+            linear = _fields_of(model.fit(rows), rows, model.design)
+            has_fit = (linear["status"] == Status.FITTED) | (linear["status"] == Status.FLOORED)
+            return linear | {"status": np.where(has_fit, Status.NOT_CONVERGED, linear["status"]).astype(np.uint8)}
         return _fields_of(model.fit_with_noise(rows, known), rows, model.design)
 
     fields = fit_masked(array, inside, fit, volumes=volumes)
     return fields, {
         "FitMethod": "maximum likelihood, Rician noise",
-        "NoiseMedian": float(np.median(sigma[sigma > 0])),
+        "NoiseMedian": float(np.median(sigma[sigma > 0])) if len(sigma) else 0.0,
         "VoxelsWithoutNoise": int(np.count_nonzero(~(sigma > 0))),
     }
 

@@ -108,7 +108,7 @@ class RobustTensorModel(TensorModel):
 
 
 def student_cutoffs(cutoff: float, most: int) -> np.ndarray:
-    """(most + 1,) where Student's t with 0 ... ``most`` degrees of freedom is as improbable as a normal at the cutoff.
+    """(n,) where Student's t is as improbable as a normal at the cutoff, for 0 ... ``most`` degrees of freedom.
 
     Infinite for 0.
     """
