@@ -43,7 +43,16 @@ def write_pages() -> None:
     """Everything but the gallery; takes seconds."""
     (OUT / "tables").mkdir(parents=True, exist_ok=True)
     write_tables()
-    write_reference(_write)
+    written = set()
+
+    def write(name: str, text: str) -> None:
+        written.add(OUT / name)
+        _write(name, text)
+
+    write_reference(write)
+    for folder in ("api", "commands"):  # names that are gone
+        for path in set((OUT / folder).glob("*.md")) - written:
+            path.unlink()
 
 
 def _write(name: str, text: str) -> None:

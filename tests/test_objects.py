@@ -15,6 +15,7 @@ from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
 from arcuate.masks import BrainMask
+from arcuate.models.response import tensor_response
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 SHAPE = (12, 14, 6)
@@ -94,3 +95,12 @@ def test_printing_a_scan_on_disk_reads_no_voxel(tmp_path: Path) -> None:
     on_disk = scan().save(tmp_path, "scan")
     (tmp_path / "scan.nii.gz").write_bytes((tmp_path / "scan.nii.gz").read_bytes()[:1000])
     assert repr(on_disk).startswith("Dwi(12 x 14 x 6 x 21, voxels")
+
+
+def test_a_response_is_one_line_and_curves() -> None:
+    response = tensor_response([1.7e-3, 0.3e-3, 0.3e-3], 1000.0, 2000.0)
+    assert repr(response) == "Response(ssst: wm at b = 2000 s/mm², degree 8)"
+    page = response._repr_html_()
+    assert "b = 2000" in page
+    assert page.count("<svg") == 1
+    assert "signal by direction" in page

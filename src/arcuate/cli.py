@@ -79,6 +79,7 @@ ELSEWHERE = {
     "fod2fixel": "arcuate fixels FOD --out FOLDER",
     "tractseg TractSeg": "arcuate tracts PEAKS --out FOLDER",
     "participant qsiprep qsirecon": "arcuate cohort BIDS_DIR OUT participant",
+    "version": "arcuate info --version",
     "view mrview fsleyes": "arcuate report DIR, whose page has a viewer",
 }
 _MEANT = {word: here for words, here in ELSEWHERE.items() for word in words.split()}

@@ -66,6 +66,8 @@ ANSWERED = {  # what is typed after arcuate, and what the answer must hold
     "bet data brain": "arcuate mask DWI --out MASK",
     "dwi2fod msmt_csd dwi.mif wm.txt wm.mif": "--response wm.txt",
     "csd dwi.mif": "arcuate fod DWI",
+    "version": "arcuate info --version",
+    "register T1.nii.gz fa.nii.gz -o t": "--fixed",
     "dit dwi.mif": "Did you mean dti?",
     "dti dwi.mif --msak mask.mif -o dt": "--mask",
     "dti dwi.mif -o dt.nii.gz": "expected a folder",

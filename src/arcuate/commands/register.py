@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from arcuate.commands.options import PATH, threads_option
-from arcuate.commands.paths import OutFolder, OutImage
+from arcuate.commands.paths import OutImage, out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.commands.written import check_outputs, end_dry_run
 from arcuate.errors import InputError
@@ -29,7 +29,7 @@ from arcuate.errors import InputError
     "--phase-encoding",
     help="For a diffusion scan without topup: i, j or k; its mean b=0 is then warped to the T1 along this axis alone.",
 )
-@click.option("--out", type=OutFolder(), required=True, help="Folder for the transform, in files that ANTs reads.")
+@out_folder_option("Folder for the transform, in files that ANTs reads.")
 @click.option("--warped", type=OutImage(), help="Write the moving image on the grid of the fixed one here.")
 @threads_option
 def register(

@@ -18,6 +18,7 @@ ALIASES = {
     "--out": "out-dir outdir output-dir output-folder out-path out-mask out-denoised odir",
     "--bval": "bvals bvals-files bval-file b",
     "--bvec": "bvecs bvecs-files bvec-file r",
+    "--as-amico": "amico",
     "--mask": "mask-file mask-files brain-mask brainmask m",
     "--threads": "nthread num-threads n-threads nprocs num-processes ncpus",
     "--n-peaks": "num npeaks",

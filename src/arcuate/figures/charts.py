@@ -11,8 +11,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from arcuate.numerics.sh import sh_matrix
+
+if TYPE_CHECKING:
+    from arcuate.models.response import Response
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 _INK = "var(--ink, #1b1f24)"
@@ -148,6 +154,31 @@ def directions_chart(shells: Mapping[float, np.ndarray]) -> str:
             parts.append(_text(x0 + dx * (radius + 10), y0 + dy * (radius + 9) + 4, letter, anchor="middle"))
     n_rows = -(-max(len(shells), 1) // n_columns)
     return _svg(n_columns * (side + gap), n_rows * (side + 64), parts, "Gradient directions")
+
+
+def response_curves(response: Response) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Angles (46,) to the fibre, degrees, and of each tissue its signal (n_shells, 46) there."""
+    angles = np.linspace(0, 90, 46)
+    turned = np.radians(angles)
+    around = np.column_stack([np.sin(turned), np.zeros_like(turned), np.cos(turned)])
+    curves = []
+    for table in response.coefs:
+        degrees = np.arange(0, 2 * table.shape[1], 2)
+        curves.append(table @ sh_matrix(around, int(degrees[-1]))[:, degrees * (degrees + 1) // 2].T)
+    return angles, curves
+
+
+def response_charts(response: Response, names: Mapping[str, str]) -> dict[str, str]:
+    """Signal against the angle to the fibre, a chart for each tissue that has directions; ``names`` of tissues."""
+    angles, curves = response_curves(response)
+    charts = {}
+    for tissue, shells in zip(response.tissues, curves, strict=True):
+        if np.ptp(shells, axis=1).max() > 0:
+            lines = [Line(f"b = {b:.0f}" if b == b else "b = ?", angles, y) for b, y in
+                     zip(response.bvals, shells, strict=True)]  # fmt: skip
+            title = f"{names.get(tissue, tissue)}: signal by direction"
+            charts[tissue] = line_chart(lines, Axes("degrees from the fibre", "signal", title))
+    return charts
 
 
 def carpet(matrix: np.ndarray, axes: Axes, *, limit: float, groups: Sequence[tuple[str, int]] = ()) -> str:

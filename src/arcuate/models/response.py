@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from dataclasses import dataclass, field, replace
@@ -97,6 +98,13 @@ class Response:
         white = int(named[0]) if named else int(np.argmax(shape))
         return [white, *(i for i in range(len(tissues)) if i != white)]
 
+    def __repr__(self) -> str:
+        shells, degrees = ", ".join(f"{b:.0f}" for b in self.shells), "/".join(map(str, self.lmax_of_tissues))
+        return f"Response({self.algorithm}: {', '.join(self.tissues)} at b = {shells} s/mm², degree {degrees})"
+
+    def _repr_html_(self) -> str:  # drawn above: by name
+        return str(importlib.import_module("arcuate.volumes.display").html_of_response(self))
+
     @property
     def weighted(self) -> np.ndarray:
         """Rows that belong to weighted shells; (n,) int. A shell of unknown b counts as one."""
@@ -125,8 +133,8 @@ class Response:
     @property
     def s0(self) -> float | None:
         """Signal of the first tissue at b = 0, or None where the response has no such row."""
-        at_b0 = np.flatnonzero(self.bvals <= self.b0_threshold)
-        return float(self.coefs[0][at_b0[0], 0] / math.sqrt(4 * math.pi)) if len(at_b0) else None
+        at_b0 = self.coefs[0][self.bvals <= self.b0_threshold, 0]
+        return float(at_b0[0] / math.sqrt(4 * math.pi)) if len(at_b0) else None
 
     def get_tissue(self, tissue: str) -> np.ndarray:
         """(n_shell, n_zonal) coefficients of one tissue."""
@@ -145,12 +153,12 @@ class Response:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON; :meth:`from_dict` reads them back exactly."""
-        known = {"lmax": self.lmax, "n_voxels": self.n_voxels, "ratio": self.ratio}
+        known = ("lmax", "n_voxels", "ratio")
         return {
             "algorithm": self.algorithm,
             "bvals": [None if math.isnan(b) else float(b) for b in self.bvals],
             "tissues": {t: table.tolist() for t, table in zip(self.tissues, self.coefs, strict=True)},
-            **{name: value for name, value in known.items() if value is not None},
+            **{name: getattr(self, name) for name in known if getattr(self, name) is not None},
             "b0_threshold": self.b0_threshold,
             "made_from": as_plain(self.made_from),
             "basis": "zonal harmonics Y_l0 (orthonormal), l = 0 2 4 ..., fibre along +z: MRtrix3's response form",
@@ -384,10 +392,8 @@ def _check_white_matter(response: Response) -> None:
 
 def _anisotropy(table: np.ndarray) -> float:
     """Largest |degree 2| over degree 0 among rows of zonal coefficients; 0 of an isotropic tissue."""
-    if table.shape[1] < 2 or not len(table):
-        return 0.0
-    mean = np.abs(table[:, 0])
-    return float(np.max(np.divide(np.abs(table[:, 1:]).max(axis=1), mean, out=np.zeros(len(mean)), where=mean > 0)))
+    mean, other = np.abs(table[:, 0]), np.abs(table[:, 1:]).max(axis=1, initial=0.0)
+    return float(np.max(np.divide(other, mean, out=np.zeros(len(mean)), where=mean > 0), initial=0.0))
 
 
 def _as_list(shells: tuple[float, ...]) -> str:

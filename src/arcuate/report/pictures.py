@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import MissingExtraError
-from arcuate.figures.charts import Axes, Line, carpet, directions_chart, histogram, line_chart
+from arcuate.figures.charts import (
+    Axes,
+    Line,
+    carpet,
+    directions_chart,
+    histogram,
+    line_chart,
+    response_charts,
+    response_curves,
+)
 from arcuate.figures.mosaic import Layout, draw_mosaic
 from arcuate.figures.panels import Panel, robust_limits
 from arcuate.report.arrays import Arrays
@@ -246,16 +255,9 @@ def _response(arrays: Arrays, section: Section) -> None:
     response = arrays.subject.response
     if response is None:
         return
-    from arcuate.numerics.sh import sh_matrix
-
-    angles = np.linspace(0, 90, 46)
-    turned = np.radians(angles)
-    around = np.column_stack([np.sin(turned), np.zeros_like(turned), np.cos(turned)])
     bvals = ["?" if np.isnan(b) else f"{b:.0f}" for b in response.bvals]
     means, rows = [], []
-    for tissue, table in zip(response.tissues, response.coefs, strict=True):
-        degrees = np.arange(0, 2 * table.shape[1], 2)
-        curves = table @ sh_matrix(around, int(degrees[-1]))[:, degrees * (degrees + 1) // 2].T  # (shells, angles)
+    for tissue, table, curves in zip(response.tissues, response.coefs, response_curves(response)[1], strict=True):
         name = tissue_name(tissue)
         mean = table[:, 0] / np.sqrt(4 * np.pi)
         means.append(Line(name, np.asarray(response.bvals, dtype=float), mean))
@@ -263,12 +265,9 @@ def _response(arrays: Arrays, section: Section) -> None:
             (name if k == 0 else "", b, f"{mean[k]:.1f}", f"{curve[0]:.1f}", f"{curve[-1]:.1f}")
             for k, (b, curve) in enumerate(zip(bvals, curves, strict=True))
         ]
-        if table.shape[1] > 1:
-            lines = [Line(f"b = {b}", angles, curve) for b, curve in zip(bvals, curves, strict=True)]
-            chart = line_chart(lines, Axes("degrees from the fibre", "signal", f"{name}: signal by direction"))
-            section.charts.append(
-                Picture(f"{name}: signal against the angle to the fibre.", "", f"response_{tissue}", svg=chart)
-            )
+    for tissue, chart in response_charts(response, {name: tissue_name(name) for name in response.tissues}).items():
+        said = f"{tissue_name(tissue)}: signal against the angle to the fibre."
+        section.charts.append(Picture(said, "", f"response_{tissue}", svg=chart))
     if len(bvals) > 1 and "?" not in bvals:
         axes = Axes("b (s/mm²)", "mean signal", "All tissues: mean signal by b", is_log=True, has_points=True)
         section.charts.append(

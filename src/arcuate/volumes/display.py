@@ -11,6 +11,7 @@ from arcuate.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from arcuate.gradients import GradientTable
+    from arcuate.models.response import Response
     from arcuate.volumes.scan import Scan
 
 
@@ -37,6 +38,18 @@ def html_of_gradients(gradients: GradientTable) -> str:
     facts |= {f"b = {b:.0f} s/mm²": f"{len(directions)} directions" for b, directions in shells.items()}
     chart = importlib.import_module("arcuate.figures.charts").directions_chart(shells) if shells else ""
     return str(figures().html_of(facts, None, "")) + chart
+
+
+def html_of_response(response: Response) -> str:
+    """For notebooks: tissues, shells, algorithm, and a curve per shell against the angle to the fibre."""
+    facts: dict[str, object] = {
+        "response": ", ".join(response.tissues),
+        "shells": ", ".join(f"b = {b:.0f}" for b in response.shells) + " s/mm²",
+        "algorithm": response.algorithm,
+    }
+    facts |= {"voxels": response.n_voxels} if response.n_voxels else {}
+    charts = importlib.import_module("arcuate.figures.charts").response_charts(response, {})
+    return str(figures().html_of(facts, None, "")) + "".join(charts.values())
 
 
 def html_of_scan(scan: Scan) -> str:
