@@ -113,9 +113,11 @@ def test_registration_of_reg_gives_the_same_transform() -> None:
     moved = registration.TransformResource.of(_turned()[2]).apply(fixed, fixed)
     warped, transform = reg.register_volumes(fixed, moved, "Rigid")
     ours, known = registration.register_volumes(fixed, moved, "Rigid")
-    np.testing.assert_array_equal(transform.matrices, known.matrices)
-    np.testing.assert_array_equal(warped.array, ours.array)
-    np.testing.assert_array_equal(transform.apply(fixed, moved).array, ours.array)
+    points = np.argwhere(head.brain_mask)[::40] @ head.affine[:3, :3].T + head.affine[:3, 3]
+    off = np.linalg.norm(transform.map_points(points) - known.map_points(points), axis=1)
+    assert off.max() < 0.3  # mm: ANTs' threads add in any order
+    np.testing.assert_allclose(warped.array, ours.array, atol=0.05)
+    np.testing.assert_array_equal(transform.apply(fixed, moved).array, warped.array)
 
 
 @needs_ants
