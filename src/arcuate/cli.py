@@ -169,10 +169,10 @@ def _run(argv: list[str] | None) -> int:
         with stoppable() as came:
             code = app.main(args=argv, prog_name="arcuate", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 0
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 and later; 8.1 prints help itself
+            click.echo(error.format_message())
+            return 0
         click.echo(f"error: {_in_one_line(error)}", err=True)
     except (InputError, MissingExtraError) as error:
         if debug:
