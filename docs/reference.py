@@ -47,7 +47,7 @@ IMAGES = {  # face A: module -> what the page says of it
 }
 MODELS = (
     "status", "patch2self", "mppca", "rician", "residual", "log_linear", "tensor", "robust_tensor",
-    "kurtosis", "kurtosis_measures", "mean_signal", "free_water",
+    "kurtosis", "kurtosis_measures", "tract_integrity", "mean_signal", "free_water",
     "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
     "peaks", "peak_rule", "mtnormalise", "combat", "region_statistics",
 )  # fmt: skip
