@@ -57,7 +57,8 @@ DID = (
     ("You gave images, gradients or a table", ("io", "gradients", "dwi", "volumes", "files", "external")),
     ("You typed a command", ("commands", "cli", "errors")),
     ("You ran a whole study", (
-        "study/bids_index", "study/cohort", "study/cluster", "study/group", "study/phantom_dataset", "phantom")),
+        "study/bids_index", "study/cohort", "study/cohort_status", "study/cluster", "study/group",
+        "study/phantom_dataset", "phantom")),
     ("You ran the pipeline", ("study",)),
     ("You denoised", ("denoise", "models/patch2self", "models/mppca", "models/rician", "models/residual",
                       "models/clipping", "models/second_pass")),

@@ -16,11 +16,10 @@ LARGER = {
     "numerics/qp_active_set.py": "one algorithm; its steps share the tables of one voxel",
 }
 WIDER = {
-    "numerics/eigen.py:_rotate", "numerics/eigen.py:_sweep",  # scalars that stay in registers
     "numerics/lanes.py:add_outer_tile",  # one instruction, as numba takes it
     "phantom/bundles.py:_bundle_weights",
 }  # fmt: skip
-KERNEL = re.compile(r"(njit|kernel|inner|intrinsic)\b")
+KERNEL = re.compile(r"(njit|kernel|inner|intrinsic|part)\b")
 
 
 def _modules() -> dict[str, str]:

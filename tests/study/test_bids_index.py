@@ -9,7 +9,8 @@ import pytest
 
 from arcuate.errors import InputError
 from arcuate.study.bids_index import Wanted, index_dataset, read_filters, without_scan
-from arcuate.study.cohort import CohortOptions, plan_tasks, read_status, write_status
+from arcuate.study.cohort import CohortOptions, plan_tasks
+from arcuate.study.cohort_status import read_status, write_status
 from arcuate.study.cohort_task import COMPLETE, FAILED, PENDING, STOPPED, Outcome
 
 

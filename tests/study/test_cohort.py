@@ -18,7 +18,7 @@ import pytest
 from arcuate.cli import app
 from arcuate.errors import InputError
 from arcuate.study.cluster import Placement, open_cluster
-from arcuate.study.cohort import COLUMNS
+from arcuate.study.cohort_status import COLUMNS
 from arcuate.study.phantom_dataset import PhantomDataset, write_phantom_dataset
 
 pytest.importorskip("dask.distributed", reason="the extra [cohort] is not installed")

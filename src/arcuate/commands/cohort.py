@@ -171,14 +171,8 @@ def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
     """Plan and run the scans; the exit status."""
     from arcuate.study.bids_index import Wanted, index_dataset, read_filters, without_scan
     from arcuate.study.cluster import Placement
-    from arcuate.study.cohort import (
-        STATUS_TABLE,
-        CohortOptions,
-        CohortRun,
-        describe_dataset,
-        plan_tasks,
-        split_finished,
-    )
+    from arcuate.study.cohort import CohortOptions, CohortRun, describe_dataset, plan_tasks, split_finished
+    from arcuate.study.cohort_status import STATUS_TABLE
     from arcuate.study.group import response_files
     from arcuate.study.kernel_notes import note_name
 

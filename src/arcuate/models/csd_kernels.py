@@ -26,7 +26,7 @@ _NOT_CONVERGED, _NO_SIGNAL = int(Status.NOT_CONVERGED), int(Status.NO_SIGNAL)
 class CsdTables(NamedTuple):
     """What all voxels share; ``width`` is the number of coefficients, rounded up to whole lanes."""
 
-    forward: np.ndarray  # flat float64, panels of Xᵀ, see sampling.as_panels
+    forward: np.ndarray  # flat float64, panels of Xᵀ, see panel_product.as_panels
     penalty: np.ndarray  # flat float64, panels of B
     table: np.ndarray  # (2 n_reg width,) float64, rows of B, then rows of -B
     bare: np.ndarray  # (width width,) float64, XᵀX

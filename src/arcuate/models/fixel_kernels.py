@@ -21,7 +21,7 @@ _HOPE = 1.0 / _GAIN  # of the least peak: the top of a lobe that refinement may 
 class HalfSphere(NamedTuple):
     """Directions on which FODs are sampled."""
 
-    panels: np.ndarray  # flat float64, panels of the harmonics, see sampling.as_panels
+    panels: np.ndarray  # flat float64, panels of the harmonics, see panel_product.as_panels
     vertices: np.ndarray  # (n_dir, 3) float64, unit vectors
     neighbours: np.ndarray  # (n_dir, n) int64, directions next to each
     areas: np.ndarray  # (n_dir,) float64, sr on both halves together

@@ -24,7 +24,7 @@ _FITTED, _NO_SIGNAL, _NOT_FINITE = int(Status.FITTED), int(Status.NO_SIGNAL), in
 class Seeds(NamedTuple):
     """Directions that the search starts from, and the harmonics there; the same for all voxels."""
 
-    panels: np.ndarray  # flat float64, panels of the harmonics on the seeds, see sampling.as_panels
+    panels: np.ndarray  # flat float64, panels of the harmonics on the seeds, see panel_product.as_panels
     vertices: np.ndarray  # (n_seeds, 3) float64, unit vectors
     neighbours: np.ndarray  # (n_seeds, n_near) int64, seeds beside each seed
     table: np.ndarray  # (n_m, half, half) float64, see sh_polynomial.polynomial_table
@@ -330,8 +330,7 @@ class GridResults(NamedTuple):
 def find_grid_peaks(amplitudes, grid, results):
     """Peaks of amplitudes (n_vox, n_vertices) on the grid, strongest first."""
     n_vertices = len(grid.vertices)
-    rank, peaks = np.zeros(n_vertices, np.int8), np.zeros(n_vertices, np.int64)
-    height = np.zeros(n_vertices)
+    rank, peaks, height = np.zeros(n_vertices, np.int8), np.zeros(n_vertices, np.int64), np.zeros(n_vertices)
     for v in range(amplitudes.shape[0]):
         count = _grid_maxima(amplitudes[v], grid.edges, rank, peaks, height)
         results.lowest[v] = np.min(amplitudes[v])

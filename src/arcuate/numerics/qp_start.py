@@ -29,7 +29,7 @@ SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
 
 
 class StartTables(NamedTuple):
-    """Matrices that all problems share, as the lanes read them: in panels of eight rows, see sampling.as_panels."""
+    """Matrices that all problems share, as lanes read them: in panels of eight rows, see panel_product.as_panels."""
 
     projection: np.ndarray  # flat, panels of Qᵀ (n_pad, n_meas)
     damped: np.ndarray  # flat, panels of (I + cBᵀB)⁻¹Qᵀ (n_pad, n_meas): where the path starts

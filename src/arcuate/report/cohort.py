@@ -18,7 +18,7 @@ from arcuate.io import write_text_atomically
 from arcuate.report.template import render
 from arcuate.report.viewer import digest_of
 from arcuate.study.bids import Derivatives
-from arcuate.study.cohort import STATUS_TABLE, read_status
+from arcuate.study.cohort_status import STATUS_TABLE, read_status
 from arcuate.study.group import FAR, MEASURES, Measure, SubjectRow, robust_z
 
 PAGE = "cohort.html"
