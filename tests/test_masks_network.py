@@ -81,7 +81,8 @@ def _check_agreement(masks: list[VolumeResource]) -> None:
 def _agree(folder: Path, names: tuple[str, ...], folds: int, dice: float) -> None:
     scans = [_scan(folder / "canon_dti", series) for series in names]
     masks = [found.volume for found in find_brains(scans, method="hdbet", folds=folds, device="cpu")]
-    _check_agreement(masks)
+    if len(masks) > 1:
+        _check_agreement(masks)
     for series, mask in zip(names, masks, strict=True):
         inside, expected = mask.get_array() > 0, _golden(series, mask)
         assert 2 * float((inside & expected).sum()) / float(inside.sum() + expected.sum()) > dice
@@ -101,8 +102,8 @@ def test_five_fold_masks_of_one_head_agree_in_the_scanner(data_dir: Path) -> Non
 
 
 @needs_network
-@pytest.mark.parametrize("names", [("3000", "11000"), pytest.param(SERIES, marks=pytest.mark.long)], ids=len)
-def test_masks_of_one_head_in_other_storage_orders_agree(
+@pytest.mark.parametrize("names", [("11000",), pytest.param(SERIES, marks=pytest.mark.long)], ids=len)
+def test_masks_of_one_head_in_other_storage_orders_are_those_of_hdbet_and_agree(
     names: tuple[str, ...], data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

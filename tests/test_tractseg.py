@@ -148,7 +148,8 @@ def _head_of(peaks: InMemoryVolumeResource) -> CroppedHead:
     return head
 
 
-@pytest.mark.parametrize("kind", ["maps", pytest.param("fused", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["maps", "fused"])
 def test_orientation_maps_of_a_head_equal_those_of_tractseg(
     peaks: InMemoryVolumeResource, tmp_path: Path, kind: str
 ) -> None:

@@ -82,6 +82,8 @@ def test_a_table_of_other_people_stays_without_force(arcuate: Callable, folder: 
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(
     arcuate: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
+    if typed.split()[0] in {"register", "structural", "template"}:
+        pytest.importorskip("ants", reason="antspyx is not installed (extra ants), which is asked for first")
     monkeypatch.chdir(folder)
     for name in ("fa", "md"):
         next(folder.glob(f"*tensor_param-{name}*.nii.gz")).rename(f"{name}.nii.gz")

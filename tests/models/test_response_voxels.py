@@ -132,6 +132,7 @@ def test_dhollander_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_
         assert shared > 0.8, f"{shared:.0%} of {theirs.sum()} voxels are shared"
 
 
+@pytest.mark.parametrize("case", ["real", pytest.param("phantom", marks=pytest.mark.long)], indirect=True)
 def test_tournier_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_runs) -> None:
     folder = mrtrix_runs(case, "tournier")
     ours = estimate_tournier(_scan(case.signal, case.affine, case.gradients), case.mask)

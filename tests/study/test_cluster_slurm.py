@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from arcuate.errors import InputError
-from arcuate.study.cluster import Placement, slurm_options
+from arcuate.errors import InputError, MissingExtraError
+from arcuate.study.cluster import Placement, import_jobqueue, slurm_options
 from arcuate.study.phantom_dataset import PhantomDataset, write_phantom_dataset
 
-pytest.importorskip("dask_jobqueue", reason="the extra [slurm] is not installed")
+try:
+    SLURMCluster = import_jobqueue().SLURMCluster
+except MissingExtraError:
+    pytest.skip("the extra [slurm] is not installed", allow_module_level=True)
 OPTIONS = ("--steps", "mask", "--mask-method", "otsu", "--no-report")
 
 SBATCH = """#!{python}
@@ -61,8 +64,6 @@ def _placement(folder: Path, *slurm: tuple[str, str]) -> Placement:
 
 
 def test_the_script_of_a_job_says_what_was_asked_for(tmp_path: Path) -> None:
-    from dask_jobqueue import SLURMCluster
-
     asked = [("queue", "long"), ("account", "007"), ("walltime", "08:00:00"), ("job_cpu", "4")]
     asked += [("job_extra_directives", "--exclusive"), ("job_extra_directives", "--gres=gpu:1")]
     options = slurm_options(_placement(tmp_path, *asked))
@@ -78,6 +79,15 @@ def test_without_a_time_jobs_have_a_day_and_a_word_for_a_number_is_refused(tmp_p
     assert slurm_options(_placement(tmp_path))["walltime"] == "24:00:00"
     with pytest.raises(InputError, match=r"--slurm cores=two; expected a whole number"):
         slurm_options(_placement(tmp_path, ("cores", "two")))
+
+
+def test_ctrl_c_stays_whose_it_was() -> None:
+    """The package has a handler of its own, and sets it where it is imported."""
+    code = (
+        "import signal; from arcuate.study.cluster import import_jobqueue; before = signal.getsignal(signal.SIGINT); "
+        "import_jobqueue(); assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def _command(bids: Path, out: Path, *more: str) -> list[str]:

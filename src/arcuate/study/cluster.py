@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -243,13 +244,12 @@ def _local(placement: Placement) -> Any:
 
 def _slurm(placement: Placement) -> Any:
     """A cluster whose workers are jobs, with a list ``refusals`` of what sbatch said where it took none."""
-    try:
-        from dask_jobqueue.slurm import SLURMCluster, SLURMJob
-    except ImportError as error:
-        raise MissingExtraError("dask-jobqueue", "slurm", "--scheduler slurm") from error
+    from dask.distributed import Status
+
+    jobqueue = import_jobqueue()
     refusals: list[str] = []
 
-    class _Job(SLURMJob):  # type: ignore[misc]
+    class _Job(jobqueue.slurm.SLURMJob):  # type: ignore[misc, name-defined]
         async def _submit_job(self, script_filename: str) -> Any:
             try:
                 return await super()._submit_job(script_filename)
@@ -257,8 +257,19 @@ def _slurm(placement: Placement) -> Any:
                 refusals.append(" ".join(str(error).rpartition("stderr:")[2].split()))
                 raise
 
-    class _Jobs(SLURMCluster):  # type: ignore[misc]
+    class _Jobs(jobqueue.SLURMCluster):  # type: ignore[misc, name-defined]
         job_cls = _Job
+
+        async def _close(self) -> None:
+            try:
+                await super()._close()
+            except AssertionError:  # a job that was refused never began, and is taken for one that was not closed
+                if not refusals:
+                    raise
+                for job in self._created:
+                    job.status = Status.failed
+                self.status = Status.failed
+                await super()._close()
 
     try:
         cluster = _Jobs(**slurm_options(placement))
@@ -267,6 +278,25 @@ def _slurm(placement: Placement) -> Any:
     except (TypeError, ValueError, OSError) as error:
         raise _no_jobs(" ".join(str(error).split())) from error
     return cluster
+
+
+def import_jobqueue() -> Any:
+    """The package dask_jobqueue, which takes Ctrl-C for itself where it is imported: as it was before.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue.slurm
+    except ImportError as error:
+        raise MissingExtraError("dask-jobqueue", "slurm", "--scheduler slurm") from error
+    finally:
+        if before is not None:  # one that was not set from Python cannot be set back
+            signal.signal(signal.SIGINT, before)
+    return dask_jobqueue
 
 
 def _no_jobs(why: str) -> InputError:
