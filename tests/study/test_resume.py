@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import signal
@@ -16,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_files import contents
 
 from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io import NiftiVolumeResource
 
-SECONDS = ("timings.json", ".html")  # the two files that say how long things took: the table, and the report of it
 FEW = ("--no-report", "--steps", "denoise,mask,dti")  # the rest goes the same way, and takes minutes to compile
 EVERYTHING: tuple[str, ...] = ()
-Reference = Callable[[tuple[str, ...]], tuple[dict[str, str], int, Path]]
+Reference = Callable[[tuple[str, ...]], tuple[dict[str, bytes], int, Path]]
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +64,9 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, error
 
 
-def digests(out: Path) -> dict[str, str]:
-    """SHA-256 of every file of a run, hidden ones too, but for the cache and what shows timings."""
-    return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and ".arcuate-cache" not in path.parts and not path.name.endswith(SECONDS)
-    }
-
-
-def assert_same_files(out: Path, expected: dict[str, str], first: Path) -> None:
-    """Files equal those of the undisturbed run in ``first``; where an image differs, how its voxels differ."""
-    found = digests(out)
+def assert_same_files(out: Path, expected: dict[str, bytes], first: Path) -> None:
+    """Files hold what those of the undisturbed run in ``first`` hold; where an image differs, how its voxels differ."""
+    found = contents(out)
     assert found.keys() == expected.keys()
     differences = []
     for name in (name for name in found if found[name] != expected[name]):
@@ -109,20 +99,20 @@ def reference(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference
     """By options: the files of a run that nobody disturbed, how many it leaves with its cache, its folder."""
 
     @functools.cache
-    def run(options: tuple[str, ...]) -> tuple[dict[str, str], int, Path]:
+    def run(options: tuple[str, ...]) -> tuple[dict[str, bytes], int, Path]:
         first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
         finish(start(scan, first, *options))
         finish(start(scan, second, *options))
-        expected = digests(first)
+        expected = contents(first)
         assert len(expected) > 10
-        assert_same_files(second, expected, first)  # two runs give the same bytes to begin with
+        assert_same_files(second, expected, first)  # two runs give the same to begin with
         return expected, n_files(second), first
 
     return run
 
 
 @pytest.fixture(scope="module")
-def undisturbed(reference: Reference) -> tuple[dict[str, str], int, Path]:
+def undisturbed(reference: Reference) -> tuple[dict[str, bytes], int, Path]:
     return reference(FEW)
 
 
@@ -157,7 +147,7 @@ def moments(n: int, n_all: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("n_kills", "options"), [(4, FEW), pytest.param(30, EVERYTHING, marks=pytest.mark.long)])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, options, scan, reference, tmp_path):
+def test_a_run_killed_at_random_moments_ends_with_the_same_files(n_kills, options, scan, reference, tmp_path):
     expected, n_all, first = reference(options)
     for at in moments(n_kills, n_all):
         out = tmp_path / str(at)
@@ -167,7 +157,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(n_kills, option
         assert_same_files(out, expected, first)
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bytes(scan, undisturbed, tmp_path):
+def test_a_run_killed_again_and_again_ends_with_the_same_files(scan, undisturbed, tmp_path):
     expected, n_all, first = undisturbed
     for share in (0.3, 0.5, 0.7):
         code, error = stop(scan, tmp_path, FEW, signal.SIGKILL, int(share * n_all))

@@ -3,7 +3,8 @@
 A file is one ordinary gzip member, readable by every program. Its deflate stream is cut into blocks that do not refer
 to each other, and the compressed length of each stands in the header's "extra" field (RFC 1952, 2.3.1.1), which other
 programs skip: so blocks are compressed in parallel, decompressed in parallel, and found without reading what lies
-before them. Same bytes in, same bytes out: no time stamp, no file name, and the cuts do not depend on the threads.
+before them. The same content gives the same file (no time stamp, no file name, cuts that do not depend on the threads)
+as far as ISA-L does: in one of some ten thousand files it took another distance to the same zeros (LOG.md).
 """
 
 from __future__ import annotations

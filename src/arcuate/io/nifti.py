@@ -73,7 +73,7 @@ class NiftiVolumeResource(VolumeResource):
         that holds them. The scanner geometry in the volume's metadata (sform, qform, both codes, units, time step)
         is kept as long as it says the same as the volume's affine; otherwise the affine is written to both forms.
         The file is written beside ``path`` and renamed, so that ``path`` never holds half an image. Equal volumes
-        give equal bytes; a volume kept by the cache leaves a file with its bytes as it is.
+        give equal files; a volume kept by the cache leaves a file with its bytes as it is.
 
         Raises
         ------
