@@ -44,19 +44,20 @@ def test_an_error_in_a_stage_is_told_to_the_display(error: type[BaseException]) 
 
 def test_an_error_gives_the_cursor_and_the_output_back() -> None:
     terminal = io.StringIO()
-    before = sys.stdout
+    before, results = sys.stderr, sys.stdout
     log = StageLog(StageLines(Console(file=terminal, force_terminal=True)))
     redirected = []
 
     def fail() -> None:
         with log.stage("mask"):
-            redirected.append(sys.stdout)
+            redirected.append(sys.stderr)
+            assert sys.stdout is results, "what a command prints is no line above the bar"
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert redirected[0] is not before, "the display does redirect it while it runs"
-    assert sys.stdout is before
+    assert sys.stderr is before
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l"), "the cursor is back"
 
 

@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import ScanFiles, check_images, command, mask_option, read_mask, scan_options, step_option
 from arcuate.commands.paths import OutImage, out_image_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import check_outputs, end_dry_run
+from arcuate.commands.written import begin_work, check_outputs
 from arcuate.denoise import METHODS, run_denoising
 from arcuate.errors import InputError
 
@@ -84,7 +84,7 @@ def denoise(
         raise InputError(f"found {out} as the scan and as the noise map to write; give --noise another name.")
     before = scan.read()
     inside = read_mask(mask, before.volume)
-    end_dry_run([*images, *gradient_files])
+    begin_work([*images, *gradient_files])
     before = before.load()
     result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
     structures = shell_residuals(before, result.dwi, inside)

@@ -21,7 +21,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import end_dry_run
+from arcuate.commands.written import begin_work
 from arcuate.kurtosis import Dki
 
 
@@ -64,7 +64,7 @@ def dki(
     check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    end_dry_run(images)
+    begin_work(images)
     result = Dki.estimate_dki(
         dwi,
         inside,

@@ -21,7 +21,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import end_dry_run
+from arcuate.commands.written import begin_work
 from arcuate.dti import Dti
 
 
@@ -69,7 +69,7 @@ def dti(
     check_images(images, scan.inputs_with(mask=mask, noise=noise))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    end_dry_run(images)
+    begin_work(images)
     tensors = Dti.estimate_dti(
         dwi,
         inside,

@@ -10,7 +10,7 @@ import numpy as np
 from arcuate.commands.options import PATH, command, mask_option, read_image, read_mask, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import check_outputs, end_dry_run, own_facts
+from arcuate.commands.written import begin_work, check_outputs, own_facts
 from arcuate.csd import segment_fods
 
 
@@ -51,7 +51,7 @@ def fixels(
     check_outputs(outputs, files, belonging=dict.fromkeys(outputs, out / "fixels.json"))
     image = read_image(fod)
     inside = read_mask(mask, image)
-    end_dry_run(outputs)
+    begin_work(outputs)
     found = segment_fods(
         image,
         inside,

@@ -18,7 +18,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import end_dry_run
+from arcuate.commands.written import begin_work
 from arcuate.csd import estimate_fods
 from arcuate.models.status import counts_in_words
 
@@ -65,7 +65,7 @@ def fod(
     check_images(images, scan.inputs_with(**files))
     dwi = scan.read()
     inside, response = read_mask(mask, dwi.volume), read_response(responses)
-    end_dry_run(images)
+    begin_work(images)
     fods = estimate_fods(
         dwi,
         inside,

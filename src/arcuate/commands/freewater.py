@@ -17,7 +17,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import end_dry_run
+from arcuate.commands.written import begin_work
 from arcuate.freewater import FreeWater
 
 
@@ -45,7 +45,7 @@ def freewater(
     check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    end_dry_run(images)
+    begin_work(images)
     result = FreeWater.estimate_free_water(dwi, inside, b_max=b_max, diso=diso, nonnegative=nonnegative)
     facts = {**result.parameters, **scan.facts(mask=mask)}
     counts = write_maps(out, free_water_maps(result, tensor_order), facts)

@@ -10,7 +10,7 @@ import click
 
 from arcuate.commands.options import PATH, check_images, step_option, threads_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import check_outputs, end_dry_run, own_facts
+from arcuate.commands.written import begin_work, check_outputs, own_facts
 from arcuate.errors import InputError
 from arcuate.harmonize import CombatEstimates, harmonize_table, harmonize_volumes
 
@@ -76,7 +76,7 @@ def harmonize(
     outputs = [out, out.with_suffix(".json")]
     check_outputs(outputs, {"table": table, "covars": covars})
     given = read_table(table)
-    end_dry_run(outputs)
+    begin_work(outputs)
     done, estimates = harmonize_table(given, about, batch, value=value, subject=subject, **options)
     replace(done, dictionary={**done.dictionary, **own_facts()}).save(out)
     sites = next(iter(estimates.values())).covariates.sites if estimates else ()
@@ -110,7 +110,7 @@ def _harmonize_maps(
     volumes = [open_volume(image) for image in images]
     learnt = None if model is None else CombatEstimates.load(model)
     inside = None if mask is None else open_volume(mask)
-    end_dry_run(targets)
+    begin_work(targets)
     if learnt is not None:
         estimates = learnt
         done = estimates.apply_volumes(volumes, about)

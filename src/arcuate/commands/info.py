@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options
+from arcuate.commands.working import working
 from arcuate.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="Header and gradients only; no voxel is read.")
 def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_bvecs: Path | None) -> None:
     """What DWI is and what looks wrong with it: shells, directions, frame, SNR, outliers, b-vectors against fibres."""
-    from rich.console import Console
-
     from arcuate.study.quality import inspect_scan
 
     if write_bvecs is not None and quick:
         raise InputError("--write-bvecs needs the check of the b-vectors, which --quick leaves out. Leave --quick out.")
     if write_bvecs is not None and write_bvecs.exists():
         raise InputError(f"{write_bvecs} exists; give --write-bvecs a name that is not there yet.")
-    with Console(stderr=True).status("reading and checking ..."):  # silent when not a terminal
+    with working("info"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", InputWarning)
             dwi = scan.read() if quick else scan.scan

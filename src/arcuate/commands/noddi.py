@@ -20,7 +20,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import end_dry_run
+from arcuate.commands.written import begin_work
 from arcuate.noddi import Noddi
 
 
@@ -68,7 +68,7 @@ def noddi(
     check_images(images, files)
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    end_dry_run(images)
+    begin_work(images)
     result = Noddi.estimate_noddi(
         dwi,
         inside,

@@ -11,7 +11,7 @@ import click
 
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import check_outputs, end_dry_run, own_facts
+from arcuate.commands.written import begin_work, check_outputs, own_facts
 from arcuate.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def regions(
     atlas = Atlas.of_files(labels, names, atlas_to_scan, scan_to_atlas)
     grid = atlas.on_grid_of(next(iter(found.values())))
     inside, weight, fits, water = map(read, (mask, weights, status, free_water))
-    end_dry_run(outputs)
+    begin_work(outputs)
     table = region_table(found, grid, atlas.names, mask=inside, weights=weight, status=fits, free_water=water)
     replace(table, dictionary={**table.dictionary, **own_facts()}).save(out)
     n_regions, n_empty = len(set(table["index"])), sum(not n for n in table["voxels"])

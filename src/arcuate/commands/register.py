@@ -11,7 +11,7 @@ import numpy as np
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import OutImage, out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import check_outputs, end_dry_run
+from arcuate.commands.written import begin_work, check_outputs
 from arcuate.errors import InputError
 
 
@@ -60,7 +60,7 @@ def register(
     inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
     if len(moved.shape) == 4 and moved.shape[3] > 1:
         scan = Dwi.from_files(moving).checked()
-        end_dry_run(outputs)
+        begin_work(outputs)
         transform = register_dwi_to_structural(
             scan, still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
         )
@@ -68,7 +68,7 @@ def register(
     elif phase_encoding is not None:
         raise InputError("found --phase-encoding for an image that is no diffusion scan; leave it out.")
     else:
-        end_dry_run(outputs)
+        begin_work(outputs)
         image, transform = register_volumes(still, moved, kind or "SyN", *inside)
     transform.save(out)
     if warped is not None:

@@ -38,6 +38,9 @@ def is_asked_for(what: str) -> bool:
 
 def tell(text: str) -> None:
     """Print what a command has to say when it is done, unless it was asked to be quiet."""
+    from arcuate.commands.working import hide_work
+
+    hide_work()
     if not is_asked_for("quiet"):
         click.echo(text)
 
@@ -67,7 +70,7 @@ class ArcuateCommand(click.Command):
     """A command with the options that all have, which reads the spellings of MRtrix3, FSL and DIPY as well.
 
     One with ``--out`` has ``--force`` and ``--dry-run``, and calls :func:`arcuate.commands.written.check_outputs` and
-    ``end_dry_run``.
+    ``begin_work``.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

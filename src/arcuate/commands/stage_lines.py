@@ -37,7 +37,8 @@ class StageLines:
         if not self._console.is_terminal or self._console.quiet:
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), _Left(self._forecast, stage))
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        # what goes to standard output stays there, and is no line above the bar
+        self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
         self._progress.add_task(f"{stage.name:10}", total=1.0)
         if self._has_forecast:
             self._progress.add_task(f"{'all':10}", total=1.0)
@@ -78,13 +79,13 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
-        stage = self._stage
-        told = (stage.name, max(0.0, elapsed - stage.compiling_so_far()), stage.loop)
+        stage, compiling = self._stage, self._stage.compiling_so_far()
+        told = (stage.name, max(0.0, elapsed - compiling), stage.loop)
         part, left = self._forecast.of_stage(*told) if task.id == 0 else self._forecast.of_run(*told)
-        task.completed = part
-        if self._stage.is_compiling and task.id == 0:
-            n = self._stage.n_compiled
-            return Text(
-                f"compiling kernels ({n} so far, {in_words(self._stage.compiling_so_far())}); kept for next time"
-            )
+        is_known = task.id > 0 or stage.name in self._forecast or stage.loop.part > 0
+        task.completed = part if is_known else 0.0
+        if stage.is_compiling and task.id == 0:
+            return Text(f"compiling kernels ({stage.n_compiled} so far, {in_words(compiling)}); kept for next time")
+        if not is_known:
+            return Text(in_words(elapsed))
         return Text(f"{100 * part:3.0f} %  {in_words(elapsed)}, about {in_words(left)} left")

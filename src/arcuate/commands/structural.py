@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import ArcuateCommand, Choice, tell
-from arcuate.commands.written import end_dry_run, own_facts
+from arcuate.commands.written import begin_work, own_facts
 from arcuate.masks import METHODS
 
 
@@ -34,7 +34,7 @@ def structural(image: Path, out: Path, mask: Path | None, mask_method: str, bias
     require_ants("the segmentation of tissues")
     t1 = read_structural(image)
     given = open_volume(mask) if mask else None
-    end_dry_run(images)
+    begin_work(images)
     t1 = t1.correct_bias() if bias else t1
     inside = given if given is not None else t1.extract_brain(method=mask_method)
     tissues = t1.estimate_tissues(inside)

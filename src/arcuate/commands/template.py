@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import end_dry_run, own_facts
+from arcuate.commands.written import begin_work, own_facts
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 
@@ -48,7 +48,7 @@ def template(
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
     require_ants("a template")
     start = None if initial is None else {name: open_volume(initial)}
-    end_dry_run(targets)
+    begin_work(targets)
     found, transforms = template_and_transforms(subjects, start, iterations=iterations)
     for key, target in zip(names, targets, strict=True):
         write_map(found[key], target, {"Subjects": len(maps), "Iterations": iterations, **own_facts()})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -20,7 +18,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import end_dry_run, own_facts
+from arcuate.commands.written import begin_work, own_facts
 from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 
 
@@ -87,37 +85,20 @@ def tracts(
             f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "
             "the same scan, as `arcuate tracts` writes them."
         )
-    end_dry_run(images)
-    with _progress() as advance:
-        segmented = locate_tracts(
-            vectors,
-            output_type,
-            mask=inside,
-            probabilities=probabilities,
-            single_orientation=single_orientation,
-            weights=weights,
-            device=device,
-            precision=precision,
-            progress=advance,
-        )
+    begin_work(images)
+    segmented = locate_tracts(
+        vectors,
+        output_type,
+        mask=inside,
+        probabilities=probabilities,
+        single_orientation=single_orientation,
+        weights=weights,
+        device=device,
+        precision=precision,
+    )
     found = segmented.volume if drawn is None else mask_orientation_maps(segmented.volume, drawn)
     facts = {**segmented.parameters, **own_facts(), "Inputs": input_facts(files)}
     made = tract_maps(found, output_type)
     for image in made:
         write_map(image.volume, out / f"{image.param}.nii.gz", {**image.facts, **facts})
     tell(f"{out}: {len(made) - 1} images of {output_type}, and {made[0].param}.nii.gz with all of them")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar over slices where a person is watching."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("slices", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arcuate.commands.shell import is_asked_for
+from arcuate.commands.working import show_work
 from arcuate.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,9 +48,13 @@ def check_outputs(
             )
 
 
-def end_dry_run(outputs: Iterable[Path]) -> None:
-    """With ``--dry-run``: say what would be written, and end the command; everything was checked."""
+def begin_work(outputs: Iterable[Path]) -> None:
+    """Everything was checked: show from here on how far the command is.
+
+    With ``--dry-run`` say what would be written instead, and end the command.
+    """
     if not is_asked_for("dry_run"):
+        show_work()
         return
     for path in outputs:
         click.echo(f"would write {path}" + (" (replacing an earlier result)" if path.exists() else ""))

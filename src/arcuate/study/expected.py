@@ -79,6 +79,10 @@ class Forecast:
         self._done: dict[str, float] = {}
         self._of_loop: dict[str, float] = {}  # seconds of a stage as the last of its main loops told
 
+    def __contains__(self, stage: str) -> bool:
+        """Whether there is a guess for the stage."""
+        return stage in self._expected
+
     def note(self, stage: str, seconds: float) -> None:
         """A stage ended after so many seconds (0 where it was left out)."""
         self._done[stage] = seconds

@@ -89,7 +89,8 @@ class _Compiling(event.Listener):  # type: ignore[misc]
 
 
 @contextmanager
-def _compiling_noted(stage: Stage) -> Iterator[None]:
+def compiling_noted(stage: Stage) -> Iterator[None]:
+    """Within the block the stage knows what numba compiles."""
     listener = _Compiling(stage)
     event.register("numba:compile", listener)
     try:
@@ -134,7 +135,7 @@ class StageLog:
         start = time.perf_counter()
         self._listener.begin(stage)
         try:
-            with _compiling_noted(stage), progress_told_to(stage.hear):
+            with compiling_noted(stage), progress_told_to(stage.hear):
                 yield stage
             is_done = True
         finally:
