@@ -59,6 +59,8 @@ def test_maps_have_the_shapes_frames_and_values_of_the_tensors_that_made_the_sca
     evals, evecs = dti.get_eig()
     fa, md = dti.get_fa_md()
     ad, rd = dti.get_ad_rd()
+    for name, volume in {"fa": fa, "md": md, "ad": ad, "rd": rd}.items():
+        np.testing.assert_array_equal(getattr(dti, name).get_array(), volume.get_array())
     np.testing.assert_allclose(evals.get_array(), values[..., ::-1], rtol=0, atol=1e-9)
     np.testing.assert_allclose(np.abs(np.sum(evecs.get_array()[..., :3] * vectors[..., 2], axis=-1)), 1, atol=1e-4)
     np.testing.assert_allclose(md.get_array(), values.mean(-1), rtol=0, atol=1e-9)

@@ -77,7 +77,7 @@ class Dti:
     Examples
     --------
     >>> dti = dwi.estimate_dti(mask=mask)
-    >>> fa, md = dti.get_fa_md()
+    >>> fa, md = dti.get_fa_md()  # or dti.fa, dti.md, dti.ad, dti.rd
     >>> Dti(NiftiVolumeResource("tensors.nii.gz")).get_fa_md()
     """
 
@@ -160,6 +160,26 @@ class Dti:
         """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""
         evals, _ = self._eig
         return self._map(fractional_anisotropy(evals)), self._map(evals.mean(axis=-1))
+
+    @property
+    def fa(self) -> InMemoryVolumeResource:
+        """Fractional anisotropy, (x, y, z) float32, 0 to 1."""
+        return self.get_fa_md()[0]
+
+    @property
+    def md(self) -> InMemoryVolumeResource:
+        """Mean diffusivity, (x, y, z) float32, mm²/s."""
+        return self.get_fa_md()[1]
+
+    @property
+    def ad(self) -> InMemoryVolumeResource:
+        """Axial diffusivity, (x, y, z) float32, mm²/s."""
+        return self.get_ad_rd()[0]
+
+    @property
+    def rd(self) -> InMemoryVolumeResource:
+        """Radial diffusivity, (x, y, z) float32, mm²/s."""
+        return self.get_ad_rd()[1]
 
     def get_ad_rd(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Axial and radial diffusivity, (x, y, z) float32 each, mm²/s: along and across the first eigenvector."""
