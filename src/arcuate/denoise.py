@@ -145,10 +145,13 @@ def patch2self_doubt(gradients: GradientTable) -> str | None:
 def _scheme_in_words(gradients: GradientTable) -> str:
     """``"30 directions of b=1000 and 60 of b=2000"``."""
     weighted = [level for level in gradients.levels if level.b > gradients.b0_threshold]
-    if not weighted or len(weighted) > MANY_SHELLS:
+    if not weighted:
+        return "b=0 alone"
+    if len(weighted) > MANY_SHELLS:
         return f"{int((~gradients.is_b0).sum())} directions"
     first, *more = (f"{len(level.indices)}{{}} of b={level.b:.0f}" for level in weighted)
-    return " and ".join([first.format(" directions"), *(words.format("") for words in more)])
+    noun = " direction" if len(weighted[0].indices) == 1 else " directions"
+    return " and ".join([first.format(noun), *(words.format("") for words in more)])
 
 
 @cacheable(version=2)

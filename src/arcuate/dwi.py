@@ -139,9 +139,12 @@ class Dwi:
         """
         shape = self.volume.shape
         if len(shape) != 4:
+            remedy = "If the volumes lie in several files, join them first (mrcat, fslmerge)."
+            if len(shape) == 3 and shape[2] == len(self.bval.get()):
+                remedy = "Its third axis has one entry per b-value: write the one slice as (x, y, 1, volumes)."
             raise InputError(
                 f"found a {len(shape)}-D image of shape {shape}; a diffusion scan is 4-D, one volume per b-value. "
-                "If the volumes lie in several files, join them first (mrcat, fslmerge)."
+                f"{remedy}"
             )
         bvals = self.bval.get()
         if len(bvals) != shape[3]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +145,14 @@ def test_an_empty_name_of_the_output_folder_is_refused_and_nothing_is_written_wh
     assert outcome.code == 2
     assert "found an empty --out; expected a folder" in outcome.err
     assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("target", ["nothing", "loop"])
+def test_a_folder_behind_a_link_to_nothing_is_refused_with_where_it_points(
+    target: str, arcuate: Callable, files: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / target)
+    for out in (tmp_path / "loop", tmp_path / "loop" / "below"):
+        done = arcuate("run", files["scan"], "--steps", "mask", "--mask-method", "otsu", "--out", out)
+        assert done.code == 2
+        assert re.search(rf"loop is a link to .*{target}, where there is nothing. Make that folder", done.err), done.err

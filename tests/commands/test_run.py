@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from arcuate.dwi import Dwi
-from arcuate.io import NiftiVolumeResource
+from arcuate.io import NiftiVolumeResource, save_volume
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 TENSOR = ("fa", "md", "ad", "rd", "evals", "evecs", "diffusivity")
@@ -66,6 +66,21 @@ def test_names_that_are_not_bids_keep_their_stem(arcuate: Callable, scan: Path, 
         shutil.copy(str(scan).replace(".nii.gz", suffix), tmp_path / f"Patient 7{suffix}")
     arcuate("run", tmp_path / "Patient 7.nii.gz", "--out", tmp_path / "out", *STEPS)
     assert (tmp_path / "out" / "Patient 7" / "dwi" / "Patient 7_desc-brain_mask.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("name", ["dwi.mif", "dwi.mif.gz"])
+def test_an_image_of_mrtrix_with_gradients_in_its_header_gives_the_same_maps(
+    name: str, arcuate: Callable, make_head: Callable, tmp_path: Path
+) -> None:
+    made = Dwi.concatenate([make_head(seed=0), make_head(seed=1)])  # two b=0 volumes, whose scales are compared
+    made.save(tmp_path, "same")
+    save_volume(made.volume, tmp_path / name, made.gradients)
+    save_volume(made.volume.with_array(np.asarray(made.volume)[..., 0] > 300), tmp_path / "mask.mif")
+    for image, out in ((tmp_path / "same.nii.gz", "nifti"), (tmp_path / name, "mif")):
+        done = arcuate("run", image, "--mask", tmp_path / "mask.mif", "--out", tmp_path / out, *STEPS)
+        assert done.code == 0, done.err
+    maps = [next((tmp_path / out).rglob("*param-diffusivity_dwimap.nii.gz")) for out in ("nifti", "mif")]
+    np.testing.assert_allclose(*(NiftiVolumeResource(path).get_array() for path in maps), rtol=1e-4, atol=1e-8)
 
 
 def test_a_mask_of_ones_own_is_used(arcuate: Callable, scan: Path, tmp_path: Path) -> None:

@@ -55,6 +55,25 @@ def test_two_parts_of_another_scale_are_told_and_mended(
     assert {"dwi", "dwi2", "bval", "bval2"} <= written["Inputs"].keys()
 
 
+def test_gradient_files_for_some_of_the_parts_are_refused_before_work(
+    arcuate: Arcuate, make_head: Callable[..., Dwi], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        make_head().save(tmp_path, name)
+    for command in ("dti", "run"):
+        done = arcuate(
+            command,
+            tmp_path / "a.nii.gz",
+            tmp_path / "b.nii.gz",
+            "--bval",
+            tmp_path / "a.bval",
+            "--out",
+            tmp_path / "o",
+        )
+        assert (done.code, (tmp_path / "o").exists()) == (2, False)
+        assert "found 1 bval files for 2 images; expected one for each" in done.err
+
+
 def test_parts_are_scaled_only_after_a_plan_was_made(
     arcuate: Arcuate, make_head: Callable[..., Dwi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

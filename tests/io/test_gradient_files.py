@@ -256,10 +256,33 @@ def test_an_mrtrix_table_written_by_us_is_what_mrtrix_reads(tmp_path: Path, mrtr
     np.testing.assert_allclose(read_mrtrix_table(tmp_path / "y.b"), table.to_mrtrix(), atol=1e-6)
 
 
-def test_fsl_vectors_given_as_an_mrtrix_table_are_recognised(tmp_path: Path) -> None:
-    (tmp_path / "x.b").write_text(_text(np.vstack([BVECS, BVECS]).T))
-    with pytest.raises(InputError, match=r"expected four: x y z b.*--bvec"):
+_ROWS = np.column_stack([BVECS, BVALS])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.vstack([BVECS, BVECS]).T, r"expected four: x y z b.*--bvec"),
+        (np.vstack([_ROWS, _ROWS]).T, r"expected four: x y z b.*four rows may be x, y, z and b"),
+        (_ROWS[:, [3, 0, 1, 2]], r"b-values in the first of its columns.*in the last: x y z b.*--bval and --bvec"),
+        (
+            np.column_stack([_ROWS, _ROWS[:, 0]])[[0, 1, 2, 3, 3]],
+            r"rows of 5 numbers; expected four.*Take other columns out",
+        ),
+    ],
+    ids=["FSL's vectors", "four rows", "b first", "five columns"],
+)
+def test_what_is_no_table_of_mrtrix_is_refused_with_what_to_do(rows: np.ndarray, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.b").write_text(_text(rows))
+    with pytest.raises(InputError, match=message):
         read_mrtrix_table(tmp_path / "x.b")
+
+
+@pytest.mark.parametrize("text", ["0 1000\n1000 2000\n", "bvals\n0 1000\n", "[0, 1000]\n"])
+def test_broken_lines_headings_and_brackets_are_refused_with_what_to_do(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.bval").write_text(text)
+    with pytest.raises(InputError, match=r"Join lines that were broken|Take headings and brackets out"):
+        FslBvalResource(tmp_path / "x.bval").get()
 
 
 # --- files beside the image

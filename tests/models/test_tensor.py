@@ -243,13 +243,13 @@ def test_b_values_without_shells_are_used_up_to_b_max():
 @pytest.mark.parametrize(
     ("gradients", "message"),
     [
-        (_table((0, 1), (1000, 5)), r"6 distinct directions; the 5 volumes with b from 1000 to 1000.*Raise b_max"),
+        (_table((0, 1), (1000, 5)), r"6 distinct directions; found 5 with b from 1000 to 1000.*Raise b_max"),
         (_table((0, 10)), r"volumes with b above 50 s/mm²; all 10 b-values"),
         (_table((1000, 30)), r"two different b-values; all 30 volumes have b = 1000.*none is b=0"),
-        (_table((0, 1), (60, 3)), r"6 distinct directions; the 3 volumes"),
+        (_table((0, 1), (60, 3)), r"6 distinct directions; found 3 with"),
         (
             GradientTable(np.r_[0.0, np.full(6, 1000.0)], np.r_[np.zeros((1, 3)), np.tile([[0.6, 0.8, 0]], (6, 1))]),
-            r"6 distinct directions; .* have 1\.",
+            r"6 distinct directions; found 1 with b",
         ),
         (
             GradientTable(

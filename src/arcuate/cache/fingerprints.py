@@ -73,6 +73,8 @@ class Fingerprinter:
         """``value`` with the volumes that were fingerprinted on disk replaced by ones in memory."""
         if isinstance(value, VolumeResource):
             return value if value.known_digests() is not None else self._decode(value)
+        if isinstance(value, VectorResource):
+            return value  # one in the header of an image needs that image as it is
         if _is_dataclass(value):
             old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
             new = {name: self.loaded(item) for name, item in old.items()}

@@ -107,13 +107,13 @@ class ScanFiles:
     @property
     def inputs(self) -> dict[str, Path]:
         """Path of every file that is read, by its role; the parts of a scan are dwi, dwi2, ..."""
-        from arcuate.io import find_gradients
+        from arcuate.io import find_gradients_of_parts
 
         found: dict[str, Path] = {}
-        for i, image in enumerate(self.images):
-            given = {k: getattr(self, k)[i] if getattr(self, k) else None for k in ("bval", "bvec", "grad")}
-            roles = ("dwi", "bval", "bvec") if not self.grad else ("dwi", "grad", "grad")
-            for role, resource in zip(roles, find_gradients(image, **given), strict=True):
+        roles = ("dwi", "bval", "bvec") if not self.grad else ("dwi", "grad", "grad")
+        parts = find_gradients_of_parts(self.images, bval=self.bval, bvec=self.bvec, grad=self.grad)
+        for i, resources in enumerate(parts):
+            for role, resource in zip(roles, resources, strict=True):
                 path = getattr(resource, "path", None)
                 if path is not None:
                     found[role if i == 0 else f"{role}{i + 1}"] = path

@@ -90,7 +90,13 @@ def _name_of(param: click.Parameter | None) -> str:
 
 
 def _check_parents(path: Path, param: click.Parameter | None) -> None:
-    """Refuse a path below something that is no folder, or below a folder that may not be written."""
+    """Refuse a path below something that is no folder, behind a link to nothing, or where nothing may be written."""
+    broken = next((p for p in (path, *path.absolute().parents) if p.is_symlink() and not p.exists()), None)
+    if broken is not None:
+        raise InputError(
+            f"{path} cannot be written: {broken} is a link to {broken.readlink()}, where there is nothing. Make that "
+            f"folder, mend the link, or give another {_name_of(param)}."
+        )
     nearest = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if nearest is not None and not nearest.is_dir():
         raise InputError(f"{path} cannot be made: {nearest} is a file. Give another {_name_of(param)}.")

@@ -15,6 +15,8 @@ from arcuate.io.atomic import write_text_atomically
 from arcuate.io.number_text import read_number_rows
 from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource, VolumeResource
 
+_LONGEST_VECTOR = 1.1  # of a component of a b-vector; b-values are larger
+
 
 @dataclass(frozen=True)
 class FslBvalResource(VectorResource):
@@ -35,7 +37,7 @@ class FslBvalResource(VectorResource):
         hint = "This looks like a b-vector file." if len(rows) == 3 or len(rows[0]) == 3 else ""
         raise InputError(
             f"{self.path} has {len(rows)} rows of {_lengths(rows)} numbers; expected b-values in one row or one "
-            f"column. {hint}".rstrip()
+            f"column. {hint or 'Join lines that were broken, and take other columns out.'}"
         )
 
     @staticmethod
@@ -69,17 +71,17 @@ class FslBvecResource(VectorResource):
         if len(lengths) != 1:
             raise InputError(
                 f"{self.path} has rows of unequal length ({_lengths(rows)} numbers); expected three rows of one "
-                "number per volume, or three numbers in each row."
+                "number per volume, or three numbers in each row. Join lines that were broken, and fill gaps."
             )
         n_rows, n_columns = len(rows), lengths.pop()
         if n_rows != 3 and n_columns != 3:
-            hint = ""
+            hint = "Take out what are no components of vectors."
             if n_rows == 1 or n_columns == 1:
-                hint = " This looks like a b-value file."
+                hint = "This looks like a b-value file."
             elif n_columns == 4:
-                hint = " This looks like an MRtrix3 gradient table (x y z b): give it as --grad."
+                hint = "This looks like an MRtrix3 gradient table (x y z b): give it as --grad."
             raise InputError(
-                f"{self.path} has {n_rows} rows of {n_columns} numbers; expected three rows or three columns.{hint}"
+                f"{self.path} has {n_rows} rows of {n_columns} numbers; expected three rows or three columns. {hint}"
             )
         table = np.array(rows, dtype=np.float64)
         if n_rows == 3 and n_columns == 3:
@@ -97,12 +99,29 @@ class FslBvecResource(VectorResource):
 
 
 def read_mrtrix_table(path: str | os.PathLike[str]) -> np.ndarray:
-    """Rows ``x y z b`` (n_meas, 4) float64 of an MRtrix3 gradient table, as the file has them (scanner frame)."""
+    """Rows ``x y z b`` (n_meas, 4) float64 of an MRtrix3 gradient table, as the file has them (scanner frame).
+
+    Raises
+    ------
+    InputError
+        Rows of another number of columns, or in which b does not come last.
+    """
     rows = read_number_rows(Path(path), "gradients")
     if any(len(row) != 4 for row in rows):
-        hint = " This looks like FSL's b-vectors: give them with --bvec." if len(rows) == 3 else ""
-        raise InputError(f"{path} has rows of {_lengths(rows)} numbers; expected four: x y z b.{hint}")
-    return np.array(rows, dtype=np.float64)
+        hint = "Take other columns out."
+        if len(rows) == 3:
+            hint = "This looks like FSL's b-vectors: give them with --bvec."
+        elif len(rows) == 4:
+            hint = "Its four rows may be x, y, z and b: write one line for each volume."
+        raise InputError(f"{path} has rows of {_lengths(rows)} numbers; expected four: x y z b. {hint}")
+    table = np.array(rows, dtype=np.float64)
+    largest = np.abs(np.nan_to_num(table)).max(axis=0)
+    if largest[0] > _LONGEST_VECTOR >= largest[1:].max():
+        raise InputError(
+            f"{path} has b-values in the first of its columns; expected them in the last: x y z b. Tables of DSI "
+            "Studio (b x y z) refer to the image: write b and x y z to two files, given with --bval and --bvec."
+        )
+    return table
 
 
 def write_mrtrix_table(gradients: GradientTable, path: str | os.PathLike[str]) -> None:

@@ -43,7 +43,10 @@ def read_number_rows(path: Path, what: str, *, is_unit: bool = False) -> list[li
         words = line.replace(",", " ").replace(";", " ").split()
         for word in words:
             if not _NUMBER.fullmatch(word):
-                raise InputError(f"line {number} of {path} holds {word[:40]!r}; expected numbers only ({what}).")
+                raise InputError(
+                    f"line {number} of {path} holds {word[:40]!r}; expected numbers only ({what}). Take headings and "
+                    "brackets out, or begin their lines with #."
+                )
         if words:
             rows.append([float(word) for word in words])
     if not rows:

@@ -266,11 +266,10 @@ def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -
     used = shells_up_to(shells, b_max)
     b0s = np.flatnonzero(gradients.is_b0)
     found = ", ".join(f"{shell.b:.0f}" for shell in shells[:8]) + (" ..." if len(shells) > 8 else "") or "none"
-    n_needed = 2 if len(b0s) else 3
+    n_needed, beside = (2, "beside b=0 it needs two") if len(b0s) else (3, "without b=0 it needs three")
     if len(used) < n_needed:
         raise NotApplicable(
-            f"kurtosis is the curvature of the log signal over b: it needs {'b=0 and two' if len(b0s) else 'three'} "
-            f"shells{'' if len(b0s) else ' where there is no b=0'} with b <= {b_max:g} s/mm²; found "
+            f"kurtosis is the curvature of the log signal over b: {beside} shells with b <= {b_max:g} s/mm²; found "
             f"{len(used)} (shells of the scan: {found}). "
             + ("Raise b_max (--b-max) to take the others." if len(shells) >= n_needed else "Fit the tensor alone.")
         )
@@ -279,9 +278,8 @@ def select_kurtosis_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -
     n_distinct = count_directions(gradients.directions[weighted])
     if n_distinct < N_DIRECTIONS:
         raise NotApplicable(
-            f"a kurtosis tensor needs {N_DIRECTIONS} distinct directions; the {len(weighted)} volumes with b from "
-            f"{used[0].b:.0f} to {used[-1].b:.0f} s/mm² have {n_distinct}. Fit the tensor alone, or check the "
-            "b-vector file."
+            f"a kurtosis tensor needs {N_DIRECTIONS} distinct directions; found {n_distinct} with b from "
+            f"{used[0].b:.0f} to {used[-1].b:.0f} s/mm². Fit the tensor alone, or check the b-vector file."
         )
     design = kurtosis_design(gradients.bvals[volumes], gradients.directions[volumes])
     support = np.linalg.svd(design / column_lengths(design), compute_uv=False)

@@ -233,9 +233,8 @@ def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str
     n_distinct = count_directions(directions)
     if n_distinct < 6:
         return (
-            f"a tensor needs 6 distinct directions; the {len(indices)} volumes with b from {shells[0].b:.0f} to "
-            f"{shells[-1].b:.0f} s/mm² have {n_distinct}. Raise b_max if there are shells above, or check the "
-            "b-vector file."
+            f"a tensor needs 6 distinct directions; found {n_distinct} with b from {shells[0].b:.0f} to "
+            f"{shells[-1].b:.0f} s/mm². Raise b_max if there are shells above, or check the b-vector file."
         )
     n_b0 = int(gradients.is_b0.sum())
     if n_b0 == 0 and len(shells) == 1:
