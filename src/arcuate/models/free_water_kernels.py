@@ -46,7 +46,7 @@ class Shares(NamedTuple):
 def fit_free_water(signals, tables, water, limits, results, shares):
     """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` and ``shares`` (n_vox,) are filled."""
     scratch = make_scratch(tables)
-    size, n = scratch.logs.size, len(tables.columns)
+    size, n = scratch.logs.size, tables.has_column.size
     work = Shares(
         np.empty(size), np.empty(size), np.empty(size), np.empty(n * LANES), np.empty(LANES), np.empty(LANES),
         np.empty(LANES), np.empty(LANES),
@@ -106,7 +106,7 @@ def _fit_tissue(tables, scratch, work, logs):
 def _mean_diffusivity(tables, scratch):
     """(LANES,) mm²/s, a third of the trace."""
     md = np.zeros(LANES)
-    for m in range(len(tables.columns)):
+    for m in range(tables.has_column.size):
         third = (tables.to_coefs[0, m] + tables.to_coefs[3, m] + tables.to_coefs[5, m]) / 3.0
         for lane in range(LANES):
             md[lane] += third * scratch.point[m * LANES + lane]
@@ -135,7 +135,7 @@ def _search(tables, scratch, water, n_meas, work):
 @inner(error_model="numpy", fastmath={"contract"})
 def _try(tables, scratch, water, n_meas, work):
     """Fit the tensor of what the trial share of water leaves; keep it where the sum of squares is the least so far."""
-    n, tissue = len(tables.columns), work.tissue
+    n, tissue = tables.has_column.size, work.tissue
     for i in range(tissue.size // LANES):
         for lane in range(LANES):
             left = work.signal[i * LANES + lane] - work.trial[lane] * work.s0[lane] * water.decay[i]

@@ -20,11 +20,12 @@ from arcuate.models.log_linear import (
     LogLinearModel,
     check_rows,
     column_lengths,
+    decompose_tensors,
     fit_in_chunks,
     take_volumes,
     warn_without_b0,
 )
-from arcuate.models.log_linear_kernels import Results
+from arcuate.models.log_linear_kernels import Results, fit_voxels, kept_of
 from arcuate.models.tensor import TensorFit, shells_or_levels, shells_up_to, tensor_design
 from arcuate.numerics.sphere import count_directions, distinct_directions
 
@@ -132,18 +133,18 @@ class KurtosisModel(LogLinearModel):
 
     def _fit_bound(self, signals: np.ndarray, is_bound: np.ndarray) -> Results:
         """What :meth:`fit_rows` gives, under the constraints; ``is_bound`` (n_vox,) is filled."""
-        from arcuate.models.constrained_kernels import Inequalities, fit_constrained
-        from arcuate.numerics.nnls import lanes_of, solver_scratch
+        from arcuate.models.constrained_kernels import Inequalities, constrain_voxels, make_constraint_room
 
         rows = self.constraints @ self.tables.to_coefs
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        width = -(-N // 8) * 8
-        inequalities = Inequalities(np.ascontiguousarray(np.pad(rows, ((0, 0), (0, width - N))).T), lanes_of(width))
+        inequalities = Inequalities(np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -N % 8))).T))
 
         def fit(rows: np.ndarray, results: Results, place: slice) -> None:
-            solver = solver_scratch(inequalities.width, inequalities.columns.shape[1], N + 1)
-            bound = is_bound[place]
-            fit_constrained(rows, self.tables, self.n_reweight, self.limits, inequalities, solver, results, bound)
+            kept, bound = kept_of(len(rows), self.tables), is_bound[place]
+            fit_voxels(rows, self.tables, self.n_reweight, self.limits, results, kept)
+            room = make_constraint_room(inequalities, N)
+            constrain_voxels(kept, self.tables, inequalities, room, results.coefs, results.status, bound)
+            decompose_tensors(results, np.flatnonzero(bound), self.min_diffusivity)
 
         return fit_in_chunks(signals, N, fit)
 

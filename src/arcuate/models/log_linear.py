@@ -10,10 +10,9 @@ import numpy as np
 
 from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
-from arcuate.models.log_linear_kernels import CHUNK, Limits, Results, Tables, fit_voxels
+from arcuate.models.log_linear_kernels import CHUNK, Limits, Results, Tables, fit_voxels, kept_of
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.eigen import LANES
-from arcuate.numerics.lanes import LANES as LINE
+from arcuate.numerics.eigen import eigh_many
 
 NEGLIGIBLE = 1e-6  # eigenvalues are raised to NEGLIGIBLE / b: less attenuation than that cannot be told from none
 
@@ -84,7 +83,7 @@ class LogLinearModel:
         """Coefficients, eigenvalues and vectors, and status of rows (n_vox, n_meas); zeros where nothing was fitted."""
 
         def fit(rows: np.ndarray, results: Results, _: slice) -> None:
-            fit_voxels(rows, self.tables, self.n_reweight, self.limits, results)
+            fit_voxels(rows, self.tables, self.n_reweight, self.limits, results, kept_of(0, self.tables))
 
         return fit_in_chunks(signals, self.design.shape[1], fit)
 
@@ -107,6 +106,25 @@ def fit_in_chunks(signals: np.ndarray, n: int, fit: Callable[[np.ndarray, Result
 
     run_in_chunks(work, n_vox, CHUNK)
     return results
+
+
+def decompose_tensors(results: Results, chosen: np.ndarray, min_diffusivity: float) -> None:
+    """Eigenvalues and eigenvectors of the rows ``chosen`` (n,) anew from their tensors.
+
+    Eigenvalues below ``min_diffusivity`` are raised to it, and the tensor with them, as the kernels do it.
+    """
+    if len(chosen) == 0:
+        return
+    coefs, values, vectors = results.coefs[chosen], np.empty((len(chosen), 3)), np.empty((len(chosen), 3, 3))
+    eigh_many(np.ascontiguousarray(coefs[:, :6]), values, vectors)
+    raised = np.maximum(values, min_diffusivity)
+    rows = np.flatnonzero(values[:, 2] < min_diffusivity)
+    for j, (a, b) in enumerate(zip(*np.triu_indices(3), strict=True)):
+        total = np.zeros(len(rows))
+        for k in range(3):
+            total += raised[rows, k] * vectors[rows, k, a] * vectors[rows, k, b]
+        results.coefs[chosen[rows], j] = total
+    results.evals[chosen], results.evecs[chosen] = raised, vectors.reshape(-1, 9)
 
 
 def residual_rms(
@@ -149,7 +167,7 @@ def make_tables(design: np.ndarray, lengths: np.ndarray) -> Tables:
     to_coefs[:, :rank] = vt[:rank].T / s[:rank] / lengths[:, None]
     rows, columns = np.tril_indices(n)
     products = np.ascontiguousarray(basis[:, rows] * basis[:, columns])
-    return Tables(basis, products, to_coefs, np.arange(n) < rank, (0,) * n, (0,) * (LANES if n <= LINE else LINE))
+    return Tables(basis, products, to_coefs, np.arange(n) < rank)
 
 
 def column_lengths(design: np.ndarray) -> np.ndarray:

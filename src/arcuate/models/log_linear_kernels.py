@@ -23,6 +23,8 @@ FLOOR = 0.01  # of the voxel's largest signal: what such a signal is raised to (
 CHUNK = 16 * LANES  # voxels that share one scratch, and one thread
 SINGULAR = 1e-13  # a pivot below this part of its diagonal: the weights leave too few volumes
 
+_ALL_LANES, _ONE_LINE = (0,) * LANES, (0,) * LINE
+
 _FITTED = int(Status.FITTED)
 _FLOORED = int(Status.FLOORED)
 _NOT_CONVERGED = int(Status.NOT_CONVERGED)
@@ -37,8 +39,6 @@ class Tables(NamedTuple):
     products: np.ndarray  # (n_rows, n(n+1)/2) float64, products of two of them: (0,0) (1,0) (1,1) (2,0) ...
     to_coefs: np.ndarray  # (n, n) float64, coordinates in the basis -> coefficients
     has_column: np.ndarray  # (n,) bool, false for basis vectors that the design does not have
-    columns: tuple[int, ...]  # n zeros: loops over as many have a size that the compiler knows
-    together: tuple[int, ...]  # the same for the voxels whose normal equations are made together: LANES or LINE
 
 
 class Limits(NamedTuple):
@@ -57,6 +57,21 @@ class Results(NamedTuple):
     status: np.ndarray  # (n_vox,) uint8, see Status
 
 
+class Kept(NamedTuple):
+    """Of each group of LANES voxels, what a fit under constraints goes on from; nothing is kept in arrays of size 0."""
+
+    points: np.ndarray  # (n_groups, width LANES) float64
+    weights: np.ndarray  # (n_groups, n_rows LANES) float64, those of the last fit
+    scales: np.ndarray  # (n_groups, LANES) float64
+
+
+def kept_of(n_vox: int, tables: Tables) -> Kept:
+    """Room for what is kept of ``n_vox`` voxels; nothing of none."""
+    n_rows, width = tables.basis.shape
+    n_groups = -(-n_vox // LANES)
+    return Kept(*(np.empty((n_groups, lines * LANES)) for lines in (width, n_rows, 1)))
+
+
 class Scratch(NamedTuple):
     """Work space for one group of LANES voxels."""
 
@@ -65,7 +80,7 @@ class Scratch(NamedTuple):
     weighted: np.ndarray  # (n_rows LANES,) fitted logs, then weights times residuals
     powers: np.ndarray  # (n_rows LANES,) for the elementary functions
     point: np.ndarray  # (width LANES,) coordinates in the basis
-    normal: np.ndarray  # normal equations of as many voxels as ``Tables.together`` has zeros: triangle, right-hand side
+    normal: np.ndarray  # normal equations of the voxels taken together, see :func:`step`
     matrix: np.ndarray  # those of LINE voxels, see :func:`cholesky_solve_lanes`
     solution: np.ndarray  # (n LINE,)
     scale: np.ndarray  # (LANES,) unit of the signal
@@ -75,18 +90,19 @@ class Scratch(NamedTuple):
 @inner()
 def make_scratch(tables):
     """Work space that fits the tables."""
-    size, n = tables.basis.shape[0] * LANES, len(tables.columns)
+    size, n = tables.basis.shape[0] * LANES, tables.has_column.size
     lines = n * (n + 1) // 2 + n
+    together = LANES if n <= LINE else LINE
     return Scratch(
         np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.zeros(tables.basis.shape[1] * LANES),
-        np.empty(lines * len(tables.together)), np.zeros(triangle_lines(n) * LINE), np.empty(n * LINE), np.empty(LANES),
+        np.empty(lines * together), np.zeros(triangle_lines(n) * LINE), np.empty(n * LINE), np.empty(LANES),
         np.empty(LANES, np.uint8),
     )  # fmt: skip
 
 
 @kernel()
-def fit_voxels(signals, tables, n_reweight, limits, results):
-    """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` is filled."""
+def fit_voxels(signals, tables, n_reweight, limits, results, kept):
+    """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` is filled, and ``kept`` where it has room."""
     scratch = make_scratch(tables)
     for group in range((signals.shape[0] + LANES - 1) // LANES):
         load_logs(signals, group * LANES, limits.signal, scratch)
@@ -95,6 +111,13 @@ def fit_voxels(signals, tables, n_reweight, limits, results):
             predict(tables, scratch)
             weigh(scratch)
             step(tables, scratch)
+        if kept.points.size > 0:
+            for i in range(scratch.point.size):
+                kept.points[group, i] = scratch.point[i]
+            for i in range(scratch.weights.size):
+                kept.weights[group, i] = scratch.weights[i] if n_reweight > 0 else 1.0
+            for lane in range(LANES):
+                kept.scales[group, lane] = scratch.scale[lane]
         write(tables, limits.diffusivity, group * LANES, scratch, results)
 
 
@@ -134,7 +157,7 @@ def load_logs(signals, first, absolute, scratch):
     log_in_place(logs, scratch.powers)
 
 
-@inner(error_model="numpy")
+@part()
 def _transpose(signals, first, logs):
     """Rows of voxels into lanes, a cache line of each at a time; spare lanes repeat the last voxel."""
     n_vox, n_meas = signals.shape
@@ -148,7 +171,7 @@ def _transpose(signals, first, logs):
             logs[i * LANES + lane] = signals[min(first + lane, n_vox - 1), i]
 
 
-@inner(error_model="numpy")
+@part()
 def _look_through(values, n_meas, largest, flaw):
     """Largest value of each lane; ``flaw`` is 0 unless one of its values is NaN or infinite."""
     for i in range(n_meas):
@@ -158,7 +181,7 @@ def _look_through(values, n_meas, largest, flaw):
             flaw[lane] = flaw[lane] + value * 0.0
 
 
-@inner(error_model="numpy")
+@part()
 def _raise_to_floor(values, n_meas, scale, least, floor, n_floored):
     """Values divided by ``scale``; those below ``least`` become ``floor`` and are counted."""
     for i in range(n_meas):
@@ -186,7 +209,7 @@ def project(tables, scratch):
     point[:] = 0.0
     for quad in range(basis.shape[0] // 4):  # a loop with a step would not be vectorised
         i, a = 4 * quad, 4 * quad * LANES
-        for j in range(len(tables.columns)):
+        for j in range(tables.has_column.size):
             u0, u1, u2, u3 = basis[i, j], basis[i + 1, j], basis[i + 2, j], basis[i + 3, j]
             for lane in range(LANES):
                 point[j * LANES + lane] += (
@@ -200,7 +223,7 @@ def predict(tables, scratch):
     """``weighted = basis point``, log signals; four coordinates at a time."""
     basis, point, predicted = tables.basis, scratch.point, scratch.weighted
     predicted[:] = 0.0
-    for quad in range((len(tables.columns) + 3) // 4):
+    for quad in range((tables.has_column.size + 3) // 4):
         j, a = 4 * quad, 4 * quad * LANES
         for i in range(basis.shape[0]):
             u0, u1, u2, u3 = basis[i, j], basis[i, j + 1], basis[i, j + 2], basis[i, j + 3]
@@ -214,11 +237,14 @@ def predict(tables, scratch):
 @inner(error_model="numpy")
 def step(tables, scratch):
     """``point += (basisᵀ W basis)⁻¹ basisᵀ weighted``; a lane whose matrix is singular keeps its point and says so."""
-    n = len(tables.columns)
-    width = len(tables.together)
+    n = tables.has_column.size
+    width = LANES if n <= LINE else LINE  # voxels whose normal equations are made together
     for block in range(LANES // width):  # a loop with a step would not be vectorised
         lane0 = block * width
-        _normal_equations(tables, scratch, lane0)
+        if width == LINE:
+            _normal_equations(tables, scratch, lane0, _ONE_LINE)
+        else:
+            _normal_equations(tables, scratch, lane0, _ALL_LANES)
         for j in range(n):
             if not tables.has_column[j]:
                 for lane in range(width):
@@ -232,9 +258,12 @@ def step(tables, scratch):
 
 
 @inner(error_model="numpy", fastmath={"contract"})
-def _normal_equations(tables, scratch, lane0):
-    """Lower triangle of ``basisᵀ W basis`` and below it ``basisᵀ weighted``, of the lanes from ``lane0``."""
-    basis, products, n, width = tables.basis, tables.products, len(tables.columns), len(tables.together)
+def _normal_equations(tables, scratch, lane0, together):
+    """Lower triangle of ``basisᵀ W basis`` and below it ``basisᵀ weighted``, of the lanes from ``lane0``.
+
+    As many lanes as ``together`` has zeros: loops over them have a size that the compiler knows.
+    """
+    basis, products, n, width = tables.basis, tables.products, tables.has_column.size, len(together)
     weights, weighted = scratch.weights[lane0:], scratch.weighted[lane0:]  # so that places start at zero: vectorised
     normal, n_pairs = scratch.normal, n * (n + 1) // 2
     normal[:] = 0.0
@@ -256,11 +285,12 @@ def _normal_equations(tables, scratch, lane0):
                 )  # fmt: skip
 
 
-@inner(error_model="numpy")
+@part()
 def _move(tables, scratch, lane0, part):
     """``point += solution`` in the lanes whose matrix was not singular; its diagonal now holds 1 / √pivot."""
     solution, matrix, point, status = scratch.solution, scratch.matrix, scratch.point, scratch.status
-    n, width = len(tables.columns), len(tables.together)
+    n = tables.has_column.size
+    width = LANES if n <= LINE else LINE
     for lane in range(LINE):
         is_good, place = True, lane0 + part + lane
         for j in range(n):
@@ -278,7 +308,7 @@ def _move(tables, scratch, lane0, part):
 @part()
 def write(tables, min_diffusivity, first, scratch, results):
     """Coefficients, eigenvalues and eigenvectors of the lanes into the rows of ``results``."""
-    n = len(tables.columns)
+    n = tables.has_column.size
     coefs, evals, evecs, status = results.coefs, results.evals, results.evecs, scratch.status
     lanes, values, vectors = np.zeros(n * LANES), np.empty(3 * LANES), np.empty(9 * LANES)
     for j in range(n):

@@ -20,7 +20,7 @@ from arcuate.models.noddi_dictionary import (
     NoddiDictionary,
     make_dictionary,
 )
-from arcuate.models.noddi_refine import NoddiSeries, make_series, refine_voxels
+from arcuate.models.noddi_refine import NoddiSeries, make_refine_room, make_series, refine_voxels
 from arcuate.models.noddi_stages import fit_voxels, make_room
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import run_in_chunks
@@ -89,7 +89,8 @@ class NoddiModel:
             axes[at] = _choose_axes(tensors, None if given is None else given[at])
             fit_voxels(rows, axes[at], tables, penalties, make_room(tables, rows.shape[1]), maps[at], status[at])
             if self.series is not None:
-                refine_voxels(rows, tables, self.series, bool(self.has_dot), maps[at], axes[at], status[at])
+                own_room = make_refine_room(self.series, rows.shape[1])
+                refine_voxels(rows, tables, self.series, bool(self.has_dot), own_room, maps[at], axes[at], status[at])
 
         run_in_chunks(work, n_vox, CHUNK)
         axes[(status == Status.NO_SIGNAL) | (status == Status.NOT_FINITE)] = 0.0

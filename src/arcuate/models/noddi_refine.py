@@ -14,13 +14,14 @@ Zhang et al. 2012, NeuroImage 61:1000, for the model; Rician likelihood as in :m
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from arcuate.models.noddi_dictionary import DOT, FWF, NDI, ODI, RMSE, SIGNAL
 from arcuate.models.status import Status
-from arcuate.numerics.compiled import inner, kernel
+from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.legendre import (
     even_degrees,
     even_step,
@@ -73,7 +74,7 @@ def watson_table(lmax: int) -> np.ndarray:
     kappa[-1] = 0.0
     moments = watson_moments(kappa, lmax + 2)
     degree = even_degrees(lmax)
-    alpha, beta, gamma = even_step(degree.astype(np.float64))
+    alpha, beta, gamma = even_step.py_func(degree.astype(np.float64))  # compiled for arrays it would be used once
     below = np.column_stack([np.zeros(N_NODES), moments[:, : len(degree) - 1]])
     square = (moments[:, 1:] + beta * moments[:, :-1] + gamma * below) / alpha
     moments = moments[:, :-1]
@@ -83,18 +84,35 @@ def watson_table(lmax: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack([moments, slopes], axis=1))
 
 
-class _Scratch(NamedTuple):
-    """Work space of one voxel."""
+class RefineRoom(NamedTuple):
+    """Work space of one voxel: two candidates, of which one is where the fit stands."""
 
-    derivatives: np.ndarray  # (2, N_PAR, n_meas) float64, of two candidates
-    predictions: np.ndarray  # (2, n_meas) float64, their signals over the mean b = 0
+    parameters: np.ndarray  # (2, 5) float64
+    axes: np.ndarray  # (2, 3) float64, unit vectors
+    tangents: np.ndarray  # (2, 6) float64, two unit vectors orthogonal to each axis and to each other
+    derivatives: np.ndarray  # (2, N_PAR, n_meas) float64
+    predictions: np.ndarray  # (2, n_meas) float64, signals over the mean b = 0
     legendre: np.ndarray  # (2, n_deg, n_meas) float64, functions and slopes
     watson: np.ndarray  # (2, n_deg) float64, moments and slopes
     rows: np.ndarray  # (9, n_meas) float64
+    hessian: np.ndarray  # (N_PAR, N_PAR) float64
+    system: np.ndarray  # (N_PAR, N_PAR) float64
+    score: np.ndarray  # (N_PAR,) float64
+    step: np.ndarray  # (N_PAR,) float64
 
 
-@kernel()
-def refine_voxels(rows, tables, series, has_dot, maps, directions, status):
+def make_refine_room(series: NoddiSeries, n_meas: int) -> RefineRoom:
+    """Work space for one voxel of ``n_meas`` volumes after the other."""
+    n_deg = series.sticks.shape[1]
+    shapes = (
+        (2, 5), (2, 3), (2, 6), (2, N_PAR, n_meas), (2, n_meas), (2, n_deg, n_meas), (2, n_deg), (9, n_meas),
+        (N_PAR, N_PAR), (N_PAR, N_PAR), (N_PAR,), (N_PAR,),
+    )  # fmt: skip
+    return RefineRoom(*(np.empty(shape) for shape in shapes))
+
+
+@kernel(error_model="numpy")
+def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status):
     """Improves the maps (n_vox, N_MAP) and the directions (n_vox, 3) where they stand.
 
     Parameters
@@ -103,84 +121,88 @@ def refine_voxels(rows, tables, series, has_dot, maps, directions, status):
     tables : NoddiTables, of which the volumes are read: ``starts`` and ``directions``
     series : NoddiSeries
     has_dot : bool
+    room : of :func:`make_refine_room`
     """
-    n_vox, n_meas = rows.shape
-    n_deg = series.sticks.shape[1]
-    scratch = _Scratch(
-        np.empty((2, N_PAR, n_meas)),
-        np.empty((2, n_meas)),
-        np.empty((2, n_deg, n_meas)),
-        np.empty((2, n_deg)),
-        np.empty((9, n_meas)),
-    )
-    for v in range(n_vox):
+    for v in range(rows.shape[0]):
         if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
             continue
-        is_converged = _refine_one(rows[v], tables, series, has_dot, scratch, maps[v], directions[v])
+        is_converged = _refine_one(rows[v], tables, series, has_dot, room, maps[v], directions[v])
         if not is_converged:
             status[v] = Status.NOT_CONVERGED.value
         elif status[v] == Status.NOT_CONVERGED.value:
             status[v] = Status.FITTED.value
 
 
-@inner()
-def _refine_one(signal, tables, series, has_dot, scratch, maps, direction):
-    """Levenberg-Marquardt steps on the Rician likelihood, the noise level renewed on the way; True if converged."""
-    derivatives, predictions, rows = scratch.derivatives, scratch.predictions, scratch.rows
-    n_meas = signal.shape[0]
-    parameters, trial = np.empty(5), np.empty(5)
-    mu, trial_mu = direction.copy(), np.empty(3)
-    step, score = np.empty(N_PAR), np.empty(N_PAR)
-    hessian, system = np.empty((N_PAR, N_PAR)), np.empty((N_PAR, N_PAR))
-    parameters[NDI] = min(max(maps[NDI], 0.02), 0.98)  # inside the bounds, where every parameter has an effect
-    parameters[ODI] = min(max(maps[ODI], 0.01), 0.98)
-    parameters[DOT] = min(maps[DOT], 0.9)
-    parameters[FWF] = min(maps[FWF], 0.95 - parameters[DOT])
-    parameters[S0] = 1.0
+@part()
+def _refine_one(signal, tables, series, has_dot, room, maps, direction):
+    """Levenberg-Marquardt steps on the Rician likelihood, the noise level renewed on the way; True if converged.
+
+    Each turn looks at a candidate, or anew at the point for a new noise level, and then decides on the next. What it
+    calls it calls in one place: the compiler would make anything else as often as it is called.
+    """
+    parameters, axes, predictions, scratch = room.parameters, room.axes, room.predictions, room.rows[0]
+    _start(maps, direction, parameters, axes)
     lowest = 1e-8
-    variance = max(maps[RMSE] ** 2, lowest)
-    now, damping, growth, is_converged, renewals = 0, LEAST_DAMPED, 2.0, False, 0
-    _predict(parameters, mu, tables, series, scratch, derivatives[0], predictions[0])
-    cost = negative_log_likelihood(signal, predictions[0], variance, rows[0])
-    _write_normal_equations(signal, predictions[0], derivatives[0], variance, rows, hessian, score)
-    for _ in range(MAX_ROUNDS):
-        gain = _solve_step(hessian, score, parameters, has_dot, damping, system, step)
-        is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
-        if is_at_end or damping > MOST_DAMPED:  # nothing to gain, or no way down within rounding
-            if renewals >= 2:
-                is_converged = True
-                break
-            renewals += 1
-            damping, growth = min(damping, LEAST_DAMPED), 2.0
+    variance, cost, gain = max(maps[RMSE] * maps[RMSE], lowest), np.inf, 0.0
+    now, other = np.int64(1), np.int64(0)  # literals would be constants for a while, and _predict compiled for each
+    damping, growth, is_converged, renewals, is_renewed = LEAST_DAMPED, 2.0, False, 0, False
+    for turn in range(MAX_ROUNDS + 1):
+        if is_renewed:
             variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
-            cost = negative_log_likelihood(signal, predictions[now], variance, rows[0])
-            _write_normal_equations(signal, predictions[now], derivatives[now], variance, rows, hessian, score)
-            continue
-        _take_step(parameters, mu, step, has_dot, trial, trial_mu)
-        other = 1 - now
-        _predict(trial, trial_mu, tables, series, scratch, derivatives[other], predictions[other])
-        trial_cost = negative_log_likelihood(signal, predictions[other], variance, rows[0])
-        if trial_cost <= cost:
-            kept_promise = (cost - trial_cost) / max(gain, 1e-300)
-            now, cost = other, trial_cost
-            parameters[:], mu[:] = trial, trial_mu
-            damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
-            growth = 2.0
-            _write_normal_equations(signal, predictions[now], derivatives[now], variance, rows, hessian, score)
+        else:
+            _write_tangents(axes, room.tangents, other)
+            _write_moments(parameters[other, ODI], series.moments, room.watson)
+            _predict(other, tables, series, room, room.derivatives[other], predictions[other])
+        new_cost = negative_log_likelihood(signal, predictions[other], variance, scratch)
+        if is_renewed or new_cost <= cost:
+            if not is_renewed and turn > 0:
+                kept_promise = (cost - new_cost) / max(gain, 1e-300)
+                damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
+                growth = 2.0
+            now, cost = other, new_cost
+            _write_normal_equations(signal, predictions[now], room.derivatives[now], variance, room)
         else:
             damping *= growth
             growth *= 2.0
-    maps[:4] = parameters[:4]
-    maps[SIGNAL] = parameters[S0]
+        if turn == MAX_ROUNDS:
+            break
+        gain = _solve_step(room, parameters, now, has_dot, damping)
+        is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
+        is_renewed = is_at_end or damping > MOST_DAMPED  # nothing to gain, or no way down within rounding
+        if is_renewed and renewals >= 2:
+            is_converged = True
+            break
+        if is_renewed:
+            renewals += 1
+            damping, growth, other = min(damping, LEAST_DAMPED), 2.0, now
+        else:
+            other = 1 - now
+            _take_step(room, now, has_dot)
+    for a in range(4):
+        maps[a] = parameters[now, a]
+    maps[SIGNAL] = parameters[now, S0]
     total = 0.0
-    for i in range(n_meas):
+    for i in range(signal.shape[0]):
         total += (signal[i] - predictions[now, i]) ** 2
-    maps[RMSE] = np.sqrt(total / n_meas)
-    direction[:] = mu
+    maps[RMSE] = math.sqrt(total / signal.shape[0])
+    for c in range(3):
+        direction[c] = axes[now, c]
     return is_converged
 
 
-@inner()
+@part()
+def _start(maps, direction, parameters, axes):
+    """The first candidate: the dictionary's answer, inside the bounds, where every parameter has an effect."""
+    parameters[0, NDI] = min(max(maps[NDI], 0.02), 0.98)
+    parameters[0, ODI] = min(max(maps[ODI], 0.01), 0.98)
+    parameters[0, DOT] = min(maps[DOT], 0.9)
+    parameters[0, FWF] = min(maps[FWF], 0.95 - parameters[0, DOT])
+    parameters[0, S0] = 1.0
+    for c in range(3):
+        axes[0, c] = direction[c]
+
+
+@part()
 def _write_moments(odi, table, watson):
     """Watson's moments and their slopes at ``odi`` by cubic interpolation of values and derivatives."""
     width = 1.0 / (N_NODES - 1)
@@ -193,35 +215,31 @@ def _write_moments(odi, table, watson):
         watson[1, j] = (6 * x * y * (v1 - v0) + y * (1 - 3 * x) * d0 + x * (3 * x - 2) * d1) / width
 
 
-@inner(fastmath=SUM_IN_ANY_ORDER)
-def _predict(parameters, mu, tables, series, scratch, derivatives, prediction):
-    """Signals and their derivatives with respect to the N_PAR parameters."""
-    bvals, sticks, table, diffusivities = series
-    starts, legendre, watson, lines = tables.starts, scratch.legendre, scratch.watson, scratch.rows
-    ndi, odi, fwf, dot, s0 = parameters
-    dpar, diso = diffusivities
+@inner(error_model="numpy", fastmath=SUM_IN_ANY_ORDER)
+def _predict(candidate, tables, series, room, derivatives, prediction):
+    """Signals and their derivatives with respect to the N_PAR parameters, from Watson's moments at the ODI."""
+    starts, legendre, watson, lines = tables.starts, room.legendre, room.watson, room.rows
+    parameters, mu, tangents = room.parameters[candidate], room.axes[candidate], room.tangents[candidate]
     squares, slant_1, slant_2 = lines[0], lines[1], lines[2]
-    first, second = _tangents(mu)
-    x, y, z = tables.directions
+    x, y, z = tables.directions[0], tables.directions[1], tables.directions[2]
     for i in range(squares.shape[0]):
         cosine = x[i] * mu[0] + y[i] * mu[1] + z[i] * mu[2]
         squares[i] = cosine * cosine
-        slant_1[i] = 2 * cosine * (x[i] * first[0] + y[i] * first[1] + z[i] * first[2])
-        slant_2[i] = 2 * cosine * (x[i] * second[0] + y[i] * second[1] + z[i] * second[2])
+        slant_1[i] = 2 * cosine * (x[i] * tangents[0] + y[i] * tangents[1] + z[i] * tangents[2])
+        slant_2[i] = 2 * cosine * (x[i] * tangents[3] + y[i] * tangents[4] + z[i] * tangents[5])
     write_even_legendre_slopes(squares, legendre[0], legendre[1])
-    _write_moments(odi, table, watson)
-    n_b0 = starts[1]
-    prediction[:n_b0] = s0
-    derivatives[:, :n_b0] = 0.0
-    derivatives[S0, :n_b0] = 1.0
-    scalars = np.array([ndi, fwf, dot, s0, dpar, diso])
-    for s in range(bvals.shape[0]):
+    for i in range(starts[1]):
+        prediction[i] = parameters[S0]
+        for a in range(N_PAR):
+            derivatives[a, i] = 0.0
+        derivatives[S0, i] = 1.0
+    for s in range(starts.shape[0] - 2):
         begin, end = starts[s + 1], starts[s + 2]
-        _blur_sticks(sticks[s], watson, legendre, begin, end, lines)
-        _predict_shell(bvals[s], scalars, watson[:, 1], begin, end, lines, derivatives, prediction[begin:end])
+        _blur_sticks(series.sticks[s], watson, legendre, begin, end, lines)
+        _predict_shell(series, s, parameters, watson, begin, end, lines, derivatives, prediction[begin:end])
 
 
-@inner(fastmath=SUM_IN_ANY_ORDER)
+@part()
 def _blur_sticks(sticks, watson, legendre, begin, end, lines):
     """Signal of dispersed sticks on one shell, and its derivatives with respect to ODI and t²."""
     inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
@@ -237,10 +255,12 @@ def _blur_sticks(sticks, watson, legendre, begin, end, lines):
             inside_square[i] += level * slope[i]
 
 
-@inner(fastmath=SUM_IN_ANY_ORDER)
-def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, prediction):
-    """Signals of one shell and their derivatives; ``moment`` is Watson's second moment and its slope."""
-    ndi, fwf, dot, s0, dpar, diso = scalars
+@part()
+def _predict_shell(series, s, parameters, watson, begin, end, lines, derivatives, prediction):
+    """Signals of one shell and their derivatives; of Watson's moments it takes the second and its slope."""
+    b, dpar, diso = series.bvals[s], series.diffusivities[0], series.diffusivities[1]
+    ndi, fwf, dot, s0 = parameters[NDI], parameters[FWF], parameters[DOT], parameters[S0]
+    moment, moment_odi = watson[0, 1], watson[1, 1]
     squares, slant_1, slant_2 = lines[0, begin:end], lines[1, begin:end], lines[2, begin:end]
     inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
     by_ndi, by_odi, by_fwf = derivatives[NDI, begin:end], derivatives[ODI, begin:end], derivatives[FWF, begin:end]
@@ -248,9 +268,9 @@ def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, predictio
     by_tilt_1, by_tilt_2 = derivatives[TILT_1, begin:end], derivatives[TILT_2, begin:end]
     tissue = 1.0 - fwf - dot
     decay = b * dpar
-    water = np.exp(-b * diso)
-    base = np.exp(-decay * (1 - ndi * (2 + moment[0]) / 3))
-    spread = decay * ndi * moment[0]
+    water = math.exp(-b * diso)
+    base = math.exp(-decay * (1 - ndi * (2 + moment) / 3))
+    spread = decay * ndi * moment
     scale = spread / 64
     for i in range(prediction.shape[0]):
         away = squares[i] - 1.0 / 3
@@ -264,8 +284,8 @@ def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, predictio
         power *= power
         outside = base * power
         mixed = ndi * inside[i] + (1 - ndi) * outside
-        outside_ndi = decay * (2.0 / 3 - moment[0] * away) * outside
-        outside_odi = -decay * ndi * moment[1] * away * outside
+        outside_ndi = decay * (2.0 / 3 - moment * away) * outside
+        outside_odi = -decay * ndi * moment_odi * away * outside
         by_square = s0 * tissue * (ndi * inside_square[i] - (1 - ndi) * spread * outside)
         level = fwf * water + dot + tissue * mixed
         prediction[i] = s0 * level
@@ -278,24 +298,30 @@ def _predict_shell(b, scalars, moment, begin, end, lines, derivatives, predictio
         by_tilt_2[i] = by_square * slant_2[i]
 
 
-@inner()
-def _tangents(mu):
-    """Two unit vectors orthogonal to ``mu`` and to each other."""
-    first, second = np.zeros(3), np.empty(3)
-    least = np.argmin(np.abs(mu))
-    first[least] = 1.0
-    first -= mu[least] * mu
-    first /= np.sqrt(first[0] ** 2 + first[1] ** 2 + first[2] ** 2)
-    second[0] = mu[1] * first[2] - mu[2] * first[1]
-    second[1] = mu[2] * first[0] - mu[0] * first[2]
-    second[2] = mu[0] * first[1] - mu[1] * first[0]
-    return first, second
+@part()
+def _write_tangents(axes, tangents, candidate):
+    """Two unit vectors orthogonal to the axis and to each other; the first near the axis of the frame farthest off."""
+    x, y, z = axes[candidate, 0], axes[candidate, 1], axes[candidate, 2]
+    first, second, third = 0.0, 0.0, 0.0
+    if abs(x) <= abs(y) and abs(x) <= abs(z):
+        first, second, third = 1.0 - x * x, 0.0 - x * y, 0.0 - x * z
+    elif abs(y) <= abs(z):
+        first, second, third = 0.0 - y * x, 1.0 - y * y, 0.0 - y * z
+    else:
+        first, second, third = 0.0 - z * x, 0.0 - z * y, 1.0 - z * z
+    length = math.sqrt(first**2 + second**2 + third**2)
+    first, second, third = first / length, second / length, third / length
+    tangents[candidate, 0], tangents[candidate, 1], tangents[candidate, 2] = first, second, third
+    tangents[candidate, 3] = y * third - z * second
+    tangents[candidate, 4] = z * first - x * third
+    tangents[candidate, 5] = x * second - y * first
 
 
-@inner(fastmath=SUM_IN_ANY_ORDER)
-def _write_normal_equations(signal, prediction, derivatives, variance, rows, hessian, score):
+@inner(error_model="numpy", fastmath=SUM_IN_ANY_ORDER)
+def _write_normal_equations(signal, prediction, derivatives, variance, room):
     """Expected information (N_PAR, N_PAR) and score (N_PAR,) of the parameters."""
-    residual, information, weighted = rows[6], rows[7], rows[8]
+    residual, information, weighted = room.rows[6], room.rows[7], room.rows[8]
+    hessian, score = room.hessian, room.score
     write_score(signal, prediction, variance, residual, information)
     n = signal.shape[0]
     for a in range(N_PAR):
@@ -312,62 +338,65 @@ def _write_normal_equations(signal, prediction, derivatives, variance, rows, hes
             hessian[b, a] = total
 
 
-@inner()
-def _solve_step(hessian, score, parameters, has_dot, damping, system, step):
+@part()
+def _solve_step(room, parameters, now, has_dot, damping):
     """Damped step, parameters held at a bound that the score pushes against; returns the gain it predicts."""
-    free = np.ones(N_PAR, np.bool_)
-    free[DOT] = has_dot
-    for a in (NDI, ODI, FWF, DOT):
-        if (parameters[a] <= 0.0 and score[a] <= 0.0) or (parameters[a] >= 1.0 and score[a] >= 0.0):
-            free[a] = False
+    hessian, system, score, step = room.hessian, room.system, room.score, room.step
+    for a in range(N_PAR):  # what is held has a row and a column of the identity
+        value = parameters[now, a] if a <= DOT else 0.5
+        at_bound = (value <= 0.0 and score[a] <= 0.0) or (value >= 1.0 and score[a] >= 0.0)
+        step[a] = 0.0 if at_bound or (a == DOT and not has_dot) else 1.0
     for a in range(N_PAR):
         for b in range(N_PAR):
-            system[a, b] = hessian[a, b] if free[a] and free[b] else 0.0
+            system[a, b] = hessian[a, b] if step[a] > 0.0 and step[b] > 0.0 else 0.0
+    for a in range(N_PAR):
         ridge = hessian[a, a] * damping
-        system[a, a] = hessian[a, a] + max(ridge, 1e-12) if free[a] else 1.0
-        step[a] = score[a] if free[a] else 0.0
+        system[a, a] = hessian[a, a] + max(ridge, 1e-12) if step[a] > 0.0 else 1.0
+        step[a] = score[a] if step[a] > 0.0 else 0.0
     for a in range(N_PAR):  # Cholesky in place, then both triangles
         for b in range(a + 1):
             total = system[a, b]
             for c in range(b):
                 total -= system[a, c] * system[b, c]
             if a == b:
-                system[a, a] = np.sqrt(max(total, 1e-30))
+                system[a, a] = math.sqrt(max(total, 1e-30))
             else:
                 system[a, b] = total / system[b, b]
     for a in range(N_PAR):
         for b in range(a):
             step[a] -= system[a, b] * step[b]
         step[a] /= system[a, a]
-    for a in range(N_PAR - 1, -1, -1):
+    gain = 0.0
+    for turn in range(N_PAR):
+        a = N_PAR - 1 - turn
         for b in range(a + 1, N_PAR):
             step[a] -= system[b, a] * step[b]
         step[a] /= system[a, a]
-    gain = 0.0
     for a in range(N_PAR):
         gain += 0.5 * score[a] * step[a]
     return gain
 
 
-@inner()
-def _take_step(parameters, mu, step, has_dot, trial, trial_mu):
-    """The step, cut at the bounds: fractions in 0..1, no more than the whole, the tilt at most half a radian."""
-    for a in range(5):
-        trial[a] = parameters[a] + step[a]
-    for a in (NDI, ODI, FWF, DOT):
-        trial[a] = min(max(trial[a], 0.0), 1.0)
+@part()
+def _take_step(room, now, has_dot):
+    """The other candidate, cut at the bounds: fractions in 0..1, no more than the whole, half a radian of tilt."""
+    parameters, axes, tangents, step, other = room.parameters, room.axes, room.tangents, room.step, 1 - now
+    for a in range(4):
+        parameters[other, a] = min(max(parameters[now, a] + step[a], 0.0), 1.0)
     if not has_dot:
-        trial[DOT] = 0.0
-    whole = trial[FWF] + trial[DOT]
+        parameters[other, DOT] = 0.0
+    whole = parameters[other, FWF] + parameters[other, DOT]
     if whole > 1.0:
-        trial[FWF] /= whole
-        trial[DOT] /= whole
-    trial[S0] = max(trial[S0], 0.1 * parameters[S0])
-    tilt = np.sqrt(step[TILT_1] ** 2 + step[TILT_2] ** 2)
+        parameters[other, FWF] /= whole
+        parameters[other, DOT] /= whole
+    parameters[other, S0] = max(parameters[now, S0] + step[S0], 0.1 * parameters[now, S0])
+    tilt = math.sqrt(step[TILT_1] ** 2 + step[TILT_2] ** 2)
     shrink = min(1.0, 0.5 / tilt) if tilt > 0 else 1.0
-    first, second = _tangents(mu)
     total = 0.0
     for c in range(3):
-        trial_mu[c] = mu[c] + shrink * (step[TILT_1] * first[c] + step[TILT_2] * second[c])
-        total += trial_mu[c] ** 2
-    trial_mu /= np.sqrt(total)
+        change = step[TILT_1] * tangents[now, c] + step[TILT_2] * tangents[now, 3 + c]
+        axes[other, c] = axes[now, c] + shrink * change
+        total += axes[other, c] ** 2
+    length = math.sqrt(total)
+    for c in range(3):
+        axes[other, c] /= length

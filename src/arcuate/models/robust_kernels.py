@@ -61,7 +61,7 @@ def fit_robustly(signals, noise, tables, rule, limits, results, outliers):
     """
     scratch = make_scratch(tables)
     n_vox, n_meas = signals.shape
-    size, n = scratch.logs.size, len(tables.columns)
+    size, n = scratch.logs.size, tables.has_column.size
     lines = n * (n + 1) // 2 * LANES
     work = Judgement(
         np.empty(size), np.empty(size), np.empty(size), np.empty(lines), np.empty(lines), np.empty(LANES),
@@ -210,7 +210,7 @@ def _invert_factor(normal, n, work):
 @inner(error_model="numpy", fastmath={"contract"})
 def _find_leverages(tables, work):
     """``leverage`` = ŝ² uᵀ (basisᵀ W basis)⁻¹ u of every volume, u its row of the basis."""
-    n, inverse, leverage = len(tables.columns), work.inverse, work.leverage
+    n, inverse, leverage = tables.has_column.size, work.inverse, work.leverage
     along = np.empty(LANES)
     for i in range(leverage.size // LANES):
         at = i * LANES

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from arcuate.numerics.compiled import inner, kernel, run_in_chunks
+from arcuate.numerics.compiled import inner, kernel, part, run_in_chunks
 
 LANES = 32  # matrices (or voxels) worked on together: four registers of eight
 N_SWEEPS = 5
@@ -39,14 +39,14 @@ def eigh_3x3(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     evecs = np.empty((len(matrices), 3, 3))
 
     def work(begin: int, end: int) -> None:
-        _eigh_many(matrices[begin:end], evals[begin:end], evecs[begin:end])
+        eigh_many(matrices[begin:end], evals[begin:end], evecs[begin:end])
 
     run_in_chunks(work, len(matrices), _CHUNK)
     return evals, evecs
 
 
 @kernel(error_model="numpy")
-def _eigh_many(matrices, evals, evecs):
+def eigh_many(matrices, evals, evecs):
     """Fill the eigenvalues (n, 3) and eigenvectors (n, 3, 3) of matrices (n, 6)."""
     n = matrices.shape[0]
     for group in range((n + LANES - 1) // LANES):
@@ -98,7 +98,7 @@ def _sweep(a, u):
             u[k * LANES + i], u[(3 + k) * LANES + i], u[(6 + k) * LANES + i] = p, q, r
 
 
-@inner(error_model="numpy")
+@part()
 def _exchange(evals, evecs, first, second):
     """The larger of two eigenvalues first, in every lane, and its eigenvector with it."""
     for i in range(LANES):
@@ -132,9 +132,9 @@ def eigh_lanes(matrices, evals, evecs):
         j = 0 if k == 0 else 2 * k + 1  # xx, yy, zz
         for i in range(LANES):
             evals[k * LANES + i] = scaled[j * LANES + i]
-    _exchange(evals, evecs, 0, 1)
-    _exchange(evals, evecs, 0, 2)
-    _exchange(evals, evecs, 1, 2)
+    for first in range(2):
+        for second in range(first + 1, 3):
+            _exchange(evals, evecs, first, second)
     for k in range(3):
         for i in range(LANES):
             x, y, z = evecs[3 * k * LANES + i], evecs[(3 * k + 1) * LANES + i], evecs[(3 * k + 2) * LANES + i]
