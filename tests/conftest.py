@@ -90,7 +90,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phantom = make_phantom(gradients.subset(keep.nonzero()[0]), shape=(32, 32, 20), voxel_size=6.0, snr=40, seed=0)
     Dwi.from_arrays(phantom.signal, phantom.affine, phantom.gradients).save(folder, basename="sub-small_dwi")
     scan, out = folder / "sub-small_dwi.nii.gz", folder / "out"
-    steps = ("--steps", "denoise,mask,dti,response,fod,peaks", "--algorithm", "ssst")
+    steps = ("--steps", "denoise,mask,dti,response,fod,peaks", "--algorithm", "ssst", "--mask-method", "otsu")
     command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), *steps]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

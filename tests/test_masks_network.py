@@ -78,26 +78,42 @@ def _check_agreement(masks: list[VolumeResource]) -> None:
     assert np.ptp(share) / share.mean() < 0.03
 
 
-def _agree(folder: Path, names: tuple[str, ...], folds: int, dice: float) -> None:
+FIELD = np.s_[14:78, 12:76]  # 192 mm of series 11000 that hold its brain: the network takes 128 voxels of 1.5 mm
+
+
+def _cropped(scan: Dwi) -> Dwi:
+    """The field of view cut to :data:`FIELD`."""
+    affine = scan.volume.get_affine()
+    affine[:3, 3] = affine[:3, :2] @ [axis.start for axis in FIELD] + affine[:3, 3]
+    return Dwi.from_arrays(np.asarray(scan.volume.get_array())[FIELD], affine, scan.gradients)
+
+
+def _agree(folder: Path, names: tuple[str, ...], folds: int, dice: float, *, whole: bool = True) -> None:
     scans = [_scan(folder / "canon_dti", series) for series in names]
+    shapes = [scan.volume.shape[:3] for scan in scans]
+    if not whole:
+        scans = [_cropped(scan) for scan in scans]
     masks = [found.volume for found in find_brains(scans, method="hdbet", folds=folds, device="cpu")]
     if len(masks) > 1:
         _check_agreement(masks)
-    for series, mask in zip(names, masks, strict=True):
-        inside, expected = mask.get_array() > 0, _golden(series, mask)
+    for series, mask, shape in zip(names, masks, shapes, strict=True):
+        inside, expected = mask.get_array() > 0, _golden(series, shape)
+        if not whole:
+            assert expected[FIELD].sum() == expected.sum()
+            expected = expected[FIELD]
         assert 2 * float((inside & expected).sum()) / float(inside.sum() + expected.sum()) > dice
 
 
-def _golden(series: str, like: VolumeResource) -> np.ndarray:
+def _golden(series: str, shape: tuple[int, ...]) -> np.ndarray:
     with np.load(GOLDEN) as golden:
-        return np.unpackbits(golden[series], count=int(np.prod(like.shape))).reshape(like.shape) > 0
+        return np.unpackbits(golden[series], count=int(np.prod(shape))).reshape(shape) > 0
 
 
 def test_five_fold_masks_of_one_head_agree_in_the_scanner(data_dir: Path) -> None:
     masks = []
     for series in SERIES:
         b0 = _scan(data_dir / "canon_dti", series).compute_mean_b0()
-        masks.append(InMemoryVolumeResource(_golden(series, b0).astype(np.uint8), b0.get_affine()))
+        masks.append(InMemoryVolumeResource(_golden(series, b0.shape).astype(np.uint8), b0.get_affine()))
     _check_agreement(masks)
 
 
@@ -111,7 +127,7 @@ def test_masks_of_one_head_in_other_storage_orders_are_those_of_hdbet_and_agree(
     loads = []
     verify = brain._verify
     monkeypatch.setattr(brain, "_verify", lambda *arguments: loads.append(verify(*arguments)))
-    _agree(data_dir, names, folds=1, dice=0.96)
+    _agree(data_dir, names, folds=1, dice=0.96, whole=names == SERIES)
     assert len(loads) == 1  # one model load for all scans
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ from arcuate.csd import estimate_response_function
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError, MissingExtraError
 from arcuate.io import NiftiVolumeResource
-from arcuate.nets.bundles import CroppedHead, close_gaps, main_axes, run_network
+from arcuate.nets import bundles
+from arcuate.nets.bundles import CroppedHead, _outputs, close_gaps, main_axes, run_network
 from arcuate.nets.unet import load_unet
 from arcuate.phantom import make_phantom, three_shell_gradients
 from arcuate.tractseg import (
@@ -59,11 +60,8 @@ def peaks(data_dir: Path) -> InMemoryVolumeResource:
 
 
 @pytest.fixture
-def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Folder with weights of a network of 2 filters in place of 64, and arcuate made to take them: quick."""
-    from arcuate import tractseg
-
-    monkeypatch.setattr(tractseg, "load_unet", lambda *a, **k: load_unet(*a, **{**k, "n_filters": 2}))
+def narrow(tmp_path: Path) -> Iterator[Path]:
+    """Folder with weights of a network of 2 filters in place of 64: quick."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so little work is slower when it is shared out
     yield _write(tmp_path / "narrow", *SEEDS, n_filters=2)
@@ -95,51 +93,113 @@ ORDERS = [
 
 
 def _compare(found: np.ndarray, golden: dict[str, np.ndarray], probabilities: np.ndarray, kind: str) -> None:
+    """Masks of the golden voxels, and the count of each tract over the whole head."""
     n_classes = found.shape[3]
-    rows = found.reshape(-1, n_classes)
-    expected = np.unpackbits(golden["masks"], count=len(golden["index"]) * n_classes)
-    expected = expected.reshape(-1, n_classes)
-    index = golden["index"]
     is_near = np.abs(probabilities.reshape(-1, n_classes) - 0.5) < NEAR
     ruled = [tract_names("tract_segmentation").index(n) for n in ("CA", "FX_left", "FX_right")]
     plain = [i for i in range(n_classes) if kind != "tract_segmentation" or i not in ruled]
-    differ = (rows[index] != expected) & ~is_near[index]
+    differ, expected = _differences(found, golden, is_near)
     assert not differ[:, plain].any()
     # where a closing follows the threshold, a voxel near it moves its neighbours
     assert differ.mean() < 1e-4
     assert 0.05 < expected.mean() < 0.95
-    counts = rows.sum(axis=0, dtype=np.int64)
+    counts = found.reshape(-1, n_classes).sum(axis=0, dtype=np.int64)
     allowed = is_near.sum(axis=0)
     assert (np.abs(counts - golden["counts"])[plain] <= allowed[plain]).all()
     np.testing.assert_allclose(counts[ruled], golden["counts"][ruled], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "output_type", ["tract_segmentation", pytest.param("endings_segmentation", marks=pytest.mark.long)]
-)
-def test_masks_and_probabilities_of_a_head_equal_those_of_tractseg(
-    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_type: str
-) -> None:
+def _differences(
+    found: np.ndarray, golden: dict[str, np.ndarray], is_near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n_golden, n_classes) where masks differ though no probability is near the threshold; what TractSeg's are."""
+    n_classes, index = found.shape[3], golden["index"]
+    expected = np.unpackbits(golden["masks"], count=len(index) * n_classes).reshape(-1, n_classes)
+    return (found.reshape(-1, n_classes)[index] != expected) & ~is_near[index], expected
+
+
+def _find(
+    peaks: InMemoryVolumeResource, output_type: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and probabilities (x, y, z, n_classes) from one pass of the network at its published width."""
     from arcuate import tractseg
 
-    golden = _golden(output_type)
     kept = []
 
     def remember(*args: object, **options: object) -> tuple[np.ndarray, np.ndarray]:
-        kept.append(run_network(*args, **options))  # probabilities and masks from one pass
+        kept.append(run_network(*args, **options))
         return kept[-1]
 
     monkeypatch.setattr(tractseg, "run_network", remember)
-    weights = _write(tmp_path, next(name for name in SEEDS if name.startswith(output_type)))
+    weights = _write(folder, next(name for name in SEEDS if name.startswith(output_type)))
     found = find_tracts(peaks, output_type, weights=weights, device="cpu").get_array()
-    n_classes = len(tract_names(output_type))
-    assert found.shape == (73, 87, 73, n_classes)
+    assert found.shape == (73, 87, 73, len(tract_names(output_type)))
     assert found.dtype == np.uint8
     probabilities = np.zeros(found.shape, np.float32)
     probabilities[_head_of(peaks).box] = np.moveaxis(kept[0][0], 0, -1)
-    few = probabilities.reshape(-1, n_classes)[golden["few"]]
+    return found, probabilities
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("output_type", ["tract_segmentation", "endings_segmentation"])
+def test_masks_and_probabilities_of_a_head_equal_those_of_tractseg(
+    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_type: str
+) -> None:
+    golden = _golden(output_type)
+    found, probabilities = _find(peaks, output_type, tmp_path, monkeypatch)
+    few = probabilities.reshape(-1, found.shape[3])[golden["few"]]
     np.testing.assert_allclose(few, golden["probabilities"], atol=1e-4)
     _compare(found, golden, probabilities, output_type)
+
+
+def _crossings(head: CroppedHead, places: np.ndarray, n_slices: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Slices (n_slices,) of each direction that many of the voxels ``places`` (n, 3) of the head lie on, and which do.
+
+    From all slices the one that holds the fewest of the voxels still held is left out, until few enough are left.
+    """
+    seen = np.stack([axis.source[axis.back][at] for axis, at in zip(head.axes, places.T, strict=True)], axis=1)
+    held = np.ones(len(seen), bool)
+    chosen = [np.unique(column) for column in seen.T]
+    while True:
+        open_axes = [axis for axis in range(3) if len(chosen[axis]) > n_slices]
+        if not open_axes:
+            return chosen, held
+        counts = {axis: [np.sum(held & (seen[:, axis] == p)) for p in chosen[axis]] for axis in open_axes}
+        axis = min(open_axes, key=lambda a: min(counts[a]))
+        worst = chosen[axis][np.argmin(counts[axis])]
+        chosen[axis] = chosen[axis][chosen[axis] != worst]
+        held &= seen[:, axis] != worst
+
+
+def test_where_slices_cross_probabilities_and_masks_equal_those_of_tractseg(
+    peaks: InMemoryVolumeResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step as it is, but that 24 of its 190 slices go through the network; compared is where three of them meet.
+
+    Closed tracts need the whole head: they are in the full count.
+    """
+    golden, head = _golden("tract_segmentation"), _head_of(peaks)
+    corner = [part.start for part in head.box]
+
+    def places(index: np.ndarray) -> np.ndarray:
+        return np.stack(np.unravel_index(index, peaks.shape[:3]), axis=1) - corner
+
+    chosen, is_few = _crossings(head, places(golden["few"]), 8)
+    monkeypatch.setattr(bundles, "_outputs", lambda head, unet, axis, positions, batch: _outputs(
+        head, unet, axis, positions[np.isin(positions, chosen[axis])], batch))  # fmt: skip
+    found, probabilities = _find(peaks, "tract_segmentation", tmp_path, monkeypatch)
+    few = probabilities.reshape(-1, found.shape[3])[golden["few"][is_few]]
+    np.testing.assert_allclose(few, golden["probabilities"][is_few], atol=1e-4)
+    assert len(few) >= 20
+    on = [np.isin(axis.source[axis.back][at], some) for axis, at, some in
+          zip(head.axes, places(golden["index"]).T, chosen, strict=True)]  # fmt: skip
+    both = np.logical_and.reduce(on)
+    closed = [tract_names("tract_segmentation").index(name) for name in bundles.INCOMPLETE]
+    is_near = np.abs(probabilities.reshape(-1, found.shape[3]) - 0.5) < NEAR
+    differ, expected = _differences(found, golden, is_near)
+    assert not np.delete(differ[both], closed, axis=1).any()
+    assert both.sum() >= 5
+    assert 0.05 < expected[both].mean() < 0.95
 
 
 def _head_of(peaks: InMemoryVolumeResource) -> CroppedHead:
@@ -258,15 +318,15 @@ def test_what_repeats_a_slice_is_not_run_again(narrow: Path) -> None:
     """Every slice of the cube run one by one gives what the distinct ones give."""
     head = CroppedHead.of(_small().get_array(), (2.0, 2.0, 2.0))
     assert head is not None
-    unet = load_unet(narrow / "pretrained_weights_tract_segmentation_v3.npz", 72, n_filters=2)
-    here, cube = run_network(head, unet, whole=[4, 9], batch=3)
-    every = np.zeros((72, 144, 144, 144), np.float32)
+    unet = load_unet(PUBLISHED["write_weights"](narrow / "seven.npz", 7, 1, 2), 7)
+    here, cube = run_network(head, unet, whole=[4, 6], batch=3)
+    every = np.zeros((7, 144, 144, 144), np.float32)
     for axis in range(3):
         rows = np.moveaxis(every, 1 + axis, 1)
         for i, position in enumerate(head.axes[axis].source):
             rows[:, i] += unet(head.slice_of_cube(axis, int(position))[None]).numpy()[0]
     every /= 3
-    np.testing.assert_allclose(cube, every[[4, 9]], atol=1e-6)
+    np.testing.assert_allclose(cube, every[[4, 6]], atol=1e-6)
     looked_up = every[:, head.axes[0].back][:, :, head.axes[1].back][:, :, :, head.axes[2].back]
     np.testing.assert_allclose(here, looked_up, atol=1e-6)
 
@@ -332,15 +392,17 @@ def test_peaks_that_are_none_are_refused(narrow: Path) -> None:
         find_tracts(_small(), "tracts", weights=narrow)
 
 
-def _phantom() -> tuple[Dwi, InMemoryVolumeResource]:
+@pytest.fixture(scope="module")
+def phantom() -> tuple[Dwi, InMemoryVolumeResource]:
     """The phantom, stored PSR and oblique, voxels of 4 mm, and the mask of its brain."""
-    head = make_phantom(three_shell_gradients(), (48, 48, 36), voxel_size=4.0, orientation="PSR", oblique_degrees=12)
+    gradients = three_shell_gradients(n_b0=3, n_directions=(12, 16, 20))
+    head = make_phantom(gradients, (48, 48, 36), voxel_size=4.0, orientation="PSR", oblique_degrees=12)
     inside = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
     return Dwi.from_arrays(head.signal, head.affine, head.gradients), inside
 
 
-def test_the_phantom_gives_72_masks_on_its_own_grid(narrow: Path) -> None:
-    dwi, inside = _phantom()
+def test_the_phantom_gives_72_masks_on_its_own_grid(narrow: Path, phantom) -> None:
+    dwi, inside = phantom
     response = estimate_response_function(dwi, inside)
     tracts = extract_tractseg(dwi, inside, response, weights=narrow)
     assert tracts.shape == (*dwi.volume.shape[:3], 72)
@@ -348,12 +410,14 @@ def test_the_phantom_gives_72_masks_on_its_own_grid(narrow: Path) -> None:
     np.testing.assert_array_equal(tracts.get_affine(), dwi.volume.get_affine())
 
 
-def test_a_run_ends_in_one_mask_per_tract(narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ends_in_one_mask_per_tract(
+    narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom
+) -> None:
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import Settings, run_subject
 
     monkeypatch.setenv("ARCUATE_WEIGHTS", str(narrow))
-    dwi, inside = _phantom()
+    dwi, inside = phantom
     names = Derivatives(tmp_path, "sub-head")
     settings = Settings(steps=("response", "fod", "peaks", "tracts"), denoise_method="none")
     run = run_subject(dwi, names, inputs={}, mask=inside, settings=settings)
@@ -366,7 +430,7 @@ def test_a_run_ends_in_one_mask_per_tract(narrow: Path, tmp_path: Path, monkeypa
 
 
 def test_missing_weights_name_the_command_and_the_folder_before_anything_is_computed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ARCUATE_WEIGHTS", str(tmp_path / "offline"))
@@ -375,18 +439,18 @@ def test_missing_weights_name_the_command_and_the_folder_before_anything_is_comp
     monkeypatch.setattr("arcuate.csd.find_fod_peaks", lambda *_, **__: pytest.fail("the peaks were computed"))
     said = r"arcuate fetch tractseg-tract-segmentation.*copy them to .*offline"
     with pytest.raises(InputError, match=said):
-        extract_tractseg(_phantom()[0], None, None)  # type: ignore[arg-type]
+        extract_tractseg(phantom[0], None, None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=said):
         find_fod_tracts(_small())
     with pytest.raises(InputError, match="tractseg-tom"):
         find_tracts(_small(), "TOM")
 
 
-def test_without_torch_the_extra_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_the_extra_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom) -> None:
     monkeypatch.setenv("ARCUATE_WEIGHTS", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[tractseg\]"):
-        extract_tractseg(_phantom()[0], None, None)  # type: ignore[arg-type]
+        extract_tractseg(phantom[0], None, None)  # type: ignore[arg-type]
 
 
 def test_other_weights_are_another_result_in_the_cache(narrow: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_network_whose_weights_make_denormals_flushes_them(tmp_path: Path) -> 
         state[name] *= 0
     path = tmp_path / "weights.npz"
     torch.save({"unet": state}, path)
-    unet = load_unet(path, 3, has_sigmoid=False, n_filters=2)
+    unet = load_unet(path, 3, has_sigmoid=False)
     slices = np.random.default_rng(0).normal(size=(1, 9, 144, 144)).astype(np.float32)
     assert np.count_nonzero(unet(slices).numpy()) > 0
     assert np.count_nonzero(infers(unet)(slices).numpy()) == 0
@@ -52,7 +52,7 @@ def test_flushing_moves_no_result_that_is_seen(tmp_path: Path, monkeypatch: pyte
     rng = torch.Generator().manual_seed(1)
     path = tmp_path / "weights.npz"
     torch.save({"unet": {n: torch.randn(s, generator=rng) * 0.1 for n, s in weight_shapes(2, 2).items()}}, path)
-    unet = load_unet(path, 2, n_filters=2)
+    unet = load_unet(path, 2)
     peaks = np.random.default_rng(0).normal(size=(6, 5, 4, 9)).astype(np.float32)
     head = CroppedHead.of(peaks, (2.5, 2.5, 2.5))
     assert head is not None

@@ -43,7 +43,7 @@ def test_the_published_network_has_fifty_tensors_and_37_million_parameters() -> 
 
 def test_equals_the_network_written_out_in_torch_modules(write: Callable) -> None:
     state = _state()
-    unet = load_unet(write({"unet": state}), 3, n_filters=SMALL)
+    unet = load_unet(write({"unet": state}), 3)
     slices = np.random.default_rng(0).normal(size=(2, 9, 32, 48)).astype(np.float32)
     expected = torch.sigmoid(_by_modules(state, torch.from_numpy(slices)))
     np.testing.assert_allclose(unet(slices).numpy(), expected.numpy(), atol=1e-5)
@@ -53,8 +53,8 @@ def test_equals_the_network_written_out_in_torch_modules(write: Callable) -> Non
 def test_bfloat16_is_close_and_has_the_same_shape(write: Callable) -> None:
     path = write({"unet": _state()})
     slices = np.random.default_rng(0).normal(size=(1, 9, 32, 32)).astype(np.float32)
-    exact = load_unet(path, 3, n_filters=SMALL)(slices).numpy()
-    rough = load_unet(path, 3, n_filters=SMALL, precision="bfloat16")(slices).numpy()
+    exact = load_unet(path, 3)(slices).numpy()
+    rough = load_unet(path, 3, precision="bfloat16")(slices).numpy()
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.05
 
@@ -63,14 +63,14 @@ def test_a_file_that_is_no_weight_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "weights.npz"
     path.write_bytes(b"<html>not found</html>" * 100)
     with pytest.raises(InputError, match=r"no weight file.*arcuate fetch"):
-        load_unet(path, 3, n_filters=SMALL)
+        load_unet(path, 3)
 
 
 def test_a_file_cut_off_says_so(write: Callable) -> None:
     path = write({"unet": _state()})
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(InputError, match="no weight file"):
-        load_unet(path, 3, n_filters=SMALL)
+        load_unet(path, 3)
 
 
 class _Payload:
@@ -86,30 +86,30 @@ class _Payload:
 def test_code_in_a_file_is_refused_and_not_run(write: Callable, tmp_path: Path) -> None:
     path = write({"unet": _Payload(tmp_path / "ran")})
     with pytest.raises(InputError, match="no weight file"):
-        load_unet(path, 3, n_filters=SMALL)
+        load_unet(path, 3)
     assert not (tmp_path / "ran").exists()
 
 
 def test_other_tensors_are_named(write: Callable) -> None:
     with pytest.raises(InputError, match="'unet'"):
-        load_unet(write({"net": _state()}), 3, n_filters=SMALL)
+        load_unet(write({"net": _state()}), 3)
     state = _state()
     del state["conv_5.bias"]
     with pytest.raises(InputError, match=r"lacks conv_5\.bias"):
-        load_unet(write({"unet": state}), 3, n_filters=SMALL)
+        load_unet(write({"unet": state}), 3)
     with pytest.raises(InputError, match="has the unknown extra"):
-        load_unet(write({"unet": _state() | {"extra": torch.zeros(1)}}), 3, n_filters=SMALL)
+        load_unet(write({"unet": _state() | {"extra": torch.zeros(1)}}), 3)
     with pytest.raises(InputError, match=r"output_2\.weight has the shape \(3, 24, 1, 1\); expected \(4, 24, 1, 1\)"):
-        load_unet(write({"unet": _state(3)}), 4, n_filters=SMALL)
+        load_unet(write({"unet": _state(3)}), 4)
     state = _state()
     state["encode_1.0.bias"][0] = float("nan")
     with pytest.raises(InputError, match=r"encode_1\.0\.bias is not finite"):
-        load_unet(write({"unet": state}), 3, n_filters=SMALL)
+        load_unet(write({"unet": state}), 3)
 
 
 def test_precision_and_device_are_checked(write: Callable) -> None:
     with pytest.raises(InputError, match=r"'float8'.*float32, bfloat16"):
-        load_unet(write({"unet": _state()}), 3, n_filters=SMALL, precision="float8")
+        load_unet(write({"unet": _state()}), 3, precision="float8")
     with pytest.raises(InputError, match="'toaster'"):
         choose_device("toaster")
     if not torch.cuda.is_available():

@@ -136,7 +136,8 @@ def test_a_run_takes_a_given_response_and_obeys_it(finished: Path, tmp_path: Pat
     kept = next(finished.rglob("*_label-wm_response.json"))
     shutil.copy(kept, tmp_path / "wm.json")
     scan = finished.parent / "sub-small_dwi.nii.gz"
-    steps = ("--steps", "denoise,mask,response,fod", "--no-report", "--response", str(tmp_path / "wm.json"))
+    steps = ("--steps", "denoise,mask,response,fod", "--mask-method", "otsu", "--no-report", "--response",
+             str(tmp_path / "wm.json"))  # fmt: skip
     command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(tmp_path / "out"), *steps]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from arcuate.nets.inference import check_stop
 if TYPE_CHECKING:
     import torch
 
-N_FILTERS = 64
+N_FILTERS = 64  # of the published networks
 N_CHANNELS = 9
 SLOPE = 0.01
 PRECISIONS = ("float32", "bfloat16")
@@ -153,9 +153,8 @@ def load_unet(
     has_sigmoid: bool = True,
     device: str = "cpu",
     precision: str = "float32",
-    n_filters: int = N_FILTERS,
 ) -> UNet:
-    """Network with the weights at ``path``, every tensor checked.
+    """Network with the weights at ``path``, every tensor checked against the width of the first.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def load_unet(
         raise InputError(f"found the precision {precision!r}; expected one of {', '.join(PRECISIONS)}.")
     torch = import_torch()
     state = _read_state(Path(path))
-    _check(state, weight_shapes(n_classes, n_filters), Path(path))
+    _check(state, weight_shapes(n_classes, _width(state)), Path(path))
     dtype = getattr(torch, precision)
     weights = {}
     for name in list(state):
@@ -191,6 +190,12 @@ def _read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no network under the key 'unet'; expected a weight file of TractSeg.")
     return dict(state)
+
+
+def _width(state: dict[str, Any]) -> int:
+    """Filters of the first level: 64 as published, another number in a network that was trained wider or narrower."""
+    first = state.get("contr_1_1.0.weight")
+    return int(first.shape[0]) if first is not None and first.ndim == 4 else N_FILTERS
 
 
 def _check(state: dict[str, Any], expected: dict[str, tuple[int, ...]], path: Path) -> None:
