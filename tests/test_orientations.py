@@ -14,6 +14,7 @@ import pytest
 
 from arcuate.commands.options import default_of
 from arcuate.csd import (
+    Fods,
     compute_csd_peaks,
     estimate_fods,
     estimate_response_function,
@@ -58,6 +59,11 @@ def small(scan) -> InMemoryVolumeResource:
     return InMemoryVolumeResource(inside, scan[0].affine)
 
 
+@pytest.fixture(scope="module")
+def fods(scan, response, small) -> Fods:
+    return estimate_fods(scan[1], small, response)
+
+
 def test_one_shell_with_b0_gets_three_tissues_of_degree_8(scan, response) -> None:
     assert response.algorithm == "dhollander"
     assert response.tissues == ("wm", "gm", "csf")
@@ -79,9 +85,8 @@ def test_few_directions_get_three_tissues_and_fewer_still_one() -> None:
         assert estimate_response_function(few, mask).algorithm == "tournier"
 
 
-def test_the_fods_of_one_shell_have_three_tissues_and_say_how(scan, response, small) -> None:
-    head, dwi, _ = scan
-    fods = estimate_fods(dwi, small, response)
+def test_the_fods_of_one_shell_have_three_tissues_and_say_how(scan, small, fods) -> None:
+    head = scan[0]
     assert list(fods.volumes) == ["wm", "gm", "csf"]
     assert fods.parameters["Model"] == "single-shell three-tissue constrained spherical deconvolution"
     assert fods.parameters["Iterations"] == 2
@@ -101,11 +106,10 @@ def test_the_soft_method_can_still_be_had(scan, response, small) -> None:
         estimate_fods(scan[1], small, response, method="soft")
 
 
-def test_a_second_pass_is_for_hard_constraints(scan, response, small) -> None:
-    fods = estimate_fods(scan[1], small, response, second_pass=True)
-    assert fods.parameters["SecondPass"]["slack"] == 0.15
-    once = estimate_fods(scan[1], small, response)
-    one, two = (np.asarray(f.volumes["wm"].get_array()) for f in (once, fods))
+def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> None:
+    again = estimate_fods(scan[1], small, response, second_pass=True)
+    assert again.parameters["SecondPass"]["slack"] == 0.15
+    one, two = (np.asarray(f.volumes["wm"].get_array()) for f in (fods, again))
     changed = np.any(one != two, axis=-1)
     assert 0.01 < changed.sum() / (np.asarray(small.get_array()) > 0).sum() < 0.6
     np.testing.assert_allclose(two[..., 0], one[..., 0], rtol=5e-3, atol=1e-6)
@@ -120,8 +124,8 @@ def test_the_rule_of_peaks_is_that_of_the_response(response) -> None:
     assert NETWORK == (0.0, 25.0, 0.0)
 
 
-def test_peaks_follow_the_response_unless_told_otherwise(scan, response, small) -> None:
-    white = estimate_fods(scan[1], small, response).volumes["wm"]
+def test_peaks_follow_the_response_unless_told_otherwise(scan, response, small, fods) -> None:
+    white = fods.volumes["wm"]
     values = {
         "response": find_fod_peaks(white, small, response=response)[1],
         "hard": find_fod_peaks(white, small, **HARD._asdict())[1],
@@ -159,8 +163,8 @@ def test_tract_networks_keep_the_rule_they_were_trained_with(monkeypatch: pytest
     assert asked == NETWORK._asdict()
 
 
-def test_fixels_of_an_image_are_those_of_its_voxels(scan, response, small) -> None:
-    white = estimate_fods(scan[1], small, response).volumes["wm"]
+def test_fixels_of_an_image_are_those_of_its_voxels(scan, small, fods) -> None:
+    white = fods.volumes["wm"]
     fixels = segment_fods(white, small)
     index = np.asarray(fixels.index.get_array())
     assert index.dtype == np.uint32
@@ -192,12 +196,11 @@ def test_defaults_are_written_once() -> None:
     assert ALL_MAXIMA == (0.0, 0.0, 0.0)
 
 
-def test_commands_write_peaks_and_fixels_of_a_fod_image(tmp_path: Path, scan, response, small, monkeypatch) -> None:
+def test_commands_write_peaks_and_fixels_of_a_fod_image(tmp_path: Path, response, fods) -> None:
     from click.testing import CliRunner
 
     from arcuate.cli import app
 
-    fods = estimate_fods(scan[1], small, response)
     NiftiVolumeResource.save(fods.volumes["wm"], tmp_path / "wm.nii.gz")
     (tmp_path / "wm.json").write_text(json.dumps({"Response": response.to_dict()}))
     done = CliRunner().invoke(app, ["peaks", str(tmp_path / "wm.nii.gz"), "--out", str(tmp_path / "peaks.nii.gz")])

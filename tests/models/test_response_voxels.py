@@ -134,6 +134,10 @@ def test_dhollander_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_
 
 @pytest.mark.parametrize("case", ["real", pytest.param("phantom", marks=pytest.mark.long)], indirect=True)
 def test_tournier_agrees_with_mrtrix_end_to_end(case: SimpleNamespace, mrtrix_runs) -> None:
+    case = SimpleNamespace(**vars(case))
+    if case.erosion == 0:  # of the human the inner part of the slices
+        case.mask = case.mask.copy()
+        case.mask[:36], case.mask[68:], case.mask[:, :36], case.mask[:, 68:] = 0, 0, 0, 0
     folder = mrtrix_runs(case, "tournier")
     ours = estimate_tournier(_scan(case.signal, case.affine, case.gradients), case.mask)
     theirs = np.loadtxt(folder / "wm.txt")

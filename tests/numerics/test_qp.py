@@ -115,8 +115,9 @@ def test_other_sizes_agree_with_nnls(lmax: int) -> None:
         assert np.abs(u - expected).max() <= 1e-8 * np.abs(expected).max()
 
 
-def test_every_degree_is_kept_on_disk_and_a_new_process_compiles_nothing() -> None:
-    program = textwrap.dedent("""
+@pytest.mark.parametrize("degrees", [(8, 10), pytest.param((8, 10, 12), marks=pytest.mark.long)])
+def test_every_degree_is_kept_on_disk_and_a_new_process_compiles_nothing(degrees: tuple[int, ...]) -> None:
+    program = textwrap.dedent(f"""
         import numpy as np
         from numba.core import event
         from arcuate.numerics.qp import ConeProblem
@@ -125,7 +126,7 @@ def test_every_degree_is_kept_on_disk_and_a_new_process_compiles_nothing() -> No
 
         rng = np.random.default_rng(0)
         with event.install_recorder("numba:compile") as compiled:
-            for lmax in (8, 10, 12):
+            for lmax in {degrees}:
                 isotropic = np.geomspace(1, 0.1, 150)[:, None]
                 design = np.hstack([sh_matrix(rng.normal(size=(150, 3)), lmax), isotropic, isotropic**2])
                 amplitudes = sh_matrix(get_hemisphere("symmetric642").vertices, lmax)
