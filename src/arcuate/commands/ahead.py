@@ -15,19 +15,24 @@ from arcuate.commands.compilation import compile_kernels
 if TYPE_CHECKING:
     from arcuate.study.stages import Listener, Stage
 
-NEEDS = {"noddi": ("noddi",), "response": ("cone", "peaks"), "fod": ("cone",), "peaks": ("peaks",)}  # of each stage
-ORDER = ("cone", "noddi", "peaks")  # the longest first; a run comes to the noddi of a short mask before that is done
-WITHIN_STAGE = {"noddi"}  # compiled by the stage itself: the task calls cached steps, which belong to nobody's scan
+NEEDS = {  # of each stage, in the order in which the run compiles them
+    "noddi": ("noddi", "refine"),
+    "response": ("cone", "peaks"),
+    "fod": ("cone",),
+    "peaks": ("peaks",),
+}
+ORDER = ("cone", "refine", "peaks", "noddi")  # of the other process: what the run needs last, and takes longest, first
 POLL = 0.05  # s
 
 
 def are_compiled(task: str) -> bool:
     """Whether the kernels of one of ``ORDER`` are kept on disk for the present source, judged by the last of them."""
     from arcuate.models.noddi_refine import refine_voxels
+    from arcuate.models.noddi_stages import fit_voxels
     from arcuate.models.peak_kernels import find_peaks_of_voxels
     from arcuate.numerics.qp_kernel import solve_open
 
-    last = {"cone": solve_open, "noddi": refine_voxels, "peaks": find_peaks_of_voxels}
+    last = {"cone": solve_open, "noddi": fit_voxels, "refine": refine_voxels, "peaks": find_peaks_of_voxels}
     try:  # numba has no public question for this; without an answer nothing is done ahead
         return bool(last[task]._cache._cache_file._load_index())
     except Exception:
@@ -63,7 +68,6 @@ class Ahead:
     def __init__(self, tasks: tuple[str, ...]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks = tasks
-        self._own: set[str] = set()  # of the tasks, those that this process took
         if tasks:
             self._folder = tempfile.TemporaryDirectory(prefix="arcuate-claims-")
             self._claims = Claims(Path(self._folder.name))
@@ -96,28 +100,22 @@ class Ahead:
             time.sleep(POLL)
 
     def prepare(self, stage: Stage) -> None:
-        """See that a stage finds its kernels: while the other process is at them, this one takes what is left.
+        """See that a stage finds its kernels: what nobody has begun is compiled here, task by task.
 
-        What nobody has begun the stage compiles itself.
+        While the other process is at the last of them, this one takes what later stages need.
         """
-        tasks = [task for task in NEEDS.get(stage.name, ()) if task in self._tasks]
-        new = [task for task in tasks if self._take(task)]
-        others = [task for task in tasks if task not in self._own and not self._claims.is_done(task)]
-        if not others:
+        needed = [task for task in NEEDS.get(stage.name, ()) if task in self._tasks and not self._claims.is_done(task)]
+        if not needed:
             return
         with stage.compiling_elsewhere():
-            for task in self._tasks:
-                if task not in WITHIN_STAGE and (task in new or self._take(task)):
+            for task in (*needed, *self._tasks):
+                if all(self._claims.is_done(task) for task in needed):
+                    return
+                if self._claims.take(task):
                     compile_kernels(task)
-            for task in others:
+                    self._claims.finish(task)
+            for task in needed:
                 self.wait(task)
-
-    def _take(self, task: str) -> bool:
-        """Whether the task is this process's from now on."""
-        is_taken = self._claims.take(task)
-        if is_taken:
-            self._own.add(task)
-        return is_taken
 
     def listener(self, inner: Listener) -> Listener:
         """Tells ``inner`` all it is told; a stage whose kernels are being compiled begins when they are there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arcuate.gradients import GradientTable
+from arcuate.numerics.compiled import collecting_rarely
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ N_DIRECTIONS = 45  # per shell: enough for degree 8
 
 def compile_kernels(task: str) -> None:
     """Compile what one of :data:`TASKS` calls, and keep it where numba keeps kernels; nothing where it is there."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), collecting_rarely():
         warnings.simplefilter("ignore")  # about a head of a thousand voxels
         TASKS[task](*_make_scan())
 
@@ -34,8 +35,16 @@ def _tensor(dwi: Dwi, mask: VolumeResource) -> None:
     dwi.estimate_dki(mask=mask)
 
 
-def _noddi(dwi: Dwi, mask: VolumeResource) -> None:
-    dwi.estimate_noddi(mask=mask)
+def _noddi(dwi: Dwi, _: VolumeResource) -> None:
+    from arcuate.models.noddi import prepare_noddi
+
+    prepare_noddi(dwi.gradients).fit(dwi.volume.get_array().reshape(-1, len(dwi.gradients))[:8])
+
+
+def _refine(dwi: Dwi, _: VolumeResource) -> None:
+    from arcuate.models.noddi import compile_refinement
+
+    compile_refinement(dwi.gradients)
 
 
 def _denoise(dwi: Dwi, mask: VolumeResource) -> None:
@@ -96,6 +105,7 @@ TASKS: dict[str, Callable[[Dwi, VolumeResource], None]] = {
     "fod": _fod,
     "tensor": _tensor,
     "noddi": _noddi,
+    "refine": _refine,
     "response": _response,
     "peaks": _peaks,
     "denoise": _denoise,

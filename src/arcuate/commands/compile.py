@@ -42,8 +42,8 @@ def compile_(
 ) -> None:
     """Compile the kernels that runs need, so that no run waits for them: all, or those of some tasks.
 
-    Kernels that are there already are left as they are. Tasks: cone (the solver of FODs), fod, tensor, noddi, response,
-    peaks, denoise, mask, report."""
+    Kernels that are there already are left as they are. Tasks: cone (the solver of FODs), fod, tensor, noddi, refine
+    (its continuous fit), response, peaks, denoise, mask, report."""
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(

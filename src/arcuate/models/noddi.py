@@ -20,7 +20,8 @@ from arcuate.models.noddi_dictionary import (
     NoddiDictionary,
     make_dictionary,
 )
-from arcuate.models.noddi_refine import NoddiSeries, make_refine_room, make_series, refine_voxels
+from arcuate.models.noddi_refine import make_refine_room, refine_voxels
+from arcuate.models.noddi_series import NoddiSeries, make_series
 from arcuate.models.noddi_stages import fit_voxels, make_room
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import run_in_chunks
@@ -177,6 +178,16 @@ def prepare_noddi(
     dictionary = make_dictionary(gradients, dpar, diso, has_dot=ex_vivo, as_amico=as_amico)
     series = make_series(np.array([shell.b for shell in gradients.shells]), dpar, diso) if refine else None
     return NoddiModel(dictionary, _axis_weights(gradients, dictionary, has_directions), series, ex_vivo)
+
+
+def compile_refinement(gradients: GradientTable) -> None:
+    """Compile the kernel of the continuous fit alone, by fitting no voxel."""
+    model = prepare_noddi(gradients, refine=True)
+    series = model.series
+    if series is not None:
+        rows, room = np.empty((0, len(gradients))), make_refine_room(series, len(gradients))
+        maps, axes, status = np.empty((0, N_MAP)), np.empty((0, 3)), np.empty(0, np.uint8)
+        refine_voxels(rows, model.dictionary.tables(), series, False, room, maps, axes, status)
 
 
 def _axis_weights(gradients: GradientTable, dictionary: NoddiDictionary, is_given: bool) -> np.ndarray:

@@ -20,68 +20,18 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.models.noddi_dictionary import DOT, FWF, NDI, ODI, RMSE, SIGNAL
+from arcuate.models.noddi_series import NoddiSeries, write_moments
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel, part
-from arcuate.numerics.legendre import (
-    even_degrees,
-    even_step,
-    gaussian_zonal,
-    watson_moments,
-    write_even_legendre_slopes,
-    zonal_degree,
-)
+from arcuate.numerics.legendre import write_even_legendre_slopes
 from arcuate.numerics.nnls import SUM_IN_ANY_ORDER
 from arcuate.numerics.rice import estimate_variance, negative_log_likelihood, write_score
 
 N_PAR = 7
 S0, TILT_1, TILT_2 = 4, 5, 6  # parameters after NDI, ODI, FWF and DOT
-N_NODES = 1025  # ODI of the interpolation table of Watson's moments
 MAX_ROUNDS = 400  # steps of one voxel, accepted or not; one in a hundred takes more than 60
 LEAST_DAMPED, MOST_DAMPED = 1e-3, 1e9
 CONVERGED = 1e-7  # gain in log-likelihood that a further step would bring
-
-
-class NoddiSeries(NamedTuple):
-    """What the continuous model needs besides the gradients: coefficients per shell, moments over ODI."""
-
-    bvals: np.ndarray  # (n_shell,) float, s/mm²
-    sticks: np.ndarray  # (n_shell, n_deg) float, Legendre coefficients of exp(-b dpar t²)
-    moments: np.ndarray  # (N_NODES, 2, n_deg) float, Watson's moments and their derivatives, ODI from 0 to 1
-    diffusivities: np.ndarray  # (2,) float, mm²/s, along the neurites and of free water
-
-
-def make_series(bvals: np.ndarray, dpar: float, diso: float) -> NoddiSeries:
-    """Series whose degree keeps the signal of a stick within 1e-5 at the largest b-value."""
-    lmax = max(4, zonal_degree(float(np.max(bvals)) * dpar, 1e-5))
-    return NoddiSeries(
-        bvals=np.asarray(bvals, dtype=np.float64),
-        sticks=gaussian_zonal(np.asarray(bvals) * dpar, lmax),
-        moments=watson_table(lmax),
-        diffusivities=np.array([dpar, diso]),
-    )
-
-
-def watson_table(lmax: int) -> np.ndarray:
-    """Watson's moments and their derivatives with respect to ODI at N_NODES values of it, (N_NODES, 2, n_deg).
-
-    Notes
-    -----
-    With κ = 1 / tan(π o / 2): dw_l/dκ = E[t² P_l] - E[t²] w_l, dκ/do = -(π/2) (1 + κ²), and at o = 0, where κ is
-    infinite, w_l = 1 and dw_l/do = -π l (l+1) / 8.
-    """
-    odi = np.linspace(0, 1, N_NODES)
-    kappa = np.concatenate([[0.0], 1 / np.tan(odi[1:] * np.pi / 2)])
-    kappa[-1] = 0.0
-    moments = watson_moments(kappa, lmax + 2)
-    degree = even_degrees(lmax)
-    alpha, beta, gamma = even_step.py_func(degree.astype(np.float64))  # compiled for arrays it would be used once
-    below = np.column_stack([np.zeros(N_NODES), moments[:, : len(degree) - 1]])
-    square = (moments[:, 1:] + beta * moments[:, :-1] + gamma * below) / alpha
-    moments = moments[:, :-1]
-    slopes = (square - square[:, :1] * moments) * (-np.pi / 2 * (1 + kappa[:, None] ** 2))
-    moments[0] = 1.0
-    slopes[0] = -np.pi / 8 * degree * (degree + 1)
-    return np.ascontiguousarray(np.stack([moments, slopes], axis=1))
 
 
 class RefineRoom(NamedTuple):
@@ -151,7 +101,7 @@ def _refine_one(signal, tables, series, has_dot, room, maps, direction):
             variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
         else:
             _write_tangents(axes, room.tangents, other)
-            _write_moments(parameters[other, ODI], series.moments, room.watson)
+            write_moments(parameters[other, ODI], series.moments, room.watson)
             _predict(other, tables, series, room, room.derivatives[other], predictions[other])
         new_cost = negative_log_likelihood(signal, predictions[other], variance, scratch)
         if is_renewed or new_cost <= cost:
@@ -202,23 +152,10 @@ def _start(maps, direction, parameters, axes):
         axes[0, c] = direction[c]
 
 
-@part()
-def _write_moments(odi, table, watson):
-    """Watson's moments and their slopes at ``odi`` by cubic interpolation of values and derivatives."""
-    width = 1.0 / (N_NODES - 1)
-    k = min(int(odi / width), N_NODES - 2)
-    x = odi / width - k
-    y = 1 - x
-    for j in range(table.shape[2]):
-        v0, v1, d0, d1 = table[k, 0, j], table[k + 1, 0, j], table[k, 1, j] * width, table[k + 1, 1, j] * width
-        watson[0, j] = y * y * ((1 + 2 * x) * v0 + x * d0) + x * x * ((3 - 2 * x) * v1 - y * d1)
-        watson[1, j] = (6 * x * y * (v1 - v0) + y * (1 - 3 * x) * d0 + x * (3 * x - 2) * d1) / width
-
-
 @inner(error_model="numpy", fastmath=SUM_IN_ANY_ORDER)
 def _predict(candidate, tables, series, room, derivatives, prediction):
     """Signals and their derivatives with respect to the N_PAR parameters, from Watson's moments at the ODI."""
-    starts, legendre, watson, lines = tables.starts, room.legendre, room.watson, room.rows
+    starts, legendre, lines = tables.starts, room.legendre, room.rows
     parameters, mu, tangents = room.parameters[candidate], room.axes[candidate], room.tangents[candidate]
     squares, slant_1, slant_2 = lines[0], lines[1], lines[2]
     x, y, z = tables.directions[0], tables.directions[1], tables.directions[2]
@@ -235,13 +172,14 @@ def _predict(candidate, tables, series, room, derivatives, prediction):
         derivatives[S0, i] = 1.0
     for s in range(starts.shape[0] - 2):
         begin, end = starts[s + 1], starts[s + 2]
-        _blur_sticks(series.sticks[s], watson, legendre, begin, end, lines)
-        _predict_shell(series, s, parameters, watson, begin, end, lines, derivatives, prediction[begin:end])
+        _blur_sticks(series.sticks[s], room, begin, end)
+        _predict_shell(series, s, parameters, room, begin, end, derivatives, prediction[begin:end])
 
 
 @part()
-def _blur_sticks(sticks, watson, legendre, begin, end, lines):
+def _blur_sticks(sticks, room, begin, end):
     """Signal of dispersed sticks on one shell, and its derivatives with respect to ODI and t²."""
+    watson, legendre, lines = room.watson, room.legendre, room.rows
     inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
     n = inside.shape[0]
     for i in range(n):
@@ -256,8 +194,9 @@ def _blur_sticks(sticks, watson, legendre, begin, end, lines):
 
 
 @part()
-def _predict_shell(series, s, parameters, watson, begin, end, lines, derivatives, prediction):
+def _predict_shell(series, s, parameters, room, begin, end, derivatives, prediction):
     """Signals of one shell and their derivatives; of Watson's moments it takes the second and its slope."""
+    watson, lines = room.watson, room.rows
     b, dpar, diso = series.bvals[s], series.diffusivities[0], series.diffusivities[1]
     ndi, fwf, dot, s0 = parameters[NDI], parameters[FWF], parameters[DOT], parameters[S0]
     moment, moment_odi = watson[0, 1], watson[1, 1]

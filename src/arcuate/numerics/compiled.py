@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -12,7 +14,7 @@ from numba import njit  # from here, the place of compiled kernels is settled fi
 from arcuate.numerics.progress import tell_progress
 from arcuate.numerics.threads import n_threads
 
-__all__ = ["inner", "kernel", "njit", "part", "run_in_chunks"]
+__all__ = ["collecting_rarely", "inner", "kernel", "njit", "part", "run_in_chunks"]
 
 
 def kernel(**options: Any) -> Any:
@@ -32,6 +34,20 @@ def part() -> Any:
     all of that. Where it has one caller that is wasted: half of what the largest kernels took.
     """
     return numba.njit(inline="always")
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Within the block, in which kernels are compiled, Python seldom looks for objects that hold each other.
+
+    numba makes tens of millions of objects, which the collector goes through again and again: a fifth of the time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def run_in_chunks(work: Callable[[int, int], None], n: int, chunk: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numba.core import event
 
+from arcuate.numerics.compiled import collecting_rarely
 from arcuate.numerics.progress import progress_told_to
 
 NOT_ASKED = "not asked for"  # how the reason begins of a step that nobody wanted
@@ -73,10 +74,12 @@ class _Compiling(event.Listener):  # type: ignore[misc]
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._depth = 0  # a kernel that is compiled compiles those that it calls
+        self._meanwhile = ExitStack()
 
     def on_start(self, _: object) -> None:
         stage = self._stage
         if self._depth == 0:
+            self._meanwhile.enter_context(collecting_rarely())
             stage.is_compiling, stage._compiling_since = True, time.perf_counter()
         self._depth += 1
         stage.n_compiled += 1
@@ -86,6 +89,7 @@ class _Compiling(event.Listener):  # type: ignore[misc]
         self._depth -= 1
         if self._depth == 0:
             stage.compiling, stage.is_compiling = stage.compiling_so_far(), False
+            self._meanwhile.close()
 
 
 @contextmanager
