@@ -30,14 +30,15 @@ suppress_warnings = [
     "ref.python",  # GradientTable is a class here and in the face with DIPY's names
 ]
 exclude_patterns = ["_build", "generated/tables", "examples"]
-html_theme = "furo"
+html_theme = os.environ.get("ARCUATE_THEME", "furo")  # a test takes a plain one: a tree of all pages in each takes long
 html_title = f"arcuate {version}"
 html_static_path = ["_static"]
 html_css_files = ["arcuate.css"]
-html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
-    "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
-}
+if html_theme == "furo":
+    html_theme_options = {
+        "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
+        "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
+    }
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"

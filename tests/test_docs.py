@@ -240,14 +240,15 @@ def test_imports_in_the_pages_work() -> None:
                 assert name in ("", "the same") or hasattr(imported, name.strip()), f"{page.name}: {module}.{name}"
 
 
-def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", ["basic", pytest.param("furo", marks=pytest.mark.long)])
+def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path, theme: str) -> None:
     for package in ("sphinx", "myst_parser", "furo", "jupytext"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed (extra docs)")
     site = tmp_path / "html"
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-E", "-q", "-b", "html", str(DOCS), str(site)],
-        capture_output=True, text=True, env=os.environ | {"ARCUATE_GALLERY": "kept"},
+        capture_output=True, text=True, env=os.environ | {"ARCUATE_GALLERY": "kept", "ARCUATE_THEME": theme},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     broken = []

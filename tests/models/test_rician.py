@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arcuate.models.flat_image import flat_image
-from arcuate.models.rician import FLOOR, remove_rician_bias, rician_mean
+from arcuate.models.rician import MEAN_OF_NOISE, remove_rician_bias, rician_mean
 
 
 def test_the_mean_is_that_of_simulated_magnitudes():
@@ -30,6 +30,6 @@ def test_the_signal_comes_back_from_its_mean(order):
 
 
 def test_below_the_floor_there_is_no_signal_and_without_noise_no_bias():
-    image = flat_image(np.array([0.5, FLOOR * 2, -1.0, 7.0], dtype=np.float32).reshape(4, 1, 1, 1))
+    image = flat_image(np.array([0.5, MEAN_OF_NOISE * 2, -1.0, 7.0], dtype=np.float32).reshape(4, 1, 1, 1))
     remove_rician_bias(image, np.array([2.0, 2.0, 2.0, 0.0], np.float32))
     np.testing.assert_allclose(image.values, [0, 0, 0, 7], atol=1e-2)

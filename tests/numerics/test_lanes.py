@@ -8,7 +8,7 @@ from numba import njit
 from numpy.testing import assert_allclose, assert_array_equal
 
 from arcuate.numerics import lanes
-from arcuate.numerics.lanes import LANES
+from arcuate.numerics.lanes import LINE
 
 ELIMINATIONS = {  # rows of the tile, columns, whether they become columns of the factor at once
     "eliminate_8x2": (8, 2, True),
@@ -41,7 +41,7 @@ def at(i, j):
 def test_elimination_of_a_tile(name, column, rng):
     n_rows, n_columns, is_finished = ELIMINATIONS[name]
     row = column if "top" in name or n_columns == 1 else column + 3
-    found = rng.normal(size=(at(row + n_rows + 1, 0), LANES))
+    found = rng.normal(size=(at(row + n_rows + 1, 0), LINE))
     expected = found.copy()
     for i in range(row, row + n_rows):
         for c in range(column, min(column + n_columns, i + 1)):
@@ -56,7 +56,7 @@ def test_elimination_of_a_tile(name, column, rng):
 
 
 def test_subtract_row_is_one_step_of_back_substitution(rng):
-    matrix, x, row = rng.normal(size=(at(6, 0), LANES)), rng.normal(size=(6, LANES)), 4
+    matrix, x, row = rng.normal(size=(at(6, 0), LINE)), rng.normal(size=(6, LINE)), 4
     expected = x.copy()
     for i in range(row):
         expected[i] -= matrix[at(row, i)] * x[row]
@@ -66,9 +66,9 @@ def test_subtract_row_is_one_step_of_back_substitution(rng):
 
 @pytest.mark.parametrize("count", [0, 1, 45])
 def test_multiply_panel_is_a_product_of_matrices(count, rng):
-    panel, lines, out = rng.normal(size=16 + LANES * 45), rng.normal(size=(45, LANES)), np.ones((11, LANES))
+    panel, lines, out = rng.normal(size=16 + LINE * 45), rng.normal(size=(45, LINE)), np.ones((11, LINE))
     expected = np.ones_like(out)
-    expected[2:10] = panel[16:].reshape(45, LANES)[:count].T @ lines[:count]
+    expected[2:10] = panel[16:].reshape(45, LINE)[:count].T @ lines[:count]
     njit(lambda p, a, l, n, o, b: lanes.multiply_panel(p, a, l, n, o, b))(
         panel, 16, lines.reshape(-1), count, out.reshape(-1), 2
     )
@@ -81,8 +81,8 @@ def test_add_outer_tile_adds_outer_products_of_rows(count, rng):
     table, out = rng.normal(size=(9, width)), rng.normal(size=start + width * width)
     left, right = rng.integers(9, size=5), rng.integers(9, size=5)
     expected = out.copy()
-    tile = expected[start:].reshape(width, width)[i : i + LANES, j : j + LANES]
-    tile += table[left[:count], i : i + LANES].T @ table[right[:count], j : j + LANES]
+    tile = expected[start:].reshape(width, width)[i : i + LINE, j : j + LINE]
+    tile += table[left[:count], i : i + LINE].T @ table[right[:count], j : j + LINE]
     njit(lambda t, w, l, r, n, o, s, i, j: lanes.add_outer_tile(t, w, l, r, n, o, s, i, j))(
         table.reshape(-1), width, left, right, count, out, start, i, j
     )
@@ -91,21 +91,21 @@ def test_add_outer_tile_adds_outer_products_of_rows(count, rng):
 
 def test_transpose_8_turns_rows_into_lines(rng):
     start, stride, place = 5, 11, 1
-    source, out = rng.normal(size=start + LANES * stride), np.zeros((LANES + 2, LANES))
+    source, out = rng.normal(size=start + LINE * stride), np.zeros((LINE + 2, LINE))
     expected = out.copy()
-    for r in range(LANES):
-        expected[place : place + LANES, r] = source[start + r * stride : start + r * stride + LANES]
+    for r in range(LINE):
+        expected[place : place + LINE, r] = source[start + r * stride : start + r * stride + LINE]
     njit(lambda s, a, b, o, p: lanes.transpose_8(s, a, b, o, p))(source, start, stride, out.reshape(-1), place)
     assert_array_equal(out, expected)
 
 
 def bits(is_marked):
-    """(n,) uint8 of (n, LANES) bool."""
+    """(n,) uint8 of (n, LINE) bool."""
     return np.packbits(is_marked, axis=1, bitorder="little")[:, 0]
 
 
 def test_mark_crests_marks_lines_that_at_most_one_neighbour_is_above(rng):
-    lines, floor = rng.normal(size=(50, LANES)), rng.normal(size=LANES) - 1
+    lines, floor = rng.normal(size=(50, LINE)), rng.normal(size=LINE) - 1
     neighbours, marks = np.array([rng.choice(50, 6, replace=False) for _ in range(50)]), np.zeros(50, np.uint8)
     n_above = (lines[neighbours] > lines[:, None]).sum(axis=1)
     expected = bits((n_above <= 1) & (lines > floor))
@@ -118,8 +118,8 @@ def test_mark_crests_marks_lines_that_at_most_one_neighbour_is_above(rng):
 
 @pytest.mark.parametrize("count", [0, 1, 30])
 def test_hinge_slopes_are_the_derivatives_of_the_squared_negative_part(count, rng):
-    w, dw = rng.normal(size=(30, LANES)), rng.normal(size=(30, LANES))
-    step, out = rng.random(LANES), np.ones((2, LANES))
+    w, dw = rng.normal(size=(30, LINE)), rng.normal(size=(30, LINE))
+    step, out = rng.random(LINE), np.ones((2, LINE))
     value = (w + step * dw)[:count]
     expected = [(np.minimum(value, 0) * dw[:count]).sum(axis=0), ((value < 0) * dw[:count] ** 2).sum(axis=0)]
     njit(lambda w, d, s, n, o: lanes.hinge_slopes(w, d, s, n, o))(
@@ -129,7 +129,7 @@ def test_hinge_slopes_are_the_derivatives_of_the_squared_negative_part(count, rn
 
 
 def test_mark_negative_marks_lanes_below_zero(rng):
-    w, marks = rng.normal(size=(20, LANES)), np.full(21, 7, np.uint8)
+    w, marks = rng.normal(size=(20, LINE)), np.full(21, 7, np.uint8)
     w[3] = [0.0, -0.0, np.nan, -np.inf, np.inf, -1e-300, 1e-300, -1.0]
     njit(lambda w, n, m: lanes.mark_negative(w, n, m))(w.reshape(-1), 20, marks)
     assert_array_equal(marks, [*bits(w < 0), 7])

@@ -7,13 +7,13 @@ import pytest
 from numba import njit
 
 from arcuate.numerics import lanes
-from arcuate.numerics.lanes import LANES, add_outer_tile, hinge_slopes, mark_negative, multiply_panel, transpose_8
+from arcuate.numerics.lanes import LINE, add_outer_tile, hinge_slopes, mark_negative, multiply_panel, transpose_8
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
 
 def _lay_out(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
     n = right.shape[1]
-    lines = np.zeros((triangle_lines(n), LANES))
+    lines = np.zeros((triangle_lines(n), LINE))
     i, j = np.tril_indices(n)
     lines[i * (i + 1) // 2 + j] = matrices[:, i, j].T
     lines[n * (n + 1) // 2 + np.arange(n)] = right.T
@@ -22,34 +22,34 @@ def _lay_out(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _systems(n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(n)
-    roots = rng.normal(size=(LANES, 2 * n, n))
-    return np.einsum("vki,vkj->vij", roots, roots), rng.normal(size=(LANES, n))
+    roots = rng.normal(size=(LINE, 2 * n, n))
+    return np.einsum("vki,vkj->vij", roots, roots), rng.normal(size=(LINE, n))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 15, 28, 45, 66, 91])
 def test_solves_eight_systems_as_lapack_does(n: int) -> None:
     matrices, right = _systems(n)
-    x = np.zeros(LANES * n)
+    x = np.zeros(LINE * n)
     cholesky_solve_lanes(_lay_out(matrices, right), n, x)
     expected = np.linalg.solve(matrices, right[..., None])[..., 0]
-    np.testing.assert_allclose(x.reshape(n, LANES).T, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(x.reshape(n, LINE).T, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_matrix_that_is_not_positive_definite_spoils_its_own_lane_only() -> None:
     matrices, right = _systems(15)
-    good, bad = np.zeros(LANES * 15), np.zeros(LANES * 15)
+    good, bad = np.zeros(LINE * 15), np.zeros(LINE * 15)
     cholesky_solve_lanes(_lay_out(matrices, right), 15, good)
     matrices[3] *= -1
     cholesky_solve_lanes(_lay_out(matrices, right), 15, bad)
-    assert np.all(np.isnan(bad.reshape(15, LANES)[:, 3]))
-    others = np.arange(LANES) != 3
-    np.testing.assert_array_equal(bad.reshape(15, LANES)[:, others], good.reshape(15, LANES)[:, others])
+    assert np.all(np.isnan(bad.reshape(15, LINE)[:, 3]))
+    others = np.arange(LINE) != 3
+    np.testing.assert_array_equal(bad.reshape(15, LINE)[:, others], good.reshape(15, LINE)[:, others])
 
 
 def test_tiles_cut_for_narrow_and_for_wide_registers_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     matrices, right = _systems(23)
-    table, lines, changed = rng.normal(size=(30, 16)), rng.normal(size=(11, LANES)), np.arange(0, 30, 3)
+    table, lines, changed = rng.normal(size=(30, 16)), rng.normal(size=(11, LINE)), np.arange(0, 30, 3)
     found = []
     for is_wide in (True, False):
         monkeypatch.setattr(lanes, "_is_wide", lambda _, is_wide=is_wide: is_wide)
@@ -60,7 +60,7 @@ def test_tiles_cut_for_narrow_and_for_wide_registers_give_the_same_bits(monkeypa
             multiply_panel(table, 8, lines, 11, product, 0)
             add_outer_tile(table, 16, changed, changed, len(changed), sums, 0, 8, 0)
 
-        x, product, sums = np.zeros(LANES * 23), np.zeros(LANES * LANES), np.ones(16 * 16)
+        x, product, sums = np.zeros(LINE * 23), np.zeros(LINE * LINE), np.ones(16 * 16)
         solve(_lay_out(matrices, right), 23, x)
         multiply(table.ravel(), lines.ravel(), changed, product, sums)
         found.append((x, product, sums))

@@ -14,7 +14,7 @@ from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.csd_kernels import CHUNK, CsdResults, CsdTables, fit_voxels
 from arcuate.models.response import Response, check_response
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.lanes import LANES
+from arcuate.numerics.lanes import LINE
 from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.sh import degrees_and_orders, n_coefs, sh_matrix
 from arcuate.numerics.sphere import count_directions, get_hemisphere
@@ -301,4 +301,4 @@ def _warn_of_degree(shell: Shell, count: int, lmax: int, *, is_given: bool) -> N
 
 
 def _padded(n: int) -> int:
-    return -(-n // LANES) * LANES
+    return -(-n // LINE) * LINE

@@ -14,7 +14,7 @@ import numpy as np
 
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
-from arcuate.numerics.lanes import LANES, add_outer_tile, multiply_panel, transpose_8
+from arcuate.numerics.lanes import LINE, add_outer_tile, multiply_panel, transpose_8
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
 CHUNK = 256  # voxels that one thread works through with its eight lanes
@@ -55,10 +55,10 @@ class _Start(NamedTuple):
 def fit_voxels(signals, tables, max_iterations, results):
     """FODs of one chunk of signals (n_vox, n_dir) float64."""
     n_vox, n_coef = signals.shape[0], tables.factor.shape[0]
-    width = (n_coef + LANES - 1) // LANES * LANES
+    width = (n_coef + LINE - 1) // LINE * LINE
     n_reg = tables.table.shape[0] // (2 * width)
     start = _Start(np.zeros((n_vox, width)), np.zeros(n_vox), np.zeros((n_vox, n_reg), np.uint8))
-    for first in range(0, n_vox, LANES):
+    for first in range(0, n_vox, LINE):
         _start_lanes(signals, first, tables, start, results)
     _iterate(tables, max_iterations, start, results)
 
@@ -69,38 +69,38 @@ def _start_lanes(signals, first, tables, start, results):
     penalty, scale, coefs, status = tables.penalty, tables.scale, results.coefs, results.status
     right, threshold, members = start.right, start.threshold, start.members
     n_dir, n_coef, n_reg = signals.shape[1], tables.factor.shape[0], members.shape[1]
-    count = min(LANES, signals.shape[0] - first)
-    lines = np.zeros(LANES * n_dir)
+    count = min(LINE, signals.shape[0] - first)
+    lines = np.zeros(LINE * n_dir)
     for lane in range(count):
         status[first + lane] = _transfer(signals[first + lane], lane, lines)
-    z = np.empty(LANES * right.shape[1])
-    for panel in range(right.shape[1] // LANES):
-        multiply_panel(tables.forward, panel * n_dir * LANES, lines, n_dir, z, panel * LANES)
-    f = z[: LANES * n_coef].copy()
+    z = np.empty(LINE * right.shape[1])
+    for panel in range(right.shape[1] // LINE):
+        multiply_panel(tables.forward, panel * n_dir * LINE, lines, n_dir, z, panel * LINE)
+    f = z[: LINE * n_coef].copy()
     _solve_shared(tables.factor, f)
-    n_panels = (n_reg + LANES - 1) // LANES
-    amplitude = np.empty(LANES * LANES * n_panels)
+    n_panels = (n_reg + LINE - 1) // LINE
+    amplitude = np.empty(LINE * LINE * n_panels)
     for panel in range(n_panels):
-        multiply_panel(penalty, panel * n_coef * LANES, f, min(15, n_coef), amplitude, panel * LANES)
+        multiply_panel(penalty, panel * n_coef * LINE, f, min(15, n_coef), amplitude, panel * LINE)
     n_low = _mark(amplitude, f, scale, n_reg, count, first, members)
     if np.any(n_low[:count] == 0):
         for panel in range(n_panels):
-            multiply_panel(penalty, panel * n_coef * LANES, f, n_coef, amplitude, panel * LANES)
+            multiply_panel(penalty, panel * n_coef * LINE, f, n_coef, amplitude, panel * LINE)
     for lane in range(count):
         v = first + lane
         for k in range(right.shape[1]):
-            right[v, k] = z[LANES * k + lane]
+            right[v, k] = z[LINE * k + lane]
         threshold[v] = scale * f[lane]
         if status[v] == 0 and n_low[lane] == 0:
             is_done = True
             for d in range(n_reg):
-                if amplitude[LANES * d + lane] < threshold[v]:
+                if amplitude[LINE * d + lane] < threshold[v]:
                     members[v, d] = 1
                     is_done = False
             if is_done:
                 status[v] = _FITTED
                 for k in range(n_coef):
-                    coefs[v, k] = f[LANES * k + lane]
+                    coefs[v, k] = f[LINE * k + lane]
 
 
 @inner(error_model="numpy")
@@ -111,11 +111,11 @@ def _transfer(row, lane, lines):
         value = np.float64(row[i])
         if not np.isfinite(value):
             for j in range(i):
-                lines[LANES * j + lane] = 0.0
+                lines[LINE * j + lane] = 0.0
             return _NOT_FINITE
         if value != 0.0:
             is_zero = False
-        lines[LANES * i + lane] = value
+        lines[LINE * i + lane] = value
     return _NO_SIGNAL if is_zero else 0
 
 
@@ -125,25 +125,25 @@ def _solve_shared(factor, lines):
     n = factor.shape[0]
     for k in range(n):
         for i in range(k):
-            for lane in range(LANES):
-                lines[LANES * k + lane] -= factor[k, i] * lines[LANES * i + lane]
-        for lane in range(LANES):
-            lines[LANES * k + lane] /= factor[k, k]
+            for lane in range(LINE):
+                lines[LINE * k + lane] -= factor[k, i] * lines[LINE * i + lane]
+        for lane in range(LINE):
+            lines[LINE * k + lane] /= factor[k, k]
     for k in range(n - 1, -1, -1):
-        for lane in range(LANES):
-            lines[LANES * k + lane] /= factor[k, k]
+        for lane in range(LINE):
+            lines[LINE * k + lane] /= factor[k, k]
         for i in range(k):
-            for lane in range(LANES):
-                lines[LANES * i + lane] -= factor[k, i] * lines[LANES * k + lane]
+            for lane in range(LINE):
+                lines[LINE * i + lane] -= factor[k, i] * lines[LINE * k + lane]
 
 
 @inner(error_model="numpy")
 def _mark(amplitude, f, scale, n_reg, count, row, members):
     """Mark the directions below the threshold; how many per lane."""
-    n_low = np.zeros(LANES, np.int64)
+    n_low = np.zeros(LINE, np.int64)
     for d in range(n_reg):
         for lane in range(count):
-            if amplitude[LANES * d + lane] < scale * f[lane]:
+            if amplitude[LINE * d + lane] < scale * f[lane]:
                 members[row + lane, d] = 1
                 n_low[lane] += 1
     return n_low
@@ -156,18 +156,18 @@ def _iterate(tables, max_iterations, start, results):
     right, threshold, members = start.right, start.threshold, start.members
     coefs, status, rounds = results.coefs, results.status, results.rounds
     n_coef, width, n_reg = coefs.shape[1], right.shape[1], members.shape[1]
-    n_panels = (n_reg + LANES - 1) // LANES
-    normal = np.zeros(LANES * width * width)  # one matrix per lane, lower triangle
-    matrix = np.zeros(LANES * triangle_lines(n_coef))
-    z = np.zeros((LANES, width))
-    x, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
-    added, other = np.zeros((LANES, n_reg), np.int64), np.zeros((LANES, n_reg), np.int64)
-    n_changed, n_rounds = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    voxel, limit = np.full(LANES, -1), np.zeros(LANES)
+    n_panels = (n_reg + LINE - 1) // LINE
+    normal = np.zeros(LINE * width * width)  # one matrix per lane, lower triangle
+    matrix = np.zeros(LINE * triangle_lines(n_coef))
+    z = np.zeros((LINE, width))
+    x, amplitude = np.zeros(LINE * n_coef), np.zeros(LINE * LINE * n_panels)
+    added, other = np.zeros((LINE, n_reg), np.int64), np.zeros((LINE, n_reg), np.int64)
+    n_changed, n_rounds = np.zeros(LINE, np.int64), np.zeros(LINE, np.int64)
+    voxel, limit = np.full(LINE, -1), np.zeros(LINE)
     following, end = np.int64(0), right.shape[0]
     while True:
         n_busy = 0
-        for lane in range(LANES):
+        for lane in range(LINE):
             while voxel[lane] < 0 and following < end:
                 if status[following] == 0:
                     voxel[lane], limit[lane], n_rounds[lane] = following, threshold[following], 0
@@ -177,8 +177,8 @@ def _iterate(tables, max_iterations, start, results):
             if voxel[lane] < 0:
                 continue
             n_busy += 1
-            for i in range(0, width, LANES):
-                for j in range(0, i + 1, LANES):
+            for i in range(0, width, LINE):
+                for j in range(0, i + 1, LINE):
                     add_outer_tile(
                         table, width, added[lane], other[lane], n_changed[lane], normal, lane * width * width, i, j
                     )
@@ -187,9 +187,9 @@ def _iterate(tables, max_iterations, start, results):
         _fill_lanes(normal, z, n_coef, width, matrix)
         cholesky_solve_lanes(matrix, n_coef, x)
         for panel in range(n_panels):
-            multiply_panel(penalty, panel * n_coef * LANES, x, n_coef, amplitude, panel * LANES)
+            multiply_panel(penalty, panel * n_coef * LINE, x, n_coef, amplitude, panel * LINE)
         _compare(amplitude, limit, voxel, members, added, other, n_changed)
-        for lane in range(LANES):
+        for lane in range(LINE):
             v = voxel[lane]
             if v < 0:
                 continue
@@ -200,7 +200,7 @@ def _iterate(tables, max_iterations, start, results):
                 rounds[v] = min(n_rounds[lane], 255)
                 if is_sound:
                     for k in range(n_coef):
-                        coefs[v, k] = x[LANES * k + lane]
+                        coefs[v, k] = x[LINE * k + lane]
                 voxel[lane] = -1
             elif n_rounds[lane] % _AFRESH == 0:
                 n_changed[lane] = _enter(members[v], tables, normal, lane, added, other)
@@ -228,10 +228,10 @@ def _enter(member, tables, normal, lane, added, other):
 def _fill_lanes(normal, z, n_coef, width, matrix):
     """Lower triangles and right-hand sides of the lanes as lines, in the order the solver takes."""
     for i in range(n_coef):
-        for j in range(0, i + 1, LANES):
+        for j in range(0, i + 1, LINE):
             transpose_8(normal, i * width + j, width * width, matrix, i * (i + 1) // 2 + j)
     flat = z.reshape(-1)
-    for k in range(0, width, LANES):
+    for k in range(0, width, LINE):
         transpose_8(flat, k, width, matrix, n_coef * (n_coef + 1) // 2 + k)
 
 
@@ -239,14 +239,14 @@ def _fill_lanes(normal, z, n_coef, width, matrix):
 def _compare(amplitude, limit, voxel, members, added, other, n_changed):
     """Update the sets; list what entered (+ row) and what left (- row) in each lane."""
     n_reg = members.shape[1]
-    for lane in range(LANES):
+    for lane in range(LINE):
         n_changed[lane] = 0
         if voxel[lane] < 0:
             continue
         member = members[voxel[lane]]
         count = 0
         for d in range(n_reg):
-            is_low = amplitude[LANES * d + lane] < limit[lane]
+            is_low = amplitude[LINE * d + lane] < limit[lane]
             if is_low != (member[d] == 1):
                 member[d] = is_low
                 added[lane, count] = d if is_low else d + n_reg

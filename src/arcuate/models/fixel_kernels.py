@@ -10,7 +10,7 @@ import numpy as np
 
 from arcuate.models.peak_kernels import _GAIN, _SAME, _climb
 from arcuate.numerics.compiled import inner, kernel
-from arcuate.numerics.lanes import LANES, multiply_panel
+from arcuate.numerics.lanes import LINE, multiply_panel
 from arcuate.numerics.sh_polynomial import to_polynomial
 
 MOST = 16  # lobes kept of one voxel; degree 12 has fewer of any size
@@ -35,24 +35,24 @@ def segment_voxels(coefs, sphere, polynomials, thresholds, counts, table):
     """
     n_vox, n_coef = coefs.shape
     n_dir = len(sphere.vertices)
-    n_panels = (n_dir + LANES - 1) // LANES
-    lines, amplitude = np.zeros(LANES * n_coef), np.zeros(LANES * LANES * n_panels)
+    n_panels = (n_dir + LINE - 1) // LINE
+    lines, amplitude = np.zeros(LINE * n_coef), np.zeros(LINE * LINE * n_panels)
     values, home = np.zeros(n_dir), np.zeros(n_dir, np.int64)
     series = np.zeros((polynomials.shape[0], 2, polynomials.shape[1]))
     lobes, tops = np.zeros((n_dir, 4)), np.zeros(n_dir, np.int64)
-    for start in range(0, n_vox, LANES):
-        count = min(LANES, n_vox - start)
+    for start in range(0, n_vox, LINE):
+        count = min(LINE, n_vox - start)
         lines[:] = 0.0
         for lane in range(count):
             if np.all(np.isfinite(coefs[start + lane])):
                 for k in range(n_coef):
-                    lines[LANES * k + lane] = coefs[start + lane, k]
+                    lines[LINE * k + lane] = coefs[start + lane, k]
         for panel in range(n_panels):
-            multiply_panel(sphere.panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
+            multiply_panel(sphere.panels, panel * n_coef * LINE, lines, n_coef, amplitude, panel * LINE)
         for lane in range(count):
             v = start + lane
             for d in range(n_dir):
-                values[d] = amplitude[LANES * d + lane]
+                values[d] = amplitude[LINE * d + lane]
             n_lobes = _segment(values, sphere, home, tops, lobes)
             if n_lobes > 0:
                 to_polynomial(coefs[v], polynomials, series)

@@ -15,7 +15,7 @@ from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.eigen import LANES, eigh_lanes
 from arcuate.numerics.elementary import exp_in_place, log_in_place
-from arcuate.numerics.lanes import LANES as LINE
+from arcuate.numerics.lanes import LINE
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
 NOTHING = 1e-8  # of the voxel's largest signal; below it a signal is zero to rounding, or negative

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from arcuate.numerics.compiled import inner
+from arcuate.numerics.eigen import LANES
 from arcuate.numerics.tridiagonal import (
-    LANES,
     bisect_eigenvalues,
     deflate_above,
     deflate_all,

@@ -29,7 +29,7 @@ ODI_ATOMS = np.concatenate([[0.03, 0.06], np.linspace(0.09, 0.99, 10)])
 AMICO_NORM_DIRECTION = np.array([0.1095361, 0.04487117, 0.9929695])  # first of its 500
 N_MAP = 6
 NDI, ODI, FWF, DOT, RMSE, SIGNAL = range(N_MAP)  # columns of the maps; SIGNAL is s0 over the mean b = 0
-NEGLIGIBLE = 1e-6  # share of the dictionary that its compression may lose, as a signal
+LOSS = 1e-6  # share of the dictionary that its compression may lose, as a signal
 
 
 class NoddiTables(NamedTuple):
@@ -141,14 +141,14 @@ def make_dictionary(
 
 
 def _compress(scale: np.ndarray, atoms: np.ndarray, unit_atoms: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Basis, and both sets of atoms in it: the fewest coordinates that hold them within NEGLIGIBLE.
+    """Basis, and both sets of atoms in it: the fewest coordinates that hold them within LOSS.
 
     ``scale`` is the norm of each old coordinate, so that what is left out is small as a signal. Coordinates of zeros
     fill their number up to 16, 24 ...: each number is a kernel of its own, compiled when first met.
     """
     both = np.concatenate([atoms, unit_atoms * np.linalg.norm(scale[:, None] * atoms) / unit_atoms.shape[1]], axis=1)
     left, sizes, _ = np.linalg.svd(scale[:, None] * both, full_matrices=False)
-    left = left[:, sizes > NEGLIGIBLE * sizes[0]]
+    left = left[:, sizes > LOSS * sizes[0]]
     left = np.pad(left, ((0, 0), (0, max(16, -(-left.shape[1] // 8) * 8) - left.shape[1])))
     basis = left / scale[:, None]
     to_new = left.T * scale

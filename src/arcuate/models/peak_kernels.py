@@ -9,7 +9,7 @@ import numpy as np
 
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
-from arcuate.numerics.lanes import LANES, mark_crests, multiply_panel, padded
+from arcuate.numerics.lanes import LINE, mark_crests, multiply_panel, padded
 from arcuate.numerics.sh_polynomial import evaluate, tangent_hessian, tangents, to_polynomial
 
 CHUNK = 256  # voxels of one thread at a time
@@ -72,13 +72,13 @@ def make_scratch(seeds: Seeds, n_coef: int) -> Scratch:
     """Work space for series of ``n_coef`` coefficients."""
     n_seeds = len(seeds.vertices)
     return Scratch(
-        np.zeros(LANES * n_coef),
-        np.zeros(LANES * padded(n_seeds)),
+        np.zeros(LINE * n_coef),
+        np.zeros(LINE * padded(n_seeds)),
         np.zeros(n_seeds, np.uint8),
-        np.zeros(LANES),
+        np.zeros(LINE),
         seeds.neighbours.reshape(-1),
-        np.zeros((LANES, n_seeds), np.int64),
-        np.zeros(LANES, np.int64),
+        np.zeros((LINE, n_seeds), np.int64),
+        np.zeros(LINE, np.int64),
         np.zeros(n_coef),
         np.zeros((seeds.table.shape[0], 2, seeds.table.shape[1])),
         Found(np.zeros((n_seeds, 3)), np.zeros(n_seeds)),
@@ -90,15 +90,15 @@ def find_peaks_of_voxels(coefs, seeds, limits, scratch, results):
     """Peaks of harmonic series ``coefs`` (n_vox, n_coef) float64, strongest first."""
     n_vox, n_coef = coefs.shape
     n_seeds, n_near = seeds.neighbours.shape
-    n_panels = (n_seeds + LANES - 1) // LANES
+    n_panels = (n_seeds + LINE - 1) // LINE
     lines, amplitude, marks, floor, near, starts, counts, row, series, found = scratch
     status, n_peaks = results.status, results.values.shape[1]
-    for start in range(0, n_vox, LANES):
-        count = min(LANES, n_vox - start)
+    for start in range(0, n_vox, LINE):
+        count = min(LINE, n_vox - start)
         for lane in range(count):
             status[start + lane] = _load(coefs[start + lane], lane, lines)
         for panel in range(n_panels):
-            multiply_panel(seeds.panels, panel * n_coef * LANES, lines, n_coef, amplitude, panel * LANES)
+            multiply_panel(seeds.panels, panel * n_coef * LINE, lines, n_coef, amplitude, panel * LINE)
         _set_floors(amplitude, n_seeds, 0.5 * limits.threshold, limits.least, floor)
         mark_crests(amplitude, near, n_near, n_seeds, floor, marks)
         _collect(marks, count, starts, counts)
@@ -110,7 +110,7 @@ def find_peaks_of_voxels(coefs, seeds, limits, scratch, results):
                 status[v] = _NO_SIGNAL
                 continue
             for k in range(n_coef):
-                row[k] = lines[LANES * k + lane]
+                row[k] = lines[LINE * k + lane]
             to_polynomial(row, seeds.table, series)
             chosen = starts[lane, : counts[lane]]
             n_found = _refine_all(series, amplitude, lane, chosen, seeds, limits.cosine, n_peaks, found)
@@ -122,11 +122,11 @@ def find_peaks_of_voxels(coefs, seeds, limits, scratch, results):
 def _load(row, lane, lines):
     """Copy one voxel into its lane, zeros if it is not finite."""
     for k in range(len(row)):
-        lines[LANES * k + lane] = row[k]
+        lines[LINE * k + lane] = row[k]
     for k in range(len(row)):
         if not np.isfinite(row[k]):
             for j in range(len(row)):
-                lines[LANES * j + lane] = 0.0
+                lines[LINE * j + lane] = 0.0
             return _NOT_FINITE
     return _FITTED
 
@@ -134,20 +134,20 @@ def _load(row, lane, lines):
 @inner(error_model="numpy")
 def _set_floors(amplitude, n_seeds, threshold, least, floor):
     """Amplitude above which a maximum on the grid may still make a peak that counts."""
-    highest = np.empty(LANES)
-    for lane in range(LANES):
+    highest = np.empty(LINE)
+    for lane in range(LINE):
         highest[lane] = 0.0
     for d in range(n_seeds):
-        for lane in range(LANES):
-            highest[lane] = max(highest[lane], amplitude[LANES * d + lane])
-    for lane in range(LANES):
+        for lane in range(LINE):
+            highest[lane] = max(highest[lane], amplitude[LINE * d + lane])
+    for lane in range(LINE):
         floor[lane] = max(threshold * highest[lane], least / _GAIN, 1e-12 * highest[lane])
 
 
 @inner(error_model="numpy")
 def _collect(marks, count, seeds, counts):
     """Marked vertices of each lane."""
-    for lane in range(LANES):
+    for lane in range(LINE):
         counts[lane] = 0
     for d in range(len(marks)):
         if marks[d] != 0:
@@ -162,13 +162,13 @@ def _refine_all(series, amplitude, lane, chosen, seeds, cosine, n_peaks, found):
     """Refine the chosen seeds, strongest first, until the rest cannot make one of the strongest peaks."""
     for i in range(np.int64(1), len(chosen)):  # insertion sort: a handful
         seed, j = chosen[i], i
-        while j > 0 and amplitude[LANES * chosen[j - 1] + lane] < amplitude[LANES * seed + lane]:
+        while j > 0 and amplitude[LINE * chosen[j - 1] + lane] < amplitude[LINE * seed + lane]:
             chosen[j] = chosen[j - 1]
             j -= 1
         chosen[j] = seed
     n_found, space = np.int64(0), np.empty(10)
     for i in range(len(chosen)):
-        if n_found >= n_peaks and _GAIN * amplitude[LANES * chosen[i] + lane] < _weakest_needed(
+        if n_found >= n_peaks and _GAIN * amplitude[LINE * chosen[i] + lane] < _weakest_needed(
             found, n_found, cosine, n_peaks
         ):
             break
@@ -207,7 +207,7 @@ def _is_top(amplitude, lane, seed, neighbours):
     """Whether no neighbour is higher."""
     n_higher = 0
     for near in neighbours[seed]:
-        n_higher += amplitude[LANES * near + lane] > amplitude[LANES * seed + lane]
+        n_higher += amplitude[LINE * near + lane] > amplitude[LINE * seed + lane]
     return n_higher == 0
 
 

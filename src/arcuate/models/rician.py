@@ -10,7 +10,7 @@ from scipy.special import i0e, i1e
 from arcuate.models.flat_image import FlatImage
 from arcuate.numerics.compiled import kernel, run_in_chunks
 
-FLOOR = float(np.sqrt(np.pi / 2))  # mean of the noise alone, in units of sigma
+MEAN_OF_NOISE = float(np.sqrt(np.pi / 2))  # mean of the noise alone, in units of sigma
 _CEILING = 20.0  # above it the bias is sigma² / 2A to six digits
 _N_TABLE = 8192
 _CHUNK = 4096  # voxels of one thread at a time
@@ -25,7 +25,7 @@ def rician_mean(signal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
     sigma : standard deviation of the noise in each channel, above 0
     """
     x = np.square(np.asarray(signal, dtype=np.float64) / sigma) / 4
-    return np.asarray(sigma * FLOOR * ((1 + 2 * x) * i0e(x) + 2 * x * i1e(x)))
+    return np.asarray(sigma * MEAN_OF_NOISE * ((1 + 2 * x) * i0e(x) + 2 * x * i1e(x)))
 
 
 def remove_rician_bias(image: FlatImage, sigma: np.ndarray) -> None:
@@ -52,27 +52,27 @@ def remove_rician_bias(image: FlatImage, sigma: np.ndarray) -> None:
 
 @cache
 def _squares_by_mean() -> np.ndarray:
-    """(A/σ)² at means evenly spaced from FLOOR to _CEILING: near the floor the square is smooth and A is not."""
+    """(A/σ)² at means evenly spaced from that of noise to _CEILING: near it the square is smooth and A is not."""
     signal = np.concatenate([np.linspace(0, 1, 2000) ** 2, np.linspace(1, _CEILING + 1, 40000)[1:]])
-    return np.interp(np.linspace(FLOOR, _CEILING, _N_TABLE), rician_mean(signal, 1.0), signal**2)
+    return np.interp(np.linspace(MEAN_OF_NOISE, _CEILING, _N_TABLE), rician_mean(signal, 1.0), signal**2)
 
 
 @kernel()
 def _invert(image, sigma, table, begin, end):
     """Signals of the means in voxels ``begin`` to ``end``, in place."""
     flat = image.values
-    step = (_CEILING - FLOOR) / (len(table) - 1)
+    step = (_CEILING - MEAN_OF_NOISE) / (len(table) - 1)
     for m in range(image.n_meas):
         for v in range(begin, end):
             if not sigma[v] > 0:
                 continue
             at = v * image.voxel_stride + m * image.volume_stride
             mean = flat[at] / sigma[v]
-            if mean <= FLOOR:
+            if mean <= MEAN_OF_NOISE:
                 flat[at] = 0
             elif mean >= _CEILING:
                 flat[at] = sigma[v] * np.sqrt(mean * mean - 1)
             else:
-                place = (mean - FLOOR) / step
+                place = (mean - MEAN_OF_NOISE) / step
                 k = min(int(place), len(table) - 2)
                 flat[at] = sigma[v] * np.sqrt(table[k] + (place - k) * (table[k + 1] - table[k]))

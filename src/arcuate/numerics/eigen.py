@@ -14,7 +14,7 @@ from numba import njit
 
 from arcuate.numerics.compiled import inner, kernel, part, run_in_chunks
 
-LANES = 32  # matrices (or voxels) worked on together: four registers of eight
+LANES = 32  # matrices (or voxels, or shifts) worked on together: four lines of eight
 N_SWEEPS = 5
 _CHUNK = 256 * LANES  # matrices of one thread at a time: about a millisecond
 

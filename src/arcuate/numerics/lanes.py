@@ -20,16 +20,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 8
+LINE = 8  # doubles of one line of cache, and of the widest register
 
 
 def padded(n: int) -> int:
-    """``n`` rounded up to a whole number of lanes."""
-    return -(-n // LANES) * LANES
+    """``n`` rounded up to a whole number of lines."""
+    return -(-n // LINE) * LINE
 
 
 _DOUBLE = ir.DoubleType()
-_LINE = ir.VectorType(_DOUBLE, LANES)
+_LINE = ir.VectorType(_DOUBLE, LINE)
 _INT = ir.IntType(64)
 
 
@@ -48,7 +48,7 @@ def _row_groups(context: Any, n_rows: int) -> list[range]:
     return [range(first, first + size) for first in range(0, n_rows, size)]
 
 
-def _load_line(builder: Any, data: Any, number: Any, width: int = LANES) -> Any:
+def _load_line(builder: Any, data: Any, number: Any, width: int = LINE) -> Any:
     address = builder.bitcast(builder.gep(data, [number]), ir.VectorType(_DOUBLE, width).as_pointer())
     return builder.load(address, align=8)
 
@@ -59,7 +59,7 @@ def _store_line(builder: Any, data: Any, number: Any, line: Any) -> None:
 
 def _splat(builder: Any, scalar: Any) -> Any:
     first = builder.insert_element(ir.Constant(_LINE, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LINE), [0] * LINE)
     return builder.shuffle_vector(first, ir.Constant(_LINE, ir.Undefined), zeros)
 
 
@@ -97,8 +97,8 @@ def _accumulate(builder: Any, start: list[Any], count: Any, step: Callable[[Any,
     return results
 
 
-def _times_lanes(builder: Any, number: Any) -> Any:
-    return builder.mul(number, ir.Constant(_INT, LANES))
+def _times_line(builder: Any, number: Any) -> Any:
+    return builder.mul(number, ir.Constant(_INT, LINE))
 
 
 def _triangle(builder: Any, row: Any) -> Any:
@@ -114,7 +114,7 @@ def _eliminate_part(
     n_columns, width = size
 
     def load(number: Any) -> Any:
-        return _load_line(builder, data, _times_lanes(builder, number), width)
+        return _load_line(builder, data, _times_line(builder, number), width)
 
     columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(n_columns)]
     pivots = [_triangle(builder, c) for c in columns]
@@ -137,7 +137,7 @@ def _eliminate_part(
             lines[t + 1] = builder.fmul(rest, scale_1)
     for t, line in enumerate(lines):
         if not (is_top and group.start == 0 and t == 1):  # right of the diagonal: the triangle has another entry there
-            _store_line(builder, data, _times_lanes(builder, places[t]), line)
+            _store_line(builder, data, _times_line(builder, places[t]), line)
 
 
 def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_finished: bool = False) -> Any:
@@ -145,9 +145,9 @@ def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_fin
     def eliminate(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             data = _pointer(context, builder, signature.args[0], args[0])
-            width = LANES if _is_wide(context) else LANES // 2
+            width = LINE if _is_wide(context) else LINE // 2
             for group in _row_groups(context, n_rows):
-                for lane in range(0, LANES, width):
+                for lane in range(0, LINE, width):
                     part = builder.gep(data, [ir.Constant(_INT, lane)])
                     _eliminate_part(builder, part, args[1:], group, (n_columns, width), is_top, is_finished)
             return context.get_dummy_value()
@@ -171,11 +171,11 @@ def subtract_row(typing_context: Any, matrix: Any, row: Any, x: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         matrix, x = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2))
         row = args[1]
-        begin, minus = _triangle(builder, row), builder.fneg(_load_line(builder, x, _times_lanes(builder, row)))
+        begin, minus = _triangle(builder, row), builder.fneg(_load_line(builder, x, _times_line(builder, row)))
 
         def step(k: Any, lines: list[Any]) -> list[Any]:
-            place = _times_lanes(builder, k)
-            factor = _load_line(builder, matrix, _times_lanes(builder, builder.add(begin, k)))
+            place = _times_line(builder, k)
+            factor = _load_line(builder, matrix, _times_line(builder, builder.add(begin, k)))
             _store_line(builder, x, place, _multiply_add(builder, factor, minus, _load_line(builder, x, place)))
             return lines
 
@@ -194,18 +194,18 @@ def multiply_panel(typing_context: Any, panel: Any, start: Any, lines: Any, coun
         start, count, place = args[1], args[3], args[5]
 
         def step(k: Any, sums: list[Any], group: range) -> list[Any]:
-            line = _load_line(builder, lines, _times_lanes(builder, k))
-            at = builder.add(start, _times_lanes(builder, k))
+            line = _load_line(builder, lines, _times_line(builder, k))
+            at = builder.add(start, _times_line(builder, k))
             factors = [
                 builder.load(builder.gep(panel, [builder.add(at, ir.Constant(_INT, r))]), align=8) for r in group
             ]
             return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
 
-        for group in _row_groups(context, LANES):
-            zeros = [ir.Constant(_LINE, [0.0] * LANES) for _ in group]
+        for group in _row_groups(context, LINE):
+            zeros = [ir.Constant(_LINE, [0.0] * LINE) for _ in group]
             sums = _accumulate(builder, zeros, count, partial(step, group=group))
             for r, line in zip(group, sums, strict=True):
-                _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, r))), line)
+                _store_line(builder, out, _times_line(builder, builder.add(place, ir.Constant(_INT, r))), line)
         return context.get_dummy_value()
 
     return types.none(panel, types.int64, lines, types.int64, out, types.int64), generate
@@ -226,7 +226,7 @@ def add_outer_tile(
         width, count, start, i, j = args[1], args[4], args[6], args[7], args[8]
         places = [
             builder.add(start, builder.add(builder.mul(builder.add(i, ir.Constant(_INT, r)), width), j))
-            for r in range(LANES)
+            for r in range(LINE)
         ]
 
         def step(k: Any, sums: list[Any], group: range) -> list[Any]:
@@ -239,7 +239,7 @@ def add_outer_tile(
             ]
             return [_multiply_add(builder, _splat(builder, f), line, s) for f, s in zip(factors, sums, strict=True)]
 
-        for group in _row_groups(context, LANES):
+        for group in _row_groups(context, LINE):
             begin = [_load_line(builder, out, places[r]) for r in group]
             for r, line in zip(group, _accumulate(builder, begin, count, partial(step, group=group)), strict=True):
                 _store_line(builder, out, places[r], line)
@@ -258,10 +258,10 @@ def transpose_8(typing_context: Any, source: Any, start: Any, stride: Any, out: 
         start, stride, place = args[1], args[2], args[4]
         rows = [
             _load_line(builder, source, builder.add(start, builder.mul(stride, ir.Constant(_INT, r))))
-            for r in range(LANES)
+            for r in range(LINE)
         ]
         for c, line in enumerate(_transposed(builder, rows)):
-            _store_line(builder, out, _times_lanes(builder, builder.add(place, ir.Constant(_INT, c))), line)
+            _store_line(builder, out, _times_line(builder, builder.add(place, ir.Constant(_INT, c))), line)
         return context.get_dummy_value()
 
     return types.none(source, types.int64, types.int64, out, types.int64), generate
@@ -271,11 +271,11 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """Columns of an 8 x 8 block by three rounds of exchanging halves, quarters and eighths."""
     for distance in (4, 2, 1):
         swapped = list(rows)
-        for r in range(LANES):
+        for r in range(LINE):
             if r & distance:
                 continue
-            low = [c if not c & distance else LANES + (c ^ distance) for c in range(LANES)]
-            high = [(c | distance) if not c & distance else LANES + c for c in range(LANES)]
+            low = [c if not c & distance else LINE + (c ^ distance) for c in range(LINE)]
+            high = [(c | distance) if not c & distance else LINE + c for c in range(LINE)]
             swapped[r] = _shuffle(builder, rows[r], rows[r + distance], low)
             swapped[r + distance] = _shuffle(builder, rows[r], rows[r + distance], high)
         rows = swapped
@@ -283,7 +283,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 def _shuffle(builder: Any, a: Any, b: Any, index: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LANES), index))
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), LINE), index))
 
 
 @intrinsic
@@ -300,12 +300,12 @@ def mark_crests(
         n_neighbours, n_lines = args[2], args[3]
         least = _load_line(builder, floor, ir.Constant(_INT, 0))
         with cgutils.for_range(builder, n_lines, intp=_INT) as loop:
-            line = _load_line(builder, lines, _times_lanes(builder, loop.index))
+            line = _load_line(builder, lines, _times_line(builder, loop.index))
             begin = builder.mul(loop.index, n_neighbours)
 
             def step(k: Any, highest: list[Any]) -> list[Any]:
                 at = builder.load(builder.gep(neighbours, [builder.add(begin, k)]))
-                other = _load_line(builder, lines, _times_lanes(builder, at))
+                other = _load_line(builder, lines, _times_line(builder, at))
                 is_first = builder.fcmp_ordered(">", other, highest[0])
                 loser = builder.select(is_first, highest[0], other)
                 is_second = builder.fcmp_ordered(">", loser, highest[1])
@@ -328,11 +328,11 @@ def hinge_slopes(typing_context: Any, w: Any, dw: Any, step: Any, count: Any, ou
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         w, dw, step, out = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 1, 2, 4))
-        zero = ir.Constant(_LINE, [0.0] * LANES)
+        zero = ir.Constant(_LINE, [0.0] * LINE)
         factor = _load_line(builder, step, ir.Constant(_INT, 0))
 
         def add(k: Any, sums: list[Any]) -> list[Any]:
-            place = _times_lanes(builder, k)
+            place = _times_line(builder, k)
             slope = _load_line(builder, dw, place)
             value = _multiply_add(builder, factor, slope, _load_line(builder, w, place))
             is_below = builder.fcmp_ordered("<", value, zero)
@@ -341,7 +341,7 @@ def hinge_slopes(typing_context: Any, w: Any, dw: Any, step: Any, count: Any, ou
             return [_multiply_add(builder, below, slope, sums[0]), _multiply_add(builder, counted, slope, sums[1])]
 
         for line, total in enumerate(_accumulate(builder, [zero, zero], args[3], add)):
-            _store_line(builder, out, ir.Constant(_INT, LANES * line), total)
+            _store_line(builder, out, ir.Constant(_INT, LINE * line), total)
         return context.get_dummy_value()
 
     return types.none(w, dw, step, types.int64, out), generate
@@ -353,10 +353,10 @@ def mark_negative(typing_context: Any, w: Any, count: Any, marks: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         w, marks = (_pointer(context, builder, signature.args[i], args[i]) for i in (0, 2))
-        zero = ir.Constant(_LINE, [0.0] * LANES)
+        zero = ir.Constant(_LINE, [0.0] * LINE)
 
         def mark(k: Any, _: list[Any]) -> list[Any]:
-            is_negative = builder.fcmp_ordered("<", _load_line(builder, w, _times_lanes(builder, k)), zero)
+            is_negative = builder.fcmp_ordered("<", _load_line(builder, w, _times_line(builder, k)), zero)
             builder.store(builder.bitcast(is_negative, ir.IntType(8)), builder.gep(marks, [k]))
             return []
 

@@ -7,7 +7,7 @@ from numba import njit
 
 from arcuate.numerics.compiled import inner
 from arcuate.numerics.lanes import (
-    LANES,
+    LINE,
     eliminate_4x1,
     eliminate_4x2,
     eliminate_8x2,
@@ -20,7 +20,7 @@ from arcuate.numerics.lanes import (
 @njit(cache=True, error_model="numpy")
 def triangle_lines(n):
     """Lines that :func:`cholesky_solve_lanes` needs for matrices of size ``n``: spare rows for whole tiles."""
-    rows = n + 1 + LANES
+    rows = n + 1 + LINE
     return rows * (rows + 1) // 2
 
 
@@ -41,7 +41,7 @@ def cholesky_solve_lanes(matrix, n, x):
     The right-hand side rides along as row n, so that forward substitution is part of the factorisation. Rows are
     taken eight or four at a time: one chain of additions would be bound by its latency.
     """
-    inverse = np.empty(LANES)
+    inverse = np.empty(LINE)
     for j in range(0, n - 1, 2):
         if n - j >= 4:
             eliminate_top_8x2(matrix, j, j)
@@ -69,34 +69,34 @@ def cholesky_solve_lanes(matrix, n, x):
 @inner(error_model="numpy")
 def _substitute_back(matrix, n, x):
     """x of the factor and of the right-hand side in row n, taken forward already."""
-    last = LANES * (n * (n + 1) // 2)
-    for t in range(LANES * n):
+    last = LINE * (n * (n + 1) // 2)
+    for t in range(LINE * n):
         x[t] = matrix[last + t]
     for k in range(n - 1, -1, -1):
-        diagonal = LANES * (k * (k + 1) // 2 + k)
-        for lane in range(LANES):
-            x[LANES * k + lane] *= matrix[diagonal + lane]
+        diagonal = LINE * (k * (k + 1) // 2 + k)
+        for lane in range(LINE):
+            x[LINE * k + lane] *= matrix[diagonal + lane]
         subtract_row(matrix, k, x)
 
 
 @inner(error_model="numpy")
 def _finish_column(matrix, end, j, inverse):
     """Divide column ``j`` down to row ``end`` by the root of its pivot, whose inverse takes the place of the pivot."""
-    pivot = LANES * (j * (j + 1) // 2 + j)
-    for lane in range(LANES):
+    pivot = LINE * (j * (j + 1) // 2 + j)
+    for lane in range(LINE):
         inverse[lane] = 1.0 / np.sqrt(matrix[pivot + lane])
         matrix[pivot + lane] = inverse[lane]
     for row in range(j + 1, end):
-        place = LANES * (row * (row + 1) // 2 + j)
-        for lane in range(LANES):
+        place = LINE * (row * (row + 1) // 2 + j)
+        for lane in range(LINE):
             matrix[place + lane] *= inverse[lane]
 
 
 @inner(error_model="numpy")
 def _take_out_column(matrix, end, j):
     """A[i, j+1] -= A[i, j] A[j+1, j] for the rows j < i < end."""
-    pivot = LANES * ((j + 1) * (j + 2) // 2 + j)
+    pivot = LINE * ((j + 1) * (j + 2) // 2 + j)
     for row in range(j + 1, end):
-        place = LANES * (row * (row + 1) // 2 + j)
-        for lane in range(LANES):
-            matrix[place + LANES + lane] -= matrix[place + lane] * matrix[pivot + lane]
+        place = LINE * (row * (row + 1) // 2 + j)
+        for lane in range(LINE):
+            matrix[place + LINE + lane] -= matrix[place + lane] * matrix[pivot + lane]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.numerics.compiled import inner, part
-from arcuate.numerics.lanes import LANES
+from arcuate.numerics.lanes import LINE
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # keeps NaN and infinity
 DEPENDENT = 1e-13  # squared distance from the span of the active rows below which a row can only replace one of them
@@ -65,22 +65,22 @@ def panels_of(n_pad: int) -> tuple[int, ...]:
 
     One function then serves every size, and numba keeps the machine code of each on disk.
     """
-    return (0,) * (n_pad // LANES)
+    return (0,) * (n_pad // LINE)
 
 
 def make_active_set(cone: Cone, size: tuple[int, ...]) -> ActiveSet:
     """Scratch for one problem at a time; made here, since every kind of array takes a kernel time to compile."""
-    n = LANES * len(size)
+    n = LINE * len(size)
     n_con, m = cone.rows.shape[0], cone.columns.shape[1]
     return ActiveSet(
         np.zeros(n + 1, np.int64),
-        np.zeros(n + LANES),
-        np.zeros(n + LANES),
-        np.zeros((n, n + LANES)),
+        np.zeros(n + LINE),
+        np.zeros(n + LINE),
+        np.zeros((n, n + LINE)),
         np.zeros(n),
         np.zeros(m),
-        np.zeros(n + LANES),
-        np.zeros(n + LANES),
+        np.zeros(n + LINE),
+        np.zeros(n + LINE),
         np.zeros(n),
         np.zeros(n),
         np.zeros(n),
@@ -100,12 +100,12 @@ def add_combination(matrix, index, weights, count, out, size):
     while k + 4 <= count:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
         ka, kb, kc, kd = index[k], index[k + 1], index[k + 2], index[k + 3]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             out[j] += a * matrix[ka, j] + b * matrix[kb, j] + c * matrix[kc, j] + d * matrix[kd, j]
         k += 4
     while k < count:
         a, ka = weights[k], index[k]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             out[j] += a * matrix[ka, j]
         k += 1
 
@@ -116,12 +116,12 @@ def add_combination_from(matrix, first, weights, count, out, size):
     k = first
     while k + 4 <= count:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             out[j] += (a * matrix[k, j] + b * matrix[k + 1, j]) + (c * matrix[k + 2, j] + d * matrix[k + 3, j])
         k += 4
     while k < count:
         a = weights[k]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             out[j] += a * matrix[k, j]
         k += 1
 
@@ -130,7 +130,7 @@ def add_combination_from(matrix, first, weights, count, out, size):
 def dot(a, b, size):
     """aᵀb of two vectors (n_pad,)."""
     total = 0.0
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         total += a[j] * b[j]
     return total
 
@@ -139,7 +139,7 @@ def dot(a, b, size):
 def dot_row(matrix, row, b, size):
     """Row of a matrix (any, n_pad) times b (n_pad,)."""
     total = 0.0
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         total += matrix[row, j] * b[j]
     return total
 
@@ -151,7 +151,7 @@ def constraint_values(columns, y, out, size):
     for i in range(m):
         out[i] = 0.0
     for panel in range(len(size)):
-        k = LANES * panel
+        k = LINE * panel
         a, b, c, d = y[k], y[k + 1], y[k + 2], y[k + 3]
         e, f, g, h = y[k + 4], y[k + 5], y[k + 6], y[k + 7]
         for i in range(m):
@@ -163,11 +163,11 @@ def constraint_values(columns, y, out, size):
 @inner(fastmath=FAST, error_model="numpy")
 def project(inverse, z, out, size):
     """out = N z, N the pseudo-inverse, which is kept with its rows as columns."""
-    for q in range(LANES * len(size) + LANES):
+    for q in range(LINE * len(size) + LINE):
         out[q] = 0.0
-    for j in range(0, LANES * len(size), 4):
+    for j in range(0, LINE * len(size), 4):
         a, b, c, d = z[j], z[j + 1], z[j + 2], z[j + 3]
-        for q in range(LANES * len(size) + LANES):
+        for q in range(LINE * len(size) + LINE):
             out[q] += (a * inverse[j, q] + b * inverse[j + 1, q]) + (c * inverse[j + 2, q] + d * inverse[j + 3, q])
 
 
@@ -175,16 +175,16 @@ def project(inverse, z, out, size):
 def project_negative(inverse, z, out, size):
     """out = -N z."""
     project(inverse, z, out, size)
-    for q in range(LANES * len(size) + LANES):
+    for q in range(LINE * len(size) + LINE):
         out[q] = -out[q]
 
 
 @inner(fastmath=FAST, error_model="numpy")
 def add_rank_one(inverse, z, factors, size):
     """inverse += z factorsᵀ."""
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         a = z[j]
-        for q in range(LANES * len(size) + LANES):
+        for q in range(LINE * len(size) + LINE):
             inverse[j, q] += a * factors[q]
 
 
@@ -195,14 +195,14 @@ def enter(row, count, cone, state):
     ``state.shares`` then holds how much of the new multiplier each old one takes over.
     """
     size, z, total, part = state.size, state.z, state.shares, state.part
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         z[j] = cone.rows[row, j]
-    for q in range(LANES * len(size) + LANES):
+    for q in range(LINE * len(size) + LINE):
         total[q] = 0.0
     square = 0.0
     for _ in range(2):
         project(state.inverse, z, part, size)
-        for q in range(LANES * len(size) + LANES):
+        for q in range(LINE * len(size) + LINE):
             part[q] = -part[q]
             total[q] += part[q]
         add_combination(cone.rows, state.active, part, count, z, size)
@@ -212,7 +212,7 @@ def enter(row, count, cone, state):
     if square < DEPENDENT:
         return False
     scale = 1.0 / square
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         z[j] *= scale
     total[count] = 1.0
     add_rank_one(state.inverse, z, total, size)
@@ -224,17 +224,17 @@ def enter(row, count, cone, state):
 def leave(position, count, state, size):
     """Take the active row at a position out; the last takes its place."""
     inverse, gone, part, target, last = state.inverse, state.z, state.part, state.target, count - 1
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         gone[j] = inverse[j, position]
     scale = -1.0 / dot(gone, gone, size)
     project(inverse, gone, part, size)
-    for q in range(LANES * len(size) + LANES):
+    for q in range(LINE * len(size) + LINE):
         part[q] *= scale
     part[position] = 0.0
     for k in range(count):
         target[k] += part[k] * target[position]
     add_rank_one(inverse, gone, part, size)
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         inverse[j, position] = inverse[j, last]
         inverse[j, last] = 0.0
     state.active[position] = state.active[last]
@@ -271,25 +271,25 @@ def factorise(gram, chosen, count, state, least, size):
     for i in range(count):
         for j in range(count):  # whole rows, whose length LLVM knows: what is left of the diagonal is never read
             factor[i, j] = gram[chosen[i], chosen[j]]
-        for j in range(count, LANES * len(size)):
+        for j in range(count, LINE * len(size)):
             factor[i, j] = 0.0
         for k in range(i):
             weights[k] = -factor[k, i]
         k = 0
         while k + 4 <= i:
             a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 factor[i, j] += (a * factor[k, j] + b * factor[k + 1, j]) + (
                     c * factor[k + 2, j] + d * factor[k + 3, j]
                 )
             k += 4
         while k < i:
             a = weights[k]
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 factor[i, j] += a * factor[k, j]
             k += 1
         scale = 1.0 / math.sqrt(factor[i, i]) if factor[i, i] > least else 0.0
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             factor[i, j] *= scale
 
 
@@ -300,9 +300,9 @@ def solve_factored(count, state, size):
     for i in range(count):
         a = right[i] / factor[i, i] if factor[i, i] > 0.0 else 0.0
         step[i] = a
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             right[j] -= a * factor[i, j]
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         right[j] = 0.0
     for i in range(count - 1, -1, -1):  # ``right`` holds what is known of the solution, 0 before
         total = step[i] - dot_row(factor, i, right, size)
@@ -315,7 +315,7 @@ def solve_multipliers(g, count, cone, state):
     """Multipliers of the sorted active rows, by Cholesky and refinements; y = g + Σ multiplier row."""
     right, step, size, lam, y = state.right, state.step, state.size, state.multipliers, state.y
     factorise(cone.gram, state.active, count, state, SPANNED, size)
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         y[j] = g[j]
     for k in range(count):
         lam[k] = 0.0
@@ -382,7 +382,7 @@ def change_active_set(g, count, cone, state, tolerance):
     project_negative(state.inverse, g, target, size)
     count = restore_signs(count, state, size)
     for _ in range(MAX_CHANGES):
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             state.y[j] = g[j]
         add_combination(cone.rows, state.active, lam, count, state.y, size)
         constraint_values(cone.columns, state.y, state.values, size)
@@ -391,7 +391,7 @@ def change_active_set(g, count, cone, state, tolerance):
             state.is_active[state.active[k]] = True
         while True:
             row = find_worst(state.values, cone.norms, state.is_active, tolerance)
-            if row < 0 or count >= LANES * len(size):
+            if row < 0 or count >= LINE * len(size):
                 return count, True
             if enter(row, count, cone, state):
                 new = -dot(state.z, g, size)  # its multiplier, and what that does to the others
@@ -423,7 +423,7 @@ def restart(weights, cone, state):
                 k -= 1
             order[k] = i
             n_positive += 1
-    n_positive = min(n_positive, LANES * len(size))
+    n_positive = min(n_positive, LINE * len(size))
     factorise(cone.gram, order, n_positive, state, NEARLY_DEPENDENT, size)
     return invert_rows(weights, n_positive, cone, state, column, z, lines)
 
@@ -432,31 +432,31 @@ def restart(weights, cone, state):
 def invert_rows(weights, n_positive, cone, state, column, z, lines):
     """Pseudo-inverse of the rows in ``state.order`` that the factor has not left out; their count."""
     factor, order, size = state.factor, state.order, state.size
-    places = np.empty(LANES * len(size), np.int64)
+    places = np.empty(LINE * len(size), np.int64)
     count = np.int64(0)  # a plain 0 would have every function that takes it compiled for the constant as well
     for i in range(n_positive):  # G N = B by substitution, forward, without the rows left out
         if factor[i, i] == 0.0:
             continue
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             z[j] = cone.rows[order[i], j]
         for k in range(count):
             column[k] = -factor[places[k], i]
         add_combination_from(lines, np.int64(0), column, count, z, size)
         scale = 1.0 / factor[i, i]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             lines[count, j] = z[j] * scale
         places[count] = i
         state.active[count], state.multipliers[count] = order[i], weights[order[i]]
         count += 1
     state.inverse[:] = 0.0
     for i in range(count - 1, -1, -1):  # and back
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             z[j] = lines[i, j]
         for k in range(i + 1, count):
             column[k] = -factor[places[i], places[k]]
         add_combination_from(lines, i + 1, column, count, z, size)
         scale = 1.0 / factor[places[i], places[i]]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             z[j] *= scale
             lines[i, j] = z[j]
             state.inverse[j, i] = z[j]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.numerics.compiled import inner, kernel, part
-from arcuate.numerics.lanes import LANES
+from arcuate.numerics.lanes import LINE
 from arcuate.numerics.qp_active_set import (
     FAST,
     SPANNED,
@@ -27,7 +27,7 @@ from arcuate.numerics.qp_active_set import (
 from arcuate.numerics.qp_start import Start
 
 MAX_ROUNDS = 8  # times the active set method is started, each time with a pseudo-inverse built anew
-NEGLIGIBLE = 1e-12  # of |g|: a multiplier this far below zero is rounding
+ROUNDING = 1e-12  # of |g|: a multiplier this far below zero is rounding
 APEX = 1e-26  # of |g|²: a solution this short is zero
 RESCUE_ROUND = 2  # from here on a solution that is infeasible by rounding is moved inside the cone ...
 ACCEPTED = 1e-7  # ... and taken with this KKT residual
@@ -53,18 +53,18 @@ class Solutions(NamedTuple):
 def residual_of(g, index, lam, count, cone, state):
     """Largest of stationarity, infeasibility and complementarity, each relative; ``lam`` belongs to the scaled rows."""
     gap, size, up, down = state.z, state.size, state.part, state.shares
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         gap[j] = g[j] - state.y[j]
     add_combination(cone.rows, index, lam, count, gap, size)
     stationarity, scale, size_x = 0.0, 0.0, 0.0
     up[:] = 0.0
     down[:] = 0.0
-    for i in range(LANES * len(size)):
+    for i in range(LINE * len(size)):
         a, b = gap[i], g[i]
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             up[j] += cone.r[i, j] * a
             down[j] += cone.r[i, j] * b
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         stationarity, scale = max(stationarity, abs(up[j])), max(scale, abs(down[j]))
         size_x = max(size_x, abs(state.solution[j]))
     low, high, product = 0.0, 0.0, 0.0
@@ -80,7 +80,7 @@ def judge(g, count, cone, state, tolerance):
     """Whether y = g + Σ multiplier row is the solution: SOLVED, ZERO or NOT_CONVERGED."""
     square = dot(g, g, state.size)
     for k in range(count):
-        if not state.multipliers[k] >= -NEGLIGIBLE * math.sqrt(square):
+        if not state.multipliers[k] >= -ROUNDING * math.sqrt(square):
             return NOT_CONVERGED
     if dot(state.y, state.y, state.size) < APEX * square:
         return ZERO
@@ -116,7 +116,7 @@ def move_inside(cone, state):
     lowest = 0.0
     for i in range(cone.norms.shape[0]):
         lowest = min(lowest, state.values[i] * cone.norms[i])
-    for j in range(LANES * len(state.size)):
+    for j in range(LINE * len(state.size)):
         state.y[j] -= lowest * cone.inner[j]
     constraint_values(cone.columns, state.y, state.values, state.size)
 
@@ -149,7 +149,7 @@ def solve_corner(g, multipliers, n, cone, state):
     """
     size, y, z, basis = state.size, state.y, state.z, state.factor
     positive, count, rank = np.empty(cone.norms.shape[0]), np.int64(0), np.int64(0)
-    for j in range(LANES * len(size)):
+    for j in range(LINE * len(size)):
         y[j] = g[j]
     for i in range(cone.norms.shape[0]):
         if not multipliers[i] > 0.0:
@@ -158,20 +158,20 @@ def solve_corner(g, multipliers, n, cone, state):
         count += 1
         if rank == n:
             continue
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             z[j] = cone.rows[i, j]
         for _ in range(2):  # Gram-Schmidt; once more against rounding
             for k in range(rank):
                 part = -dot_row(basis, k, z, size)
-                for j in range(LANES * len(size)):
+                for j in range(LINE * len(size)):
                     z[j] += part * basis[k, j]
         square = dot(z, z, size)
         if square > SPANNED:
             scale = 1.0 / math.sqrt(square)
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 basis[rank, j] = scale * z[j]
             part = -dot_row(basis, rank, y, size)
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 y[j] += part * basis[rank, j]
             rank += 1
     constraint_values(cone.columns, y, state.values, size)
@@ -194,17 +194,17 @@ def balance(g, lam, count, n, cone, state):
         row = state.order[k]
         for i in range(n):
             a = cone.rows[row, i]
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 normal[i, j] += a * cone.rows[row, j]
     for i in range(n):
         state.active[i] = i
     factorise(normal, state.active, n, state, SPANNED, size)
     limit = BALANCED * dot(g, g, size)
     for _ in range(MAX_BALANCES):  # more than one where a multiplier is held at zero
-        for j in range(LANES * len(size)):
+        for j in range(LINE * len(size)):
             gap[j] = state.y[j] - g[j]
         for k in range(count):
-            for j in range(LANES * len(size)):
+            for j in range(LINE * len(size)):
                 gap[j] -= lam[k] * cone.rows[state.order[k], j]
         if dot(gap, gap, size) < limit:
             break
@@ -212,7 +212,7 @@ def balance(g, lam, count, n, cone, state):
         for j in range(n):
             state.right[j] = gap[j]
         solve_factored(n, state, size)
-        for j in range(n, LANES * len(size)):
+        for j in range(n, LINE * len(size)):
             step[j] = 0.0
         for k in range(count):
             lam[k] = max(lam[k] + dot_row(cone.rows, state.order[k], step, size), 0.0)
@@ -258,7 +258,7 @@ def take_start(g, multipliers, n, cone, state, tolerance):
 
     ``multipliers`` (n_con,) of all constraints are approximate, zero where inactive.
     """
-    for j in range(LANES * len(state.size)):
+    for j in range(LINE * len(state.size)):
         state.solution[j] = 0.0
     if dot(g, g, state.size) == 0.0:
         return ZERO, 0.0, 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.lanes import (
-    LANES,
+    LINE,
     add_outer_tile,
     hinge_slopes,
     mark_negative,
@@ -68,23 +68,23 @@ class Start(NamedTuple):
 
 def make_lanes(n: int, n_pad: int, n_con: int) -> Lanes:
     """Scratch for eight problems of ``n`` unknowns, padded to ``n_pad``."""
-    m = LANES * ((n_con + LANES - 1) // LANES)
+    m = LINE * ((n_con + LINE - 1) // LINE)
     return Lanes(
-        np.full(LANES, -1, np.int64),
-        np.ones(LANES),
-        np.zeros(LANES, np.int64),
-        np.zeros(LANES * n_pad),
-        np.zeros(LANES * n_pad),
-        np.zeros(LANES * n_pad),
-        np.zeros(LANES * m),
-        np.empty(LANES * m),
-        np.zeros(LANES * n_pad * n_pad),
-        np.zeros(LANES * triangle_lines(n)),
+        np.full(LINE, -1, np.int64),
+        np.ones(LINE),
+        np.zeros(LINE, np.int64),
+        np.zeros(LINE * n_pad),
+        np.zeros(LINE * n_pad),
+        np.zeros(LINE * n_pad),
+        np.zeros(LINE * m),
+        np.empty(LINE * m),
+        np.zeros(LINE * n_pad * n_pad),
+        np.zeros(LINE * triangle_lines(n)),
         np.zeros(n_con, np.uint8),
         np.zeros(m, np.uint8),
-        np.empty((LANES, n_con), np.int64),
-        np.empty((LANES, n_con), np.int64),
-        np.zeros(LANES, np.int64),
+        np.empty((LINE, n_con), np.int64),
+        np.empty((LINE, n_con), np.int64),
+        np.zeros(LINE, np.int64),
     )
 
 
@@ -100,17 +100,17 @@ def start_problems(signals, tables, start, lanes):
 
     ``signals`` (count, n_meas) float64.
     """
-    for first in range(0, len(signals), LANES):
-        end = min(first + LANES, len(signals))
+    for first in range(0, len(signals), LINE):
+        end = min(first + LINE, len(signals))
         _project_lanes(signals, first, end, tables.projection, start.g)
         _project_lanes(signals, first, end, tables.damped, start.y)
         _evaluate_lanes(start, first, end, lanes, tables)
     lanes.w[:] = 0.0
-    following, n_open = np.int64(0), LANES
+    following, n_open = np.int64(0), LINE
     while n_open > 0:
         n_open = 0
         _list_changes(lanes)
-        for lane in range(LANES):
+        for lane in range(LINE):
             v = lanes.chosen[lane]
             if v < 0 or _is_at_end(lanes, lane, tables.n):
                 if v >= 0:
@@ -128,27 +128,27 @@ def _evaluate_lanes(start, begin, end, lanes, tables):
     n, (_, n_con) = tables.n, start.multipliers.shape
     for lane in range(end - begin):
         for k in range(n):
-            lanes.y[LANES * k + lane] = start.y[begin + lane, k]
-    for panel in range(len(lanes.marks) // LANES):
-        multiply_panel(tables.constraints, panel * n * LANES, lanes.y, n, lanes.w, panel * LANES)
+            lanes.y[LINE * k + lane] = start.y[begin + lane, k]
+    for panel in range(len(lanes.marks) // LINE):
+        multiply_panel(tables.constraints, panel * n * LINE, lanes.y, n, lanes.w, panel * LINE)
     for lane in range(end - begin):
         for i in range(n_con):
-            start.multipliers[begin + lane, i] = lanes.w[LANES * i + lane]
+            start.multipliers[begin + lane, i] = lanes.w[LINE * i + lane]
 
 
 @inner()
 def _project_lanes(signals, begin, end, panels, out):
     """The matrix in the panels times the rows ``begin`` to ``end`` (eight at most), into the same rows of ``out``."""
     n_meas, width = signals.shape[1], out.shape[1]
-    lines, z = np.zeros(LANES * n_meas), np.zeros(LANES * width)
+    lines, z = np.zeros(LINE * n_meas), np.zeros(LINE * width)
     for lane in range(end - begin):
         for i in range(n_meas):
-            lines[LANES * i + lane] = signals[begin + lane, i]
-    for panel in range(width // LANES):
-        multiply_panel(panels, panel * n_meas * LANES, lines, n_meas, z, panel * LANES)
+            lines[LINE * i + lane] = signals[begin + lane, i]
+    for panel in range(width // LINE):
+        multiply_panel(panels, panel * n_meas * LINE, lines, n_meas, z, panel * LINE)
     for lane in range(end - begin):
         for k in range(width):
-            out[begin + lane, k] = z[LANES * k + lane]
+            out[begin + lane, k] = z[LINE * k + lane]
 
 
 @part()
@@ -169,7 +169,7 @@ def _publish(start, lanes, lane):
     """Multipliers of a lane in the row of its problem."""
     v, weight = lanes.chosen[lane], lanes.weights[lane] / GROWTH
     for i in range(start.multipliers.shape[1]):
-        start.multipliers[v, i] = max(-weight * lanes.w[LANES * i + lane], 0.0)
+        start.multipliers[v, i] = max(-weight * lanes.w[LINE * i + lane], 0.0)
 
 
 @part()
@@ -179,12 +179,12 @@ def _load(start, lanes, lane, v, n):
     lanes.chosen[lane], lanes.n_steps[lane], lanes.weights[lane] = v, 0, FIRST_WEIGHT
     lanes.normal[lane * width * width : (lane + 1) * width * width] = 0.0
     for k in range(n):
-        lanes.z[LANES * k + lane] = start.g[v, k] if is_there else 0.0
-        lanes.y[LANES * k + lane] = start.y[v, k] if is_there else 0.0
+        lanes.z[LINE * k + lane] = start.g[v, k] if is_there else 0.0
+        lanes.y[LINE * k + lane] = start.y[v, k] if is_there else 0.0
     bit = np.uint8(1 << lane)
     for i in range(n_con):
         value = start.multipliers[v, i] if is_there else 0.0
-        lanes.w[LANES * i + lane] = value
+        lanes.w[LINE * i + lane] = value
         lanes.inside[i] &= ~bit
         if value < 0.0:
             lanes.inside[i] |= bit
@@ -196,22 +196,22 @@ def _load(start, lanes, lane, v, n):
 @part()
 def _step(lanes, tables):
     """One Newton step of each lane at its weight, once the constraints that changed sides are listed."""
-    n, new, width = tables.n, lanes.new, len(lanes.z) // LANES
-    for lane in range(LANES):
+    n, new, width = tables.n, lanes.new, len(lanes.z) // LINE
+    for lane in range(LINE):
         if lanes.n_changes[lane] == 0:
             continue
         at, n_changes = lane * width * width, lanes.n_changes[lane]
-        for i in range(0, width, LANES):
-            for j in range(0, i + 1, LANES):
+        for i in range(0, width, LINE):
+            for j in range(0, i + 1, LINE):
                 add_outer_tile(
                     tables.rows, width, lanes.enters[lane], lanes.leaves[lane], n_changes, lanes.normal, at, i, j
                 )
     _fill(lanes, n, width)
     cholesky_solve_lanes(lanes.matrix, n, new)
-    for panel in range(len(lanes.marks) // LANES):
-        multiply_panel(tables.constraints, panel * n * LANES, new, n, lanes.dw, panel * LANES)
+    for panel in range(len(lanes.marks) // LINE):
+        multiply_panel(tables.constraints, panel * n * LINE, new, n, lanes.dw, panel * LINE)
     _search(lanes, n)
-    for lane in range(LANES):
+    for lane in range(LINE):
         lanes.weights[lane] *= GROWTH
         lanes.n_steps[lane] += 1
 
@@ -227,7 +227,7 @@ def _list_changes(lanes):
         changed = inside[i] ^ marks[i]
         if changed == 0:
             continue
-        for lane in range(LANES):
+        for lane in range(LINE):
             k = counts[lane]
             enters[lane, k] = i if (marks[i] >> lane) & 1 else i + n_con
             leaves[lane, k] = i
@@ -240,44 +240,44 @@ def _fill(lanes, n, width):
     """normal + I / weight and z / weight as lines, in the order the solver takes."""
     normal, matrix, z, shift = lanes.normal, lanes.matrix, lanes.z, 1.0 / lanes.weights
     for i in range(n):
-        for j in range(0, i + 1, LANES):
+        for j in range(0, i + 1, LINE):
             transpose_8(normal, i * width + j, width * width, matrix, i * (i + 1) // 2 + j)
-        diagonal = LANES * (i * (i + 1) // 2 + i)
-        for lane in range(LANES):
+        diagonal = LINE * (i * (i + 1) // 2 + i)
+        for lane in range(LINE):
             matrix[diagonal + lane] += shift[lane]
-    last = LANES * (n * (n + 1) // 2)
+    last = LINE * (n * (n + 1) // 2)
     for k in range(n):
-        for lane in range(LANES):
-            matrix[last + LANES * k + lane] = shift[lane] * z[LANES * k + lane]
+        for lane in range(LINE):
+            matrix[last + LINE * k + lane] = shift[lane] * z[LINE * k + lane]
 
 
 @part()
 def _search(lanes, n):
     """Move y and w towards the Newton point, each lane as far as its penalised objective falls; dw holds B new."""
     y, new, z, w, dw, weight = lanes.y, lanes.new, lanes.z, lanes.w, lanes.dw, lanes.weights
-    linear, square = np.zeros(LANES), np.zeros(LANES)
+    linear, square = np.zeros(LINE), np.zeros(LINE)
     for k in range(n):
-        for lane in range(LANES):
-            t = LANES * k + lane
+        for lane in range(LINE):
+            t = LINE * k + lane
             d = new[t] - y[t]
             linear[lane] += d * (y[t] - z[t])
             square[lane] += d * d
     for t in range(len(w)):
         dw[t] -= w[t]
-    low, high, a = np.zeros(LANES), np.ones(LANES), np.zeros(LANES)
-    slope, curvature = np.empty(LANES), np.empty(LANES)
+    low, high, a = np.zeros(LINE), np.ones(LINE), np.zeros(LINE)
+    slope, curvature = np.empty(LINE), np.empty(LINE)
     _slopes(w, dw, a, weight, linear, square, slope, curvature)
-    enough, is_done = np.empty(LANES), np.empty(LANES, np.bool_)
-    for lane in range(LANES):
+    enough, is_done = np.empty(LINE), np.empty(LINE, np.bool_)
+    for lane in range(LINE):
         enough[lane], is_done[lane], a[lane] = SLOPE_LEFT * abs(slope[lane]), slope[lane] >= 0.0, 1.0
     for _ in range(SEARCHES):  # the slope is piecewise linear and grows: Newton's method, kept between two ends
         n_done = 0
-        for lane in range(LANES):
+        for lane in range(LINE):
             n_done += is_done[lane]
-        if n_done == LANES:
+        if n_done == LINE:
             break
         _slopes(w, dw, a, weight, linear, square, slope, curvature)
-        for lane in range(LANES):
+        for lane in range(LINE):
             if is_done[lane]:
                 continue
             if abs(slope[lane]) <= enough[lane] or (slope[lane] < 0.0 and a[lane] == 1.0):
@@ -291,19 +291,19 @@ def _search(lanes, n):
             if not low[lane] < a[lane] < high[lane]:
                 a[lane] = 0.5 * (low[lane] + high[lane])
     for k in range(n):
-        for lane in range(LANES):
-            t = LANES * k + lane
+        for lane in range(LINE):
+            t = LINE * k + lane
             y[t] += a[lane] * (new[t] - y[t])
-    for i in range(0, len(w), LANES):
-        for lane in range(LANES):
+    for i in range(0, len(w), LINE):
+        for lane in range(LINE):
             w[i + lane] += a[lane] * dw[i + lane]
 
 
 @inner()
 def _slopes(w, dw, a, weight, linear, square, slope, curvature):
     """First and second derivative of the penalised objective at step a in each lane."""
-    sums = np.empty(2 * LANES)
-    hinge_slopes(w, dw, a, len(w) // LANES, sums)
-    for lane in range(LANES):
+    sums = np.empty(2 * LINE)
+    hinge_slopes(w, dw, a, len(w) // LINE, sums)
+    for lane in range(LINE):
         slope[lane] = linear[lane] + a[lane] * square[lane] + weight[lane] * sums[lane]
-        curvature[lane] = square[lane] + weight[lane] * sums[LANES + lane]
+        curvature[lane] = square[lane] + weight[lane] * sums[LINE + lane]

@@ -20,8 +20,8 @@ import numpy as np
 from numba import njit
 
 from arcuate.numerics.compiled import inner
+from arcuate.numerics.eigen import LANES
 
-LANES = 32
 PANEL = 8
 # sums may be reordered (the vectoriser needs it); NaN and infinity keep their meaning
 REORDER = {"reassoc", "contract", "nsz"}
