@@ -135,6 +135,7 @@ def test_pixels_of_the_glyphs_follow_mouse_keys_and_controls(open_page: Callable
     assert opened.complaints == []
 
 
+@FIRST
 def test_coarse_while_it_moves_and_fine_when_it_rests(open_page: Callable, report: Path) -> None:
     opened = open_page(report)
     opened.wait()
@@ -146,6 +147,7 @@ def test_coarse_while_it_moves_and_fine_when_it_rests(open_page: Callable, repor
     opened.until(f"{level} === 321")
 
 
+@FIRST
 def test_every_control_is_reached_by_tab_and_has_a_name(open_page: Callable, report: Path) -> None:
     opened = open_page(report)
     opened.wait()
@@ -168,6 +170,7 @@ def test_every_control_is_reached_by_tab_and_has_a_name(open_page: Callable, rep
     assert unnamed == []
 
 
+@FIRST
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
 def test_light_and_dark(open_page: Callable, report: Path, scheme: str, is_dark: bool) -> None:
     opened = open_page(report, color_scheme=scheme)
