@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import random_table
 
 from arcuate.cli import main
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.freewater import FreeWater, estimate_free_water
-from arcuate.gradients import GradientTable
 from arcuate.models.free_water import fit_free_water_tensor
 from arcuate.models.rician_tensor import fit_rician_tensor
 from arcuate.models.robust_tensor import fit_robust_tensor
@@ -25,11 +25,7 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 @pytest.fixture(scope="module")
 def scan() -> Dwi:
     """A small head on two shells; slice 5 of volume 7 dropped out."""
-    rng = np.random.default_rng(0)
-    bvals = np.r_[np.zeros(2), np.full(20, 700.0), np.full(20, 1400.0)]
-    vectors = rng.normal(size=(len(bvals), 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    gradients = GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
+    gradients = random_table((0, 2), (700, 20), (1400, 20))
     head = make_phantom(gradients, shape=(12, 12, 9), voxel_size=16.0, snr=40)
     signal = np.array(head.signal)
     signal[:, :, 5, 7] *= 0.1

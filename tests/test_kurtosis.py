@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import random_table
 
 from arcuate.cli import main
 from arcuate.dwi import Dwi
@@ -24,14 +25,6 @@ from arcuate.volumes.resource import InMemoryVolumeResource
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 2.5, -30], [0, 0, 0, 1]])
 
 
-def _table(*shells: tuple[float, int]) -> GradientTable:
-    rng = np.random.default_rng(0)
-    bvals = np.concatenate([np.full(n, b) for b, n in shells])
-    vectors = rng.normal(size=(len(bvals), 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
-
-
 def _scan(gradients: GradientTable, shape: tuple[int, int, int] = (5, 4, 3)) -> Dwi:
     """Two pools of water in each voxel."""
     rng = np.random.default_rng(1)
@@ -47,7 +40,7 @@ def _scan(gradients: GradientTable, shape: tuple[int, int, int] = (5, 4, 3)) -> 
 
 @pytest.fixture(scope="module")
 def scan() -> Dwi:
-    return _scan(_table((0, 2), (1000, 20), (2000, 25)))
+    return _scan(random_table((0, 2), (1000, 20), (2000, 25)))
 
 
 def test_maps_are_those_of_the_model_and_zero_outside_the_mask(scan):
@@ -72,7 +65,7 @@ def test_maps_are_those_of_the_model_and_zero_outside_the_mask(scan):
 
 
 def test_kurtosis_beyond_the_limits_is_cut_and_counted():
-    gradients = _table((0, 2), (1000, 20), (2000, 25))
+    gradients = random_table((0, 2), (1000, 20), (2000, 25))
     signals = np.abs(np.random.default_rng(0).normal(100, 60, (4, 4, 4, 47))).astype(np.float32) + 1
     dki = estimate_dki(Dwi.from_arrays(signals, AFFINE, gradients), constrained=False)
     maps = np.asarray(dki.volume.get_array())[..., :3]
@@ -93,7 +86,7 @@ def test_constraints_are_the_default_and_their_voxels_are_counted(scan):
 
 
 def test_tract_integrity_is_written_where_axons_are_aligned(tmp_path: Path, capsys):
-    gradients = _table((0, 2), (1000, 25), (2000, 25))
+    gradients = random_table((0, 2), (1000, 25), (2000, 25))
     head = make_phantom(gradients, shape=(30, 30, 20), voxel_size=6.0, snr=40)
     Dwi.from_arrays(head.signal, head.affine, gradients).save(tmp_path, basename="scan")
     mask = tmp_path / "mask.nii.gz"
@@ -139,7 +132,7 @@ def test_what_is_saved_can_be_opened(scan, tmp_path: Path):
 
 def test_one_shell_is_refused_with_the_reason():
     with pytest.raises(InputError, match=r"b=0 and two shells.*shells of the scan: 1000\)\. Fit the tensor alone"):
-        estimate_dki(_scan(_table((0, 2), (1000, 30))))
+        estimate_dki(_scan(random_table((0, 2), (1000, 30))))
 
 
 def test_the_command_writes_every_map_with_its_unit(scan, tmp_path: Path, capsys):
@@ -157,7 +150,7 @@ def test_the_command_writes_every_map_with_its_unit(scan, tmp_path: Path, capsys
 
 def test_fa_and_md_are_nearer_to_the_phantoms_truth_than_those_of_the_tensor():
     """Noise-free white matter: what is left of the error is the model's."""
-    gradients = _table((0, 2), (1000, 45), (2000, 45))
+    gradients = random_table((0, 2), (1000, 45), (2000, 45))
     head = make_phantom(gradients, shape=(18, 20, 14), voxel_size=10.0, snr=None)
     white = head.brain_mask & (head.tissue[..., 0] > 0.8)
     scan = Dwi.from_arrays(head.signal, head.affine, gradients)

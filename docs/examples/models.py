@@ -9,9 +9,11 @@ fibres = spread_directions(50)  # (50, 3), scanner frame
 rows = 1000 * simulate_rows(gradients, fibres[:, None])  # (50, n_meas): one row per voxel, one fibre each
 rows = np.abs(rows + rng.normal(scale=20, size=rows.shape))
 
-# %% arcuate.models.tensor.fit_tensor, arcuate.models.tensor.TensorFit, arcuate.models.tensor.prepare_tensor, arcuate.models.tensor.TensorModel, arcuate.models.tensor.fractional_anisotropy
+# %% arcuate.models.tensor.fit_tensor, arcuate.models.tensor.TensorFit, arcuate.models.tensor.prepare_tensor, arcuate.models.tensor.prepare_model, arcuate.models.tensor.rows_and_model, arcuate.models.tensor.TensorModel, arcuate.models.tensor.fractional_anisotropy
 fit = fit_tensor(rows, gradients)  # (50, 6) tensors, s0, status
 volumes, model = prepare_tensor(gradients)  # once for a scan; the model takes the volumes that suit it
+volumes, model = prepare_model(TensorModel, gradients, n_reweight=2)  # or that of another class of tensor model
+rows_used, model = rows_and_model(TensorModel, rows, gradients)  # for rows of all volumes
 assert isinstance(model, TensorModel) and isinstance(model.fit(rows[:, volumes]), TensorFit)
 fa = fractional_anisotropy(np.array([[1.7e-3, 0.3e-3, 0.3e-3]]))
 
@@ -38,16 +40,18 @@ assert isinstance(fit, NoddiFit)
 counts = count_status(fit.status)  # voxels by what happened in them
 print(counts_in_words(counts), advice_of(Status.FLOORED.name.lower()))
 
-# %% arcuate.models.patch2self.fit_patch2self, arcuate.models.patch2self.Patch2SelfFit
+# %% arcuate.models.patch2self.fit_patch2self, arcuate.models.patch2self.Patch2SelfFit, arcuate.models.patch2self.check_patch2self
 many = np.repeat(rows, 20, axis=0)
+check_patch2self(gradients.is_b0, model="ridge", alpha=1.0)  # says at once what cannot work
 denoised = fit_patch2self(many, gradients.is_b0)
 assert isinstance(denoised, Patch2SelfFit)
 
-# %% arcuate.models.mppca.fit_mppca, arcuate.models.mppca.MppcaFit, arcuate.models.mppca.choose_extent
+# %% arcuate.models.mppca.fit_mppca, arcuate.models.mppca.MppcaFit, arcuate.models.mppca.choose_extent, arcuate.models.mppca.check_mppca
 image = rng.normal(1000, 20, (8, 8, 8, 30)).astype(np.float32)
 fit = fit_mppca(image)
 assert isinstance(fit, MppcaFit)
 print(choose_extent((64, 64, 40), 30))  # voxels of a patch along each axis
+assert check_mppca((64, 64, 40, 30)) == choose_extent((64, 64, 40), 30)  # and refuses options that cannot be
 
 # %% arcuate.models.response.tensor_response, arcuate.models.response.Response, arcuate.models.response.check_response
 response = tensor_response([1.7e-3, 0.3e-3, 0.3e-3], s0=1000.0, b=2000.0)

@@ -16,8 +16,8 @@ from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.clipping import count_odd_voxels
 from arcuate.models.flat_image import flat_image, memory_order
-from arcuate.models.mppca import Estimator, fit_mppca
-from arcuate.models.patch2self import Regression, fit_patch2self
+from arcuate.models.mppca import Estimator, check_mppca, fit_mppca
+from arcuate.models.patch2self import Regression, check_patch2self, fit_patch2self
 from arcuate.models.residual import ResidualStructure, residual_structure
 from arcuate.models.rician import remove_rician_bias
 from arcuate.models.status import Status, count_status
@@ -198,6 +198,10 @@ def run_denoising(
     if method not in METHODS:
         raise InputError(f"found the denoising method {method!r}; expected one of {', '.join(METHODS)}.")
     gradients = dwi.gradients
+    if method == "patch2self":
+        check_patch2self(gradients.is_b0, model=model, alpha=alpha, b0_denoising=b0_denoising)
+    else:
+        extent = check_mppca(dwi.volume.shape, extent=extent, estimator=estimator)
     inside = check_mask(dwi.volume, mask)
     image = dwi.volume.get_array()
     _check_volumes(image, inside)

@@ -168,12 +168,12 @@ def locate_tracts(
     progress: Progress | None = None,
 ) -> Tracts:
     """Tracts from an image of peaks and how they were found; see :func:`find_tracts` for the arguments."""
+    if probabilities and output_type == "TOM":
+        raise InputError("orientation maps have no probabilities; leave probabilities out for the output type TOM.")
     require_torch()
     files = tractseg_weights(output_type, weights)
     if single_orientation is None:
         single_orientation = output_type == "TOM"
-    if probabilities and output_type == "TOM":
-        raise InputError("orientation maps have no probabilities; leave probabilities out for the output type TOM.")
     digests = [checksum_of(file) for file in files]
     found = _find_tracts(
         peaks,

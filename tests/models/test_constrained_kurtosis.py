@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from tables import random_table
 
 from arcuate.gradients import GradientTable
 from arcuate.models.kurtosis import KurtosisFit, fit_kurtosis, kurtosis_constraints, kurtosis_design, prepare_kurtosis
@@ -14,17 +15,9 @@ from arcuate.models.status import Status
 from arcuate.phantom import make_phantom
 
 
-def _table(*shells: tuple[float, int]) -> GradientTable:
-    rng = np.random.default_rng(0)
-    bvals = np.concatenate([np.full(n, b) for b, n in shells])
-    vectors = rng.normal(size=(len(bvals), 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
-
-
 @pytest.fixture(scope="module")
 def gradients() -> GradientTable:
-    return _table((0, 3), (1000, 30), (2000, 40))
+    return random_table((0, 3), (1000, 30), (2000, 40))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tables import random_table
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
@@ -12,17 +13,9 @@ from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor, fractional_anisotropy
 
 
-def _table(*shells: tuple[float, int]) -> GradientTable:
-    rng = np.random.default_rng(0)
-    bvals = np.concatenate([np.full(n, b) for b, n in shells])
-    vectors = rng.normal(size=(len(bvals), 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
-
-
 @pytest.fixture(scope="module")
 def gradients() -> GradientTable:
-    return _table((0, 3), (1000, 30), (2000, 30))
+    return random_table((0, 3), (1000, 30), (2000, 30))
 
 
 def _signals(gradients: GradientTable, n: int = 300, most: float = 0.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,15 +82,15 @@ def test_equals_dipys_wls_where_a_little_tissue_is_left_in_every_signal(gradient
     ("gradients", "message"),
     [
         (
-            _table((0, 2), (1000, 60)),
+            random_table((0, 2), (1000, 60)),
             r"two shells.*found 1 \(shells of the scan: 1000\).*ill-posed.*Fit the tensor",
         ),
         (
-            _table((0, 2), (1000, 30), (4000, 30)),
+            random_table((0, 2), (1000, 30), (4000, 30)),
             r"found 1 \(shells of the scan: 1000, 4000\).*Raise b_max",
         ),
-        (_table((500, 30), (1000, 30)), r"the scan has no b=0 volume"),
-        (_table((0, 2), (700, 2), (1500, 2)), r"6 distinct directions; found 4 with"),
+        (random_table((500, 30), (1000, 30)), r"the scan has no b=0 volume"),
+        (random_table((0, 2), (700, 2), (1500, 2)), r"6 distinct directions; found 4 with"),
     ],
     ids=["one shell", "second shell too high", "no b=0", "four directions"],
 )

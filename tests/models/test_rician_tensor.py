@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import ive
+from tables import random_table
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.models.rician_tensor import MAX_DIFFUSIVITY, fit_rician_tensor
 from arcuate.models.status import Status
 from arcuate.models.tensor import fit_tensor, tensor_design
-
-
-def _table(n: int, b: float, n_b0: int = 5) -> GradientTable:
-    vectors = np.random.default_rng(0).normal(size=(n_b0 + n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    bvals = np.r_[np.zeros(n_b0), np.full(n, b)]
-    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
 
 
 def _voxels(gradients: GradientTable, n: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +35,7 @@ def _loss(coefs: np.ndarray, design: np.ndarray, magnitudes: np.ndarray, sigma: 
 
 @pytest.mark.parametrize(("b", "sigma"), [(1000.0, 50.0), (2000.0, 80.0), (3000.0, 50.0)])
 def test_the_likelihood_is_as_high_as_scipy_finds_it(b, sigma):
-    gradients = _table(60, b)
+    gradients = random_table((0, 5), (b, 60))
     design = tensor_design(gradients.bvals, gradients.directions)
     rows, _ = _voxels(gradients, 8, sigma)
     fit = fit_rician_tensor(rows, gradients, np.full(8, sigma), b_max=b, nonnegative=False)
@@ -60,7 +54,7 @@ def test_the_likelihood_is_as_high_as_scipy_finds_it(b, sigma):
 
 
 def test_far_above_the_noise_it_is_the_tensor_that_made_the_signal():
-    gradients = _table(30, 1000.0)
+    gradients = random_table((0, 5), (1000, 30))
     rows, evals = _voxels(gradients, 50, 0.0)
     fit = fit_rician_tensor(rows, gradients, np.full(50, 1.0))
     np.testing.assert_allclose(fit.evals, evals, rtol=1e-5)
@@ -69,7 +63,7 @@ def test_far_above_the_noise_it_is_the_tensor_that_made_the_signal():
 
 
 def test_diffusivities_lose_the_bias_of_the_noise_floor():
-    gradients = _table(90, 2500.0, 10)
+    gradients = random_table((0, 10), (2500, 90))
     rows, evals = _voxels(gradients, 400, 1000 / 8)
     plain = fit_tensor(rows, gradients, b_max=2500)
     fit = fit_rician_tensor(rows, gradients, np.full(400, 1000 / 8), b_max=2500)
@@ -80,7 +74,7 @@ def test_diffusivities_lose_the_bias_of_the_noise_floor():
 
 
 def test_signals_below_the_noise_leave_diffusivities_within_their_bounds():
-    gradients = _table(40, 3000.0)
+    gradients = random_table((0, 5), (3000, 40))
     rows, _ = _voxels(gradients, 200, 400.0)
     fit = fit_rician_tensor(rows, gradients, np.full(200, 400.0), b_max=3000)
     along = -tensor_design(np.ones(45), gradients.directions)[:, :6] @ fit.tensors.T
@@ -89,7 +83,7 @@ def test_signals_below_the_noise_leave_diffusivities_within_their_bounds():
 
 
 def test_rotation_unit_and_order_of_volumes_change_nothing():
-    gradients = _table(60, 1500.0)
+    gradients = random_table((0, 5), (1500, 60))
     rows, _ = _voxels(gradients, 40, 40.0)
     sigma = np.full(40, 40.0)
     plain = fit_rician_tensor(rows, gradients, sigma)
@@ -111,7 +105,7 @@ def test_rotation_unit_and_order_of_volumes_change_nothing():
     [(0.0, Status.FLOORED), (-3.0, Status.FLOORED), (np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE)],
 )
 def test_a_bad_signal_marks_its_voxel_and_no_other(bad, status):
-    gradients = _table(30, 1000.0)
+    gradients = random_table((0, 5), (1000, 30))
     rows, _ = _voxels(gradients, 20, 30.0)
     sigma = np.full(20, 30.0)
     spoiled = rows.copy()
@@ -127,7 +121,7 @@ def test_a_bad_signal_marks_its_voxel_and_no_other(bad, status):
 
 @pytest.mark.parametrize("unknown", [0.0, -1.0, np.nan, np.inf])
 def test_where_the_noise_is_not_known_the_linear_fit_stays_and_says_so(unknown):
-    gradients = _table(30, 1000.0)
+    gradients = random_table((0, 5), (1000, 30))
     rows, _ = _voxels(gradients, 20, 30.0)
     sigma = np.full(20, 30.0)
     sigma[3] = unknown
@@ -138,7 +132,7 @@ def test_where_the_noise_is_not_known_the_linear_fit_stays_and_says_so(unknown):
 
 
 def test_noise_that_is_nowhere_known_is_refused():
-    gradients = _table(30, 1000.0)
+    gradients = random_table((0, 5), (1000, 30))
     rows, _ = _voxels(gradients, 4, 30.0)
     with pytest.raises(
         InputError, match=r"needs the standard deviation of the noise.*nowhere above 0.*denoise --noise"

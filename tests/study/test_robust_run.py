@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tables import random_table
 
 from arcuate.dwi import Dwi
-from arcuate.gradients import GradientTable
 from arcuate.models.tensor import fit_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.bids import Derivatives
@@ -16,15 +16,8 @@ from arcuate.study.plan import Settings
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 
-def _table() -> GradientTable:
-    vectors = np.random.default_rng(0).normal(size=(36, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    bvals = np.r_[np.zeros(4), np.full(32, 1000.0)]
-    return GradientTable(bvals, np.where(bvals[:, None] > 0, vectors, 0))
-
-
 def test_dropped_slices_of_a_denoised_scan_are_left_out_and_named(tmp_path: Path):
-    gradients = _table()
+    gradients = random_table((0, 4), (1000, 32))
     heads = [make_phantom(gradients, shape=(24, 24, 16), voxel_size=8.0, snr=snr, seed=1) for snr in (20, None)]
     inside = heads[0].brain_mask
     truth = fit_tensor(np.asarray(heads[1].signal)[inside], gradients).fa

@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, threads_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import ArcuateCommand, Choice, tell
-from arcuate.commands.written import begin_work, own_facts
+from arcuate.commands.written import own_facts, until_voxels
 from arcuate.registration import KINDS
 
 
@@ -62,8 +62,8 @@ def apply(
     check_images([out], inputs | {f"transform {i}": path for i, path in enumerate(transforms)})
     transform = TransformResource.load(transforms[0] if len(transforms) == 1 else list(transforms))
     moved, grid = read_image(image), read_image(reference)
-    begin_work([out])
-    volume = transform.apply(moved, grid, interpolation, kind=kind, modulate=modulate, invert=inverse)
+    with until_voxels([out]) as unread:
+        volume = transform.apply(unread(moved), grid, interpolation, kind=kind, modulate=modulate, invert=inverse)
     facts = {
         "Kind": kind,
         "Interpolation": interpolation,

@@ -9,9 +9,10 @@ import click
 from arcuate.commands.options import ScanFiles, check_images, command, mask_option, read_mask, scan_options, step_option
 from arcuate.commands.paths import OutImage, out_image_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import begin_work, check_outputs
+from arcuate.commands.written import check_outputs, until_voxels
 from arcuate.denoise import METHODS, run_denoising
 from arcuate.errors import InputError
+from arcuate.volumes.series import VolumeMadeLater
 
 
 class Extent(click.ParamType):
@@ -84,9 +85,15 @@ def denoise(
         raise InputError(f"found {out} as the scan and as the noise map to write; give --noise another name.")
     before = scan.read()
     inside = read_mask(mask, before.volume)
-    begin_work([*images, *gradient_files])
-    before = before.load()
-    result = run_denoising(before, mask=inside, clip=not no_clip, b0_denoising=not keep_b0, **options)  # type: ignore[arg-type]
+    before = before.with_volume(VolumeMadeLater(before.volume, before.volume.load))  # read once, when it is asked for
+    with until_voxels([*images, *gradient_files]) as unread:
+        result = run_denoising(
+            unread(before),
+            mask=inside,
+            clip=not no_clip,
+            b0_denoising=not keep_b0,
+            **options,  # type: ignore[arg-type]
+        )
     structures = shell_residuals(before, result.dwi, inside)
     inputs = scan.facts(mask=mask)
     residual = residual_facts(structures)

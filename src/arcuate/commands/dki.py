@@ -21,7 +21,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.kurtosis import Dki
 
 
@@ -64,16 +64,16 @@ def dki(
     check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    begin_work(images)
-    result = Dki.estimate_dki(
-        dwi,
-        inside,
-        b_max=b_max,
-        n_reweight=n_reweight,
-        nonnegative=nonnegative,
-        constrained=constrained,
-        wmti=wmti,
-    )
+    with until_voxels(images) as unread:
+        result = Dki.estimate_dki(
+            unread(dwi),
+            inside,
+            b_max=b_max,
+            n_reweight=n_reweight,
+            nonnegative=nonnegative,
+            constrained=constrained,
+            wmti=wmti,
+        )
     facts = {**result.parameters, **scan.facts(mask=mask)}
     counts = write_maps(out, kurtosis_maps(result, tensor_order), facts)
     if wmti:

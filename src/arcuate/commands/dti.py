@@ -21,7 +21,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.dti import Dti
 
 
@@ -65,21 +65,21 @@ def dti(
     from arcuate.io import open_volume
     from arcuate.study.maps import TENSOR_MAPS, tensor_maps
 
-    images = [out / f"{name}.nii.gz" for name in TENSOR_MAPS]
+    images = [out / f"{name}.nii.gz" for name in TENSOR_MAPS if name != "outliers" or robust]
     check_images(images, scan.inputs_with(mask=mask, noise=noise))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    begin_work(images)
-    tensors = Dti.estimate_dti(
-        dwi,
-        inside,
-        b_max=b_max,
-        n_reweight=n_reweight,
-        nonnegative=nonnegative,
-        robust=robust,
-        rician=rician,
-        noise=open_volume(noise) if noise else None,
-    )
+    with until_voxels(images) as unread:
+        tensors = Dti.estimate_dti(
+            unread(dwi),
+            inside,
+            b_max=b_max,
+            n_reweight=n_reweight,
+            nonnegative=nonnegative,
+            robust=robust,
+            rician=rician,
+            noise=open_volume(noise) if noise else None,
+        )
     facts = {**tensors.parameters, **scan.facts(mask=mask, noise=noise)}
     counts = write_maps(out, tensor_maps(tensors, tensor_order), facts)
     if robust:

@@ -10,7 +10,7 @@ import numpy as np
 from arcuate.commands.options import PATH, command, mask_option, read_image, read_mask, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work, check_outputs, own_facts
+from arcuate.commands.written import check_outputs, own_facts, until_voxels
 from arcuate.csd import segment_fods
 
 
@@ -51,14 +51,14 @@ def fixels(
     check_outputs(outputs, files, belonging=dict.fromkeys(outputs, out / "fixels.json"))
     image = read_image(fod)
     inside = read_mask(mask, image)
-    begin_work(outputs)
-    found = segment_fods(
-        image,
-        inside,
-        min_amplitude=min_amplitude,
-        min_integral=min_integral,
-        max_fixels=max_fixels,
-    )
+    with until_voxels(outputs) as unread:
+        found = segment_fods(
+            unread(image),
+            inside,
+            min_amplitude=min_amplitude,
+            min_integral=min_integral,
+            max_fixels=max_fixels,
+        )
     index = np.asarray(found.index.get_array())
     directions = found.peak_directions if peak_directions else found.directions
     write_fixels(out, index, directions, found.values, found.index.get_affine())

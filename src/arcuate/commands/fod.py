@@ -18,7 +18,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.csd import estimate_fods
 from arcuate.models.status import counts_in_words
 
@@ -65,17 +65,17 @@ def fod(
     check_images(images, scan.inputs_with(**files))
     dwi = scan.read()
     inside, response = read_mask(mask, dwi.volume), read_response(responses)
-    begin_work(images)
-    fods = estimate_fods(
-        dwi,
-        inside,
-        response,
-        shell=shell,
-        lmax=lmax,
-        constraint_directions=None if directions is None else read_directions(directions),
-        second_pass=second_pass,
-        method=method,
-    )
+    with until_voxels(images) as unread:
+        fods = estimate_fods(
+            unread(dwi),
+            inside,
+            response,
+            shell=shell,
+            lmax=lmax,
+            constraint_directions=None if directions is None else read_directions(directions),
+            second_pass=second_pass,
+            method=method,
+        )
     facts = {**fod_facts(), **fods.parameters, **scan.facts(**files)}
     for tissue, volume in fods.volumes.items():
         write_map(volume, out / f"{tissue}.nii.gz", facts)

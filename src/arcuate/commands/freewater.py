@@ -17,7 +17,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.freewater import FreeWater
 
 
@@ -45,8 +45,8 @@ def freewater(
     check_images(images, scan.inputs_with(mask=mask))
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    begin_work(images)
-    result = FreeWater.estimate_free_water(dwi, inside, b_max=b_max, diso=diso, nonnegative=nonnegative)
+    with until_voxels(images) as unread:
+        result = FreeWater.estimate_free_water(unread(dwi), inside, b_max=b_max, diso=diso, nonnegative=nonnegative)
     facts = {**result.parameters, **scan.facts(mask=mask)}
     counts = write_maps(out, free_water_maps(result, tensor_order), facts)
     tell(f"{out}: free water from {len(facts['VolumesUsed'])} volumes; voxels: {counts}")

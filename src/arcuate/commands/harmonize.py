@@ -110,13 +110,14 @@ def _harmonize_maps(
     volumes = [open_volume(image) for image in images]
     learnt = None if model is None else CombatEstimates.load(model)
     inside = None if mask is None else open_volume(mask)
+    if learnt is None and inside is None:
+        raise InputError("found no --mask; expected one: the voxels to harmonise, on the grid of the maps.")
     begin_work(targets)
     if learnt is not None:
         estimates = learnt
         done = estimates.apply_volumes(volumes, about)
     else:
-        if inside is None:
-            raise InputError("found no --mask; expected one: the voxels to harmonise, on the grid of the maps.")
+        assert inside is not None
         done, estimates = harmonize_volumes(volumes, about, batch, inside, **options)
     sites = list(estimates.covariates.sites)
     facts = {"Method": "ComBat", "Sites": sites, **own_facts(), "Inputs": input_facts(inputs)}

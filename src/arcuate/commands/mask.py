@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import ScanFiles, check_images, command, scan_options, step_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.masks import METHODS, extract_brain
 
 
@@ -40,8 +40,8 @@ def mask(scan: ScanFiles, out: Path, method: str, folds: int, augmentation: bool
 
     check_images([out], scan.inputs)
     dwi = scan.read()
-    begin_work([out])
-    brain = find_brain(dwi, method=method, folds=folds, augmentation=augmentation, device=device)
+    with until_voxels([out]) as unread:
+        brain = find_brain(unread(dwi), method=method, folds=folds, augmentation=augmentation, device=device)
     facts = brain.parameters
     write_map(brain.volume, out, {**facts, **scan.facts()})
     network = f" ({facts['Network']})" if "Network" in facts else ""

@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, command, read_mask, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work, own_facts
+from arcuate.commands.written import own_facts, until_voxels
 from arcuate.errors import InputError
 from arcuate.mtnormalise import mtnormalise as normalise
 
@@ -35,8 +35,8 @@ def mtnormalise(fods: tuple[Path, ...], mask: Path, out: Path, order: int) -> No
     volume = read_mask(mask)
     assert volume is not None
     tissues = {name: open_volume(path) for name, path in zip(names, fods, strict=True)}
-    begin_work(images)
-    result = normalise(dict(tissues), volume, order=order)
+    with until_voxels(images) as unread:
+        result = normalise({name: unread(tissue) for name, tissue in tissues.items()}, volume, order=order)
     facts = {
         **result.parameters,
         **own_facts(),

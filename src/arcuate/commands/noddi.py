@@ -20,7 +20,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work
+from arcuate.commands.written import until_voxels
 from arcuate.noddi import Noddi
 
 
@@ -68,17 +68,17 @@ def noddi(
     check_images(images, files)
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    begin_work(images)
-    result = Noddi.estimate_noddi(
-        dwi,
-        inside,
-        dpar=dpar,
-        diso=diso,
-        refine=refine,
-        ex_vivo=ex_vivo,
-        directions=open_volume(directions) if directions else None,
-        as_amico=as_amico,
-    )
+    with until_voxels(images) as unread:
+        result = Noddi.estimate_noddi(
+            unread(dwi),
+            inside,
+            dpar=dpar,
+            diso=diso,
+            refine=refine,
+            ex_vivo=ex_vivo,
+            directions=open_volume(directions) if directions else None,
+            as_amico=as_amico,
+        )
     facts = {**result.parameters, **scan.facts(mask=mask, directions=directions)}
     counts = write_maps(out, noddi_maps(result), facts)
     shells = ", ".join(f"{b:.0f}" for b in facts["Shells"])

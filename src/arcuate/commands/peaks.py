@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, command, mask_option, read_image, read_mask, threads_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import tell
-from arcuate.commands.written import begin_work, own_facts
+from arcuate.commands.written import own_facts, until_voxels
 from arcuate.csd.peaks import N_WRITTEN
 
 
@@ -65,8 +65,8 @@ def peaks(
     base = ALL_MAXIMA if all_maxima else peak_rule_of(response)
     rule = base.changed(relative_peak_threshold, min_separation_angle, min_amplitude)
     inside = read_mask(mask, image)
-    begin_work([out])
-    peaks = locate_fod_peaks(image, inside, n_peaks=n_peaks, **rule._asdict())
+    with until_voxels([out]) as unread:
+        peaks = locate_fod_peaks(unread(image), inside, n_peaks=n_peaks, **rule._asdict())
     write_map(peaks.vectors, out, {**peak_facts(), **peaks.parameters, **own_facts(), "Inputs": input_facts(files)})
     values = peaks.values.get_array()
     tell(f"{out}: {int((values > 0).sum())} peaks in {int((values[..., 0] > 0).sum())} voxels")

@@ -11,7 +11,7 @@ import numpy as np
 from arcuate.commands.options import PATH, threads_option
 from arcuate.commands.paths import OutImage, out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import begin_work, check_outputs
+from arcuate.commands.written import begin_work, check_outputs, until_voxels
 from arcuate.errors import InputError
 
 
@@ -60,10 +60,10 @@ def register(
     inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
     if len(moved.shape) == 4 and moved.shape[3] > 1:
         scan = Dwi.from_files(moving).checked()
-        begin_work(outputs)
-        transform = register_dwi_to_structural(
-            scan, still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
-        )
+        with until_voxels(outputs) as unread:
+            transform = register_dwi_to_structural(
+                unread(scan), still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
+            )
         image = transform.apply(scan.compute_mean_b0(), still)
     elif phase_encoding is not None:
         raise InputError("found --phase-encoding for an image that is no diffusion scan; leave it out.")

@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import ScanFiles, command, mask_option, read_mask, scan_options, step_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import begin_work, check_outputs
+from arcuate.commands.written import check_outputs, until_voxels
 from arcuate.csd import ALGORITHMS, estimate_response_function
 
 
@@ -43,8 +43,10 @@ def response(
     check_outputs(outputs, files)
     dwi = scan.read()
     inside = read_mask(mask, dwi.volume)
-    begin_work([out])
-    found = estimate_response_function(dwi, inside, algorithm, shell=shell, lmax=lmax, fa_threshold=fa_threshold)
+    with until_voxels([out]) as unread:
+        found = estimate_response_function(
+            unread(dwi), inside, algorithm, shell=shell, lmax=lmax, fa_threshold=fa_threshold
+        )
     facts = scan.facts(mask=mask)
     found = found.with_origin(inputs=facts.pop("Inputs"), **facts)
     write_response(found, out)

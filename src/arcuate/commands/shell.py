@@ -69,8 +69,8 @@ def long_name(param: click.Parameter) -> str:
 class ArcuateCommand(click.Command):
     """A command with the options that all have, which reads the spellings of MRtrix3, FSL and DIPY as well.
 
-    One with ``--out`` has ``--force`` and ``--dry-run``, and calls :func:`arcuate.commands.written.check_outputs` and
-    ``begin_work``.
+    One with ``--out`` has ``--force`` and ``--dry-run``, and calls :func:`arcuate.commands.written.check_outputs`, and
+    its step within ``until_voxels`` (or ``begin_work`` before it).
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

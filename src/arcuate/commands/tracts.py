@@ -18,7 +18,7 @@ from arcuate.commands.options import (
 )
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import Choice, tell
-from arcuate.commands.written import begin_work, own_facts
+from arcuate.commands.written import own_facts, until_voxels
 from arcuate.tractseg import OUTPUT_TYPES, find_tracts
 
 
@@ -85,17 +85,18 @@ def tracts(
             f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "
             "the same scan, as `arcuate tracts` writes them."
         )
-    begin_work(images)
-    segmented = locate_tracts(
-        vectors,
-        output_type,
-        mask=inside,
-        probabilities=probabilities,
-        single_orientation=single_orientation,
-        weights=weights,
-        device=device,
-        precision=precision,
-    )
+    with until_voxels(images) as unread, _progress() as advance:
+        segmented = locate_tracts(
+            unread(vectors),
+            output_type,
+            mask=inside,
+            probabilities=probabilities,
+            single_orientation=single_orientation,
+            weights=weights,
+            device=device,
+            precision=precision,
+            progress=advance,
+        )
     found = segmented.volume if drawn is None else mask_orientation_maps(segmented.volume, drawn)
     facts = {**segmented.parameters, **own_facts(), "Inputs": input_facts(files)}
     made = tract_maps(found, output_type)

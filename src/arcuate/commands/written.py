@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from arcuate.commands.shell import is_asked_for
 from arcuate.commands.working import show_work
 from arcuate.errors import InputError
+from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.series import VolumeMadeLater
 
 if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
     from arcuate.study.bids import Derivatives
+
+I = TypeVar("I", "Dwi", VolumeResource)
 
 
 def check_outputs(
@@ -59,6 +65,44 @@ def begin_work(outputs: Iterable[Path]) -> None:
     for path in outputs:
         click.echo(f"would write {path}" + (" (replacing an earlier result)" if path.exists() else ""))
     raise click.exceptions.Exit(0)
+
+
+class _VoxelsAskedForError(Exception):
+    """A step has come to where it reads voxels."""
+
+
+@contextmanager
+def until_voxels(outputs: Iterable[Path]) -> Iterator[Callable[[I], I]]:
+    """Around the call of a step: with ``--dry-run`` it goes as far as it comes without voxels, and the command ends.
+
+    So a dry run refuses whatever the step itself refuses before it reads voxels, in the same words.
+
+    Parameters
+    ----------
+    outputs : what would be written
+
+    Yields
+    ------
+    What each image, or scan, passes on its way to the step.
+    """
+    if not is_asked_for("dry_run"):
+        show_work()
+        yield lambda image: image
+        return
+    with suppress(_VoxelsAskedForError):
+        yield _unread
+    begin_work(outputs)
+
+
+def _unread(image: I) -> I:
+    """The same image or scan; who asks for its voxels is stopped."""
+
+    def stop() -> VolumeResource:
+        raise _VoxelsAskedForError
+
+    if isinstance(image, VolumeResource):
+        return VolumeMadeLater(image, stop)
+    return image.with_volume(VolumeMadeLater(image.volume, stop))
 
 
 def command_name() -> str:

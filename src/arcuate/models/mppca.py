@@ -77,6 +77,20 @@ def choose_extent(
     return chosen[0], chosen[1], chosen[2]
 
 
+def check_mppca(
+    shape: tuple[int, ...], *, extent: int | tuple[int, int, int] | None = None, estimator: Estimator = "exp2"
+) -> tuple[int, int, int]:
+    """The patch of MP-PCA for an image of this shape (x, y, z, n_meas); see :func:`fit_mppca` for what is refused.
+
+    Nothing of the image is needed: what cannot work is said before it is read.
+    """
+    if len(shape) != 4 or shape[3] < 2:
+        raise InputError(f"MP-PCA needs an image (x, y, z, n) of at least 2 volumes; found shape {tuple(shape)}.")
+    if str(estimator).lower() not in ("exp1", "exp2"):
+        raise InputError(f'the noise estimator is "exp1" or "exp2"; found {estimator!r}.')
+    return choose_extent(shape[:3], shape[3], extent)
+
+
 def _times(lengths: list[int] | tuple[int, ...]) -> str:
     return " x ".join(str(int(length)) for length in lengths)
 
@@ -121,11 +135,7 @@ def fit_mppca(
     models, NeuroImage 200 (2019) 391-404.
     """
     image = np.asarray(image)
-    if image.ndim != 4 or image.shape[3] < 2:
-        raise InputError(f"MP-PCA needs an image (x, y, z, n) of at least 2 volumes; found shape {image.shape}.")
-    name = str(estimator).lower()
-    if name not in ("exp1", "exp2"):
-        raise InputError(f'the noise estimator is "exp1" or "exp2"; found {estimator!r}.')
+    chosen, name = check_mppca(image.shape, extent=extent, estimator=estimator), str(estimator).lower()
     shape = image.shape[:3]
     if mask is None:
         inside = np.ones(shape, dtype=np.bool_)
@@ -133,7 +143,6 @@ def fit_mppca(
         inside = np.ascontiguousarray(np.asarray(mask) > 0)
         if inside.shape != shape:
             raise InputError(f"the mask has shape {inside.shape}, the image {shape}.")
-    chosen = choose_extent(shape, image.shape[3], extent)
     flat = flat_image(image)
     finite = np.empty(shape, dtype=np.bool_)
     run_in_chunks(lambda first, last: find_finite(flat, finite, first, last), shape[2], SLICES)

@@ -89,11 +89,10 @@ def fit_patch2self(
     """
     if signals.ndim != 2 or len(is_b0) != signals.shape[1]:
         raise InputError(f"found signals of shape {signals.shape} and {len(is_b0)} volume kinds; they do not fit.")
+    check_patch2self(is_b0, model=model, alpha=alpha, b0_denoising=b0_denoising)
     groups = _groups_to_predict(np.asarray(is_b0, dtype=bool), b0_denoising)
-    if model not in ("ols", "ridge"):
-        raise InputError(f'found the regression {model!r}; expected "ols" or "ridge".')
-    if model == "ridge" and not 0 <= alpha < np.inf:
-        raise InputError(f"the weight of the ridge penalty is a number of 0 or above; found {alpha}.")
+    if np.count_nonzero(~np.asarray(is_b0, dtype=bool)) == 1:
+        warn("the only weighted volume has no others to be predicted from; it is passed through.")
     with _threads() as pool:
         n_used, means, gram = _moments(signals, pool)
         if n_used == 0:
@@ -109,19 +108,30 @@ def fit_patch2self(
     return Patch2SelfFit(denoised, sigma, status, coefs, means, is_predicted)
 
 
+def check_patch2self(
+    is_b0: np.ndarray, *, model: Regression = "ols", alpha: float = 1.0, b0_denoising: bool = True
+) -> None:
+    """Refuse what :func:`fit_patch2self` refuses of the volumes' kinds (n_meas,) bool and the options.
+
+    Nothing of the image is needed: what cannot work is said before it is read.
+    """
+    if model not in ("ols", "ridge"):
+        raise InputError(f'found the regression {model!r}; expected "ols" or "ridge".')
+    if model == "ridge" and not 0 <= alpha < np.inf:
+        raise InputError(f"the weight of the ridge penalty is a number of 0 or above; found {alpha}.")
+    is_b0 = np.asarray(is_b0, dtype=bool)
+    if not _groups_to_predict(is_b0, b0_denoising):
+        raise InputError(
+            f"Patch2Self predicts a volume from others of its kind; found {np.sum(~is_b0)} weighted and {is_b0.sum()} "
+            "b=0 volumes, expected at least 2 weighted ones. Leave this scan as it is, or check the b-values."
+        )
+
+
 def _groups_to_predict(is_b0: np.ndarray, b0_denoising: bool) -> list[np.ndarray]:
     """Volumes of each kind that has two or more."""
     weighted = np.flatnonzero(~is_b0)
     b0 = np.flatnonzero(is_b0)
-    groups = [group for group in (weighted, b0 if b0_denoising else b0[:0]) if len(group) >= 2]
-    if not groups:
-        raise InputError(
-            f"Patch2Self predicts a volume from others of its kind; found {len(weighted)} weighted and {len(b0)} b=0 "
-            "volumes, expected at least 2 weighted ones. Leave this scan as it is, or check the b-values."
-        )
-    if len(weighted) == 1:
-        warn("the only weighted volume has no others to be predicted from; it is passed through.")  # fmt: skip
-    return groups
+    return [group for group in (weighted, b0 if b0_denoising else b0[:0]) if len(group) >= 2]
 
 
 @contextmanager

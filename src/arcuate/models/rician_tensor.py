@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.models.log_linear import check_rows, take_volumes
 from arcuate.models.nonlinear_kernels import Attenuated, fit_rician
 from arcuate.models.status import Status
-from arcuate.models.tensor import B_MAX, TensorFit, TensorModel, floored_tensors, select_volumes
+from arcuate.models.tensor import TensorFit, TensorModel, floored_tensors, prepare_model, rows_and_model
 from arcuate.numerics.compiled import run_in_chunks
 
 MAX_DIFFUSIVITY = 3.3e-3  # mm²/s; a tenth above free water at body temperature
@@ -91,15 +91,7 @@ class RicianTensorModel(TensorModel):
         return TensorFit(tensors, s0, evals, evecs, status)
 
 
-def fit_rician_tensor(
-    signals: np.ndarray,
-    gradients: GradientTable,
-    sigma: np.ndarray,
-    *,
-    b_max: float = B_MAX,
-    n_reweight: int = 1,
-    nonnegative: bool = True,
-) -> TensorFit:
+def fit_rician_tensor(signals: np.ndarray, gradients: GradientTable, sigma: np.ndarray, **options: Any) -> TensorFit:
     """Tensor of each voxel by maximum likelihood under Rician noise.
 
     Parameters
@@ -109,22 +101,18 @@ def fit_rician_tensor(
     gradients : GradientTable
     sigma : (n_vox,) float, unit of the signal
         See :meth:`RicianTensorModel.fit_with_noise`.
-    b_max, n_reweight, nonnegative
-        See :func:`arcuate.models.tensor.prepare_tensor`.
+    options
+        Those of :func:`arcuate.models.tensor.prepare_model`: ``b_max``, ``n_reweight``, ``nonnegative``.
 
     Raises
     ------
     InputError
         The volumes do not determine a tensor, their number is not that of the gradient table, or no sigma is above 0.
     """
-    signals = check_rows(signals, gradients)
-    volumes, model = prepare_rician_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
-    return model.fit_with_noise(take_volumes(signals, volumes), sigma)
+    rows, model = rows_and_model(RicianTensorModel, signals, gradients, **options)
+    return model.fit_with_noise(rows, sigma)
 
 
-def prepare_rician_tensor(
-    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
-) -> tuple[np.ndarray, RicianTensorModel]:
-    """The volumes (n,), those of :func:`arcuate.models.tensor.prepare_tensor`, and the model prepared for them."""
-    volumes = select_volumes(gradients, b_max=b_max)
-    return volumes, RicianTensorModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+def prepare_rician_tensor(gradients: GradientTable, **options: Any) -> tuple[np.ndarray, RicianTensorModel]:
+    """The volumes (n,) and the model prepared for them; ``options`` of :func:`arcuate.models.tensor.prepare_model`."""
+    return prepare_model(RicianTensorModel, gradients, **options)

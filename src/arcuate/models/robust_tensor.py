@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
 from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
-from arcuate.models.log_linear import check_rows, fit_in_chunks, take_volumes
+from arcuate.models.log_linear import fit_in_chunks
 from arcuate.models.log_linear_kernels import Results
 from arcuate.models.robust_kernels import Rule, fit_robustly
-from arcuate.models.tensor import B_MAX, TensorFit, TensorModel, select_volumes
+from arcuate.models.tensor import TensorFit, TensorModel, prepare_model, rows_and_model
 
 CUTOFF = 3.6  # residuals beyond it, in standard deviations, are outliers (see LOG.md)
 _FIRST_CUTOFF = 3.0  # of the Geman-McClure fit; later looks decide
@@ -117,13 +118,7 @@ def student_cutoffs(cutoff: float, most: int) -> np.ndarray:
 
 
 def fit_robust_tensor(
-    signals: np.ndarray,
-    gradients: GradientTable,
-    *,
-    noise: np.ndarray | None = None,
-    b_max: float = B_MAX,
-    n_reweight: int = 1,
-    nonnegative: bool = True,
+    signals: np.ndarray, gradients: GradientTable, *, noise: np.ndarray | None = None, **options: Any
 ) -> RobustTensorFit:
     """Tensor of each voxel without the volumes that do not fit.
 
@@ -134,22 +129,18 @@ def fit_robust_tensor(
     gradients : GradientTable
     noise : (n_vox,) float, unit of the signal
         See :meth:`RobustTensorModel.fit`.
-    b_max, n_reweight, nonnegative
-        See :func:`arcuate.models.tensor.prepare_tensor`.
+    options
+        Those of :func:`arcuate.models.tensor.prepare_model`: ``b_max``, ``n_reweight``, ``nonnegative``.
 
     Raises
     ------
     InputError
         The volumes do not determine a tensor or its outliers, or their number is not that of the gradient table.
     """
-    signals = check_rows(signals, gradients)
-    volumes, model = prepare_robust_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
-    return model.fit(take_volumes(signals, volumes), noise)
+    rows, model = rows_and_model(RobustTensorModel, signals, gradients, **options)
+    return model.fit(rows, noise)
 
 
-def prepare_robust_tensor(
-    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
-) -> tuple[np.ndarray, RobustTensorModel]:
-    """The volumes (n,), those of :func:`arcuate.models.tensor.prepare_tensor`, and the model prepared for them."""
-    volumes = select_volumes(gradients, b_max=b_max)
-    return volumes, RobustTensorModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+def prepare_robust_tensor(gradients: GradientTable, **options: Any) -> tuple[np.ndarray, RobustTensorModel]:
+    """The volumes (n,) and the model prepared for them; ``options`` of :func:`arcuate.models.tensor.prepare_model`."""
+    return prepare_model(RobustTensorModel, gradients, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -97,14 +97,10 @@ class TensorModel(LogLinearModel):
         return TensorFit.of_results(self.fit_rows(signals))
 
 
-def fit_tensor(
-    signals: np.ndarray,
-    gradients: GradientTable,
-    *,
-    b_max: float = B_MAX,
-    n_reweight: int = 1,
-    nonnegative: bool = True,
-) -> TensorFit:
+M = TypeVar("M", bound=TensorModel)
+
+
+def fit_tensor(signals: np.ndarray, gradients: GradientTable, **options: Any) -> TensorFit:
     """Tensor of each voxel by weighted linear least squares.
 
     Parameters
@@ -112,26 +108,32 @@ def fit_tensor(
     signals : (n_vox, n_meas) float
         One row per voxel, all volumes of the table, any unit.
     gradients : GradientTable
-    b_max, n_reweight, nonnegative
-        See :func:`prepare_tensor`.
+    options
+        Those of :func:`prepare_model`: ``b_max``, ``n_reweight``, ``nonnegative``.
 
     Raises
     ------
     InputError
         The volumes do not determine a tensor, or their number is not that of the gradient table.
     """
-    signals = check_rows(signals, gradients)
-    volumes, model = prepare_tensor(gradients, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative)
-    return model.fit(take_volumes(signals, volumes))
+    rows, model = rows_and_model(TensorModel, signals, gradients, **options)
+    return model.fit(rows)
 
 
-def prepare_tensor(
-    gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
-) -> tuple[np.ndarray, TensorModel]:
+def prepare_tensor(gradients: GradientTable, **options: Any) -> tuple[np.ndarray, TensorModel]:
+    """The volumes (n,) a tensor is fitted to, and the model prepared for them; ``options`` of :func:`prepare_model`."""
+    return prepare_model(TensorModel, gradients, **options)
+
+
+def prepare_model(
+    kind: type[M], gradients: GradientTable, *, b_max: float = B_MAX, n_reweight: int = 1, nonnegative: bool = True
+) -> tuple[np.ndarray, M]:
     """The volumes a tensor is fitted to, and the model prepared for them.
 
     Parameters
     ----------
+    kind : class
+        :class:`TensorModel`, or one of its subclasses.
     gradients : GradientTable
     b_max : float, s/mm²
         Shells up to ``b_max`` + 100 are used; more if they do not suffice, with a warning.
@@ -143,11 +145,23 @@ def prepare_tensor(
     Returns
     -------
     volumes : (n,) int
-    model : TensorModel
-        Fits rows of those volumes.
+    model
+        Of the class ``kind``; fits rows of those volumes.
     """
     volumes = select_volumes(gradients, b_max=b_max)
-    return volumes, TensorModel.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+    return volumes, kind.of_volumes(gradients, volumes, n_reweight=n_reweight, nonnegative=nonnegative)
+
+
+def rows_and_model(
+    kind: type[M], signals: np.ndarray, gradients: GradientTable, **options: Any
+) -> tuple[np.ndarray, M]:
+    """The volumes of signals (n_vox, n_meas) that a tensor is fitted to, as rows, and the model prepared for them.
+
+    For ``kind`` and ``options`` see :func:`prepare_model`; refuses signals that do not belong to the table.
+    """
+    signals = check_rows(signals, gradients)
+    volumes, model = prepare_model(kind, gradients, **options)
+    return take_volumes(signals, volumes), model
 
 
 def solve_weighted(

@@ -28,8 +28,8 @@ def resampled(
     transform: Transform, volume: VolumeResource, reference: VolumeResource, options: Options
 ) -> InMemoryVolumeResource:
     """The volume on the grid of the reference; block by block."""
+    interpolation = _check_kind(volume.shape, options)
     array = np.asarray(volume.get_array())
-    interpolation = _check_kind(array, options)
     vectors = prepared(array.reshape(*array.shape[:3], -1) if array.ndim == 5 else array, interpolation)
     grid, affine = tuple(reference.shape[:3]), reference.get_affine()
     to_voxels = np.linalg.inv(volume.get_affine())
@@ -60,21 +60,21 @@ def _turned(values: np.ndarray, forward: np.ndarray, options: Options) -> np.nda
     return reorient_vectors(values.reshape(len(values), -1, 3).astype(np.float64), forward).reshape(len(values), -1)
 
 
-def _check_kind(array: np.ndarray, options: Options) -> str:
+def _check_kind(shape: tuple[int, ...], options: Options) -> str:
     """The interpolation to use for this kind of volume, or a refusal."""
-    kind, last = options.kind, array.shape[3] if array.ndim == 4 else 0
+    kind, last = options.kind, shape[3] if len(shape) == 4 else 0
     if kind not in KINDS:
         raise InputError(f"found the kind {kind!r}; expected one of {', '.join(KINDS)}.")
     if options.modulate and kind != "fod":
         raise InputError(f"found modulation for the kind {kind!r}; it is for FODs (kind fod). Leave it out.")
     fits = {
-        "scalar": array.ndim in {3, 4},
+        "scalar": len(shape) in {3, 4},
         "tensor": last == 6,
         "fod": last in {1, 6, 15, 28, 45, 66, 91, 120},
-        "peaks": (array.ndim == 5 and array.shape[4] == 3) or (last > 0 and last % 3 == 0),
+        "peaks": (len(shape) == 5 and shape[4] == 3) or (last > 0 and last % 3 == 0),
     }
     if not fits[kind]:
         expected = {"scalar": "(x, y, z[, n])", "tensor": "(x, y, z, 6)", "fod": "(x, y, z, n_coef) of an even degree",
                     "peaks": "(x, y, z, 3 n)"}[kind]  # fmt: skip
-        raise InputError(f"found a volume of shape {array.shape} for the kind {kind!r}; expected {expected}.")
+        raise InputError(f"found a volume of shape {tuple(shape)} for the kind {kind!r}; expected {expected}.")
     return "nearest" if kind == "peaks" else options.interpolation
