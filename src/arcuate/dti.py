@@ -14,6 +14,7 @@ from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io import save_volume
 from arcuate.models.log_linear import residual_rms
+from arcuate.models.lost_slices import SliceEvidence
 from arcuate.models.rician_tensor import RicianTensorModel, prepare_rician_tensor
 from arcuate.models.robust_tensor import RobustTensorModel, prepare_robust_tensor
 from arcuate.models.status import Status, count_status
@@ -89,7 +90,7 @@ class Dti:
     rmse: VolumeResource | None = None
 
     @staticmethod
-    @cacheable(version=3, outputs={"volume": "estimate_dti"})
+    @cacheable(version=4, outputs={"volume": "estimate_dti"})
     def estimate_dti(
         dwi: Scan,
         mask: VolumeResource | None = None,
@@ -114,8 +115,9 @@ class Dti:
         nonnegative : bool
             Raise eigenvalues to 1e-6 / b (b the highest used): diffusivities are never negative, FA never above 1.
         robust : bool
-            Leave out, voxel by voxel, the volumes that do not fit: slices that dropped out, spikes; see
-            :class:`arcuate.models.robust_tensor.RobustTensorModel`.
+            Leave out, voxel by voxel, the volumes that do not fit, and in whole slices those that do not fit there: see
+            :class:`arcuate.models.robust_tensor.RobustTensorModel` and
+            :class:`arcuate.models.lost_slices.SliceEvidence`.
         rician : bool
             Maximise the likelihood of Rician noise, for magnitudes that were not denoised; needs ``noise``. See
             :class:`arcuate.models.rician_tensor.RicianTensorModel`.
@@ -320,26 +322,34 @@ def _fit_robust(
     array: np.ndarray, inside: np.ndarray, volumes: np.ndarray, model: RobustTensorModel, sigma: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Fields of the robust fit, ``outliers`` (n_vox,) among them, and what it found, for sidecars."""
-    slices = np.nonzero(inside.transpose(2, 1, 0))[0]  # of each row, along the last axis of the image
-    counts = np.zeros((inside.shape[2], len(volumes)))
+    evidence = SliceEvidence(np.stack(np.nonzero(inside.transpose(2, 1, 0))[::-1]), model.design)
+    n_vox = int(np.count_nonzero(inside))
 
-    def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
-        found = model.fit(rows, None if sigma is None else sigma[place])
-        np.add.at(counts, slices[place], found.outliers)
-        fields = _fields_of(found, rows, model.design, ~np.asarray(found.outliers, dtype=bool))
-        return {**fields, "outliers": np.minimum(found.n_outliers, 255).astype(np.uint8)}
+    def fit_some(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        index = np.flatnonzero(chosen)
 
-    fields = fit_masked(array, inside, fit, volumes=volumes)
-    n_vox, per_slice = len(slices), np.bincount(slices, minlength=inside.shape[2])
-    lost = np.argwhere(counts > 0.5 * np.maximum(per_slice, 1)[:, None])
+        def fit(rows: np.ndarray, place: slice) -> dict[str, np.ndarray]:
+            voxels = index[place]
+            found = model.fit(rows, None if sigma is None else sigma[voxels], evidence.lost_of(voxels))
+            evidence.count(voxels, found.outliers)
+            fields = _fields_of(found, rows, model.design, ~found.outliers)
+            return {**fields, "outliers": np.minimum(found.n_outliers, 255).astype(np.uint8)}
+
+        return fit_masked(array, scatter(chosen, inside, np.bool_), fit, volumes=volumes)
+
+    fields = fit_some(np.ones(n_vox, dtype=bool))
+    while (again := evidence.find_lost()).any():
+        for name, values in fit_some(again).items():
+            fields[name][again] = values
     return fields, {
-        "Robust": "Geman-McClure weights, then outliers by studentised residuals left out",
+        "Robust": "Geman-McClure weights, then outliers by studentised residuals left out, and lost slices",
         "Cutoff": model.cutoff,
         "NoiseGiven": sigma is not None,
         "VoxelsWithOutliers": int(np.count_nonzero(fields["outliers"])),
-        "OutlyingShare": round(float(counts.sum() / (n_vox * len(volumes))), 6),
-        "OutlyingShareByVolume": [round(float(share), 4) for share in counts.sum(axis=0) / n_vox],
-        "SlicesOutlying": [{"Volume": int(volumes[v]), "Slice": int(k)} for k, v in lost],  # in most of their voxels
+        "OutlyingShare": round(float(evidence.n_outliers.sum() / (n_vox * len(volumes))), 6),
+        "OutlyingShareByVolume": [round(float(share), 4) for share in evidence.n_outliers / n_vox],
+        "SliceAxis": "ijk"[evidence.axis],
+        "SlicesOutlying": [{"Volume": int(volumes[v]), "Slice": int(k)} for k, v in np.argwhere(evidence.lost)],
     }
 
 

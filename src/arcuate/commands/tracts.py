@@ -85,7 +85,7 @@ def tracts(
             f"found --tracts of shape {tuple(drawn.shape)}; expected {(*vectors.shape[:3], len(names))}: the tracts of "
             "the same scan, as `arcuate tracts` writes them."
         )
-    with until_voxels(images) as unread, _progress() as advance:
+    with until_voxels(images) as unread:
         segmented = locate_tracts(
             unread(vectors),
             output_type,
@@ -95,7 +95,6 @@ def tracts(
             weights=weights,
             device=device,
             precision=precision,
-            progress=advance,
         )
     found = segmented.volume if drawn is None else mask_orientation_maps(segmented.volume, drawn)
     facts = {**segmented.parameters, **own_facts(), "Inputs": input_facts(files)}

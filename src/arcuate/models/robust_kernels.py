@@ -11,6 +11,7 @@ import numpy as np
 
 from arcuate.models.log_linear_kernels import (
     SINGULAR,
+    Scratch,
     load_logs,
     make_scratch,
     predict,
@@ -19,6 +20,7 @@ from arcuate.models.log_linear_kernels import (
     weigh,
     write,
 )
+from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel
 from arcuate.numerics.eigen import LANES
 from arcuate.numerics.elementary import exp_in_place
@@ -26,6 +28,7 @@ from arcuate.numerics.filters import middle_of
 
 MOST_LEVERAGE = 0.999  # of a volume without which the others do not determine the tensor: it has no residual
 LEAST_SPREAD = 1e-4  # of the voxel's largest signal: residuals below are taken as rounding, not as noise
+_NOT_CONVERGED = int(Status.NOT_CONVERGED)
 _NORMAL = 1.4826  # standard deviation of a normal distribution over the median of its absolute values
 
 
@@ -38,12 +41,15 @@ class Rule(NamedTuple):
     cutoffs: np.ndarray  # (n_meas + n_prior + 1,) float64, of studentised residuals, by their degrees of freedom
     n_prior: int  # degrees of freedom that noise counts for where it is known
     n_reweight: int  # rounds of WLS on what is left
+    n_least: int  # volumes; where fewer are not known to be lost, none of them is judged
+    n_unknowns: int  # of the design in which outliers are looked for
 
 
 class Judgement(NamedTuple):
     """Work space of one look."""
 
     fitted: np.ndarray  # (n_rows LANES,) signals
+    there: np.ndarray  # (n_rows LANES,) 0 where a volume is known to be lost, else 1
     kept: np.ndarray  # (n_rows LANES,) 1 where a volume takes part, else 0
     leverage: np.ndarray  # (n_rows LANES,) weight of a volume in its own fit; for those left out, if it took part
     factor: np.ndarray  # (n(n+1)/2 LANES,) Cholesky factor of the normal equations, its diagonal inverted
@@ -53,19 +59,24 @@ class Judgement(NamedTuple):
 
 
 @kernel()
-def fit_robustly(signals, noise, tables, rule, limits, results, outliers):
+def fit_robustly(signals, noise, search, tables, rule, limits, results, outliers):
     """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` and ``outliers`` (n_vox, n_meas) are filled.
 
-    ``noise`` (n_vox,) is the standard deviation of the noise, unit of the signal; 0 where nothing is known. The design
-    has 8 columns at most.
+    What ``outliers`` has marked before is known to be lost, and has no part in anything. ``noise`` (n_vox,) is the
+    standard deviation of the noise, unit of the signal; 0 where nothing is known. Outliers are looked for in the
+    design of ``search``, the fit is to that of ``tables``; both have 8 columns at most.
     """
-    scratch = make_scratch(tables)
+    scratch, last = make_scratch(search), make_scratch(tables)
+    last = Scratch(
+        scratch.logs, last.weights, last.weighted, last.powers, last.point, last.normal, last.matrix, last.solution,
+        scratch.scale, scratch.status,
+    )  # fmt: skip
     n_vox, n_meas = signals.shape
-    size, n = scratch.logs.size, tables.has_column.size
+    size, n = scratch.logs.size, search.has_column.size
     lines = n * (n + 1) // 2 * LANES
     work = Judgement(
-        np.empty(size), np.empty(size), np.empty(size), np.empty(lines), np.empty(lines), np.empty(LANES),
-        np.empty(LANES),
+        np.empty(size), np.ones(size), np.empty(size), np.empty(size), np.empty(lines), np.empty(lines),
+        np.empty(LANES), np.empty(LANES),
     )  # fmt: skip
     loaded = np.empty(LANES, np.uint8)
     for group in range((n_vox + LANES - 1) // LANES):
@@ -75,41 +86,59 @@ def fit_robustly(signals, noise, tables, rule, limits, results, outliers):
             loaded[lane] = scratch.status[lane]
             known = noise[min(first + lane, n_vox - 1)] / scratch.scale[lane]
             work.known[lane] = known if known > 0.0 else 0.0
-        project(tables, scratch)
-        predict(tables, scratch)
-        _weigh_by_signal(scratch)
-        step(tables, scratch)
+        for i in range(n_meas):
+            for lane in range(LANES):
+                work.there[i * LANES + lane] = 1.0 - outliers[min(first + lane, n_vox - 1), i]
+        _fit_kept(search, scratch, work.there, 0)
+        predict(search, scratch)
+        _weigh_by_signal(scratch, work.there)
+        step(search, scratch)
         for _ in range(rule.n_rounds):
-            _residuals(tables, scratch, work.fitted)
-            _find_spread(scratch, n_meas, n, work)
-            _weigh_down(scratch, work.fitted, work.spread)
-            step(tables, scratch)
-        _residuals(tables, scratch, work.fitted)
-        _find_spread(scratch, n_meas, n, work)
-        _mark(scratch, work, rule.first_cutoff)
+            _residuals(search, scratch, work.fitted)
+            _find_spread(scratch, n_meas, rule.n_unknowns, work)
+            _weigh_down(scratch, work)
+            step(search, scratch)
+        _residuals(search, scratch, work.fitted)
+        _find_spread(scratch, n_meas, rule.n_unknowns, work)
+        _mark(scratch, work, n_meas, rule)
         for _ in range(rule.n_looks):
-            _fit_kept(tables, scratch, work.kept, 1)
-            _residuals(tables, scratch, work.fitted)
+            _fit_kept(search, scratch, work.kept, 1)
+            _residuals(search, scratch, work.fitted)
             _invert_factor(scratch.normal, n, work)
-            _find_leverages(tables, work)
-            _judge(scratch, n_meas, n, rule, work)
+            _find_leverages(search, work)
+            _judge(scratch, n_meas, rule, work)
         for lane in range(LANES):
             scratch.status[lane] = loaded[lane]  # sets of volumes that were only looked at say nothing of the last one
-        _fit_kept(tables, scratch, work.kept, rule.n_reweight)
-        write(tables, limits.diffusivity, first, scratch, results)
+        _fit_kept(tables, last, work.kept, rule.n_reweight)
+        if _take_back(work, scratch.status):
+            _fit_kept(tables, last, work.kept, rule.n_reweight)
+        write(tables, limits.diffusivity, first, last, results)
         for lane in range(min(LANES, n_vox - first)):
             for i in range(n_meas):
                 outliers[first + lane, i] = 0 if work.kept[i * LANES + lane] > 0.0 else 1
 
 
+@inner()
+def _take_back(work, status):
+    """Where the kept volumes do not determine a tensor, all that are there are kept; whether that was anywhere."""
+    is_anywhere = False
+    for lane in range(LANES):
+        if status[lane] == _NOT_CONVERGED:
+            is_anywhere = True
+            for i in range(work.kept.size // LANES):
+                work.kept[i * LANES + lane] = work.there[i * LANES + lane]
+    return is_anywhere
+
+
 @inner(error_model="numpy", fastmath={"contract"})
-def _weigh_by_signal(scratch):
+def _weigh_by_signal(scratch, there):
     """Weights from the signal or its OLS fit, whichever is less: neither what dropped out nor a spike has much."""
     logs, weights, weighted = scratch.logs, scratch.weights, scratch.weighted
     for i in range(weights.size):
         weights[i] = 2.0 * min(logs[i], weighted[i])
     exp_in_place(weights, scratch.powers)
     for i in range(weights.size):
+        weights[i] *= there[i]
         weighted[i] = weights[i] * (logs[i] - weighted[i])
 
 
@@ -129,34 +158,42 @@ def _residuals(tables, scratch, fitted):
 def _find_spread(scratch, n_meas, n_coef, work):
     """Standard deviation of the residuals of each lane from the median of their sizes, not below the noise."""
     sizes = np.empty(n_meas)
-    factor = _NORMAL * np.sqrt(n_meas / max(n_meas - n_coef, 1))
     for lane in range(LANES):
+        count = 0
         for i in range(n_meas):
-            sizes[i] = abs(scratch.weighted[i * LANES + lane])
-        work.spread[lane] = max(factor * middle_of(sizes, sizes.size), work.known[lane], LEAST_SPREAD)
+            if work.there[i * LANES + lane] > 0.0:
+                sizes[count] = abs(scratch.weighted[i * LANES + lane])
+                count += 1
+        factor = _NORMAL * np.sqrt(count / max(count - n_coef, 1))
+        middle = middle_of(sizes, count) if count > 0 else 0.0
+        work.spread[lane] = max(factor * middle, work.known[lane], LEAST_SPREAD)
 
 
 @inner(error_model="numpy", fastmath={"contract"})
-def _weigh_down(scratch, fitted, spread):
+def _weigh_down(scratch, work):
     """Weights ŝ² (C² / (C² + z²))², and ``weighted`` residuals of the logs."""
-    weights, weighted = scratch.weights, scratch.weighted
+    weights, weighted, fitted, spread = scratch.weights, scratch.weighted, work.fitted, work.spread
     for i in range(weights.size // LANES):
         for lane in range(LANES):
             at = i * LANES + lane
             square = spread[lane] * spread[lane]
-            share = square / (square + weighted[at] * weighted[at])
+            share = square / (square + weighted[at] * weighted[at]) * work.there[at]
             weights[at] = fitted[at] * fitted[at] * share * share
             weighted[at] = fitted[at] * weighted[at] * share * share
 
 
 @inner(error_model="numpy")
-def _mark(scratch, work, cutoff):
+def _mark(scratch, work, n_meas, rule):
     """``kept`` becomes 1 where the residual is within the cutoff times the spread, else 0."""
     _measure(scratch, work.fitted)
-    for i in range(work.kept.size // LANES):
-        for lane in range(LANES):
+    for lane in range(LANES):
+        count = 0
+        for i in range(n_meas):
+            count += 1 if work.there[i * LANES + lane] > 0.0 else 0
+        limit = rule.first_cutoff * work.spread[lane] if count >= rule.n_least else np.inf
+        for i in range(work.kept.size // LANES):
             at = i * LANES + lane
-            work.kept[at] = 1.0 if abs(scratch.weights[at]) <= cutoff * work.spread[lane] else 0.0
+            work.kept[at] = work.there[at] if abs(scratch.weights[at]) <= limit else 0.0
 
 
 @inner(error_model="numpy")
@@ -230,21 +267,25 @@ def _find_leverages(tables, work):
 
 
 @inner(error_model="numpy")
-def _judge(scratch, n_meas, n_coef, rule, work):
+def _judge(scratch, n_meas, rule, work):
     """``kept`` becomes 1 where the studentised residual is within the cutoff for its degrees of freedom, else 0.
 
     The variance is that of the residuals of the kept volumes, without the one that is judged, together with the noise
     where that is known, and not below it. A residual within the fit is smaller than its error by the leverage, one
     outside it larger.
     """
+    n_coef = rule.n_unknowns
     _measure(scratch, work.fitted)
     for lane in range(LANES):
-        total, count = 0.0, 0
+        total, count, n_there = 0.0, 0, 0
         for i in range(n_meas):
             at = i * LANES + lane
+            n_there += 1 if work.there[at] > 0.0 else 0
             if work.kept[at] > 0.0:
                 total += scratch.weighted[at] * scratch.weighted[at]
                 count += 1
+        if n_there < rule.n_least:
+            continue  # all of them stay
         n_prior = rule.n_prior if work.known[lane] > 0.0 else 0
         noise = work.known[lane] * work.known[lane]
         least = max(noise, LEAST_SPREAD * LEAST_SPREAD)
@@ -259,7 +300,9 @@ def _judge(scratch, n_meas, n_coef, rule, work):
                 rest = 1.0 + leverage
                 freedom = count - n_coef + n_prior
                 power = total
-            if freedom < 1:
+            if work.there[at] == 0.0:
+                work.kept[at] = -2.0
+            elif freedom < 1:
                 work.kept[at] = 2.0  # nothing tells it from the others
             else:
                 variance = max((power + n_prior * noise) / freedom, least)

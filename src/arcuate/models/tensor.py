@@ -218,6 +218,15 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
     return np.sort(np.concatenate([b0s, *[shell.indices for shell in shells[:n_used]]]))
 
 
+def determines_tensor(design: np.ndarray) -> bool:
+    """Whether the rows of a design (n_meas, 7), see :func:`tensor_design`, determine a tensor and S0."""
+    weights = -design[:, [0, 3, 5]].sum(axis=1)  # the b-values
+    if len(design) < 7 or not weights.max() > 0:
+        return False
+    scaled = np.column_stack([design[:, :6] / weights.max(), design[:, 6]])
+    return bool(np.linalg.svd(scaled, compute_uv=False)[-1] >= _LEAST_SUPPORT)
+
+
 def shells_or_levels(gradients: GradientTable) -> tuple[Shell, ...]:
     """The shells; where the b-values form none (a tensor needs none), one group per distinct b-value."""
     try:
