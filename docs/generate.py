@@ -31,7 +31,8 @@ NEEDS = {"t1_and_regions": "ants", "group_template": "ants"}  # shown without ou
 TABLES = {  # table of a method page: which files of benchmarks/results belong to it; the first that is there
     "denoise": ("denoise.md",), "denoise_choice": ("denoise_choice*",),
     "masks": ("mask*", "hdbet*"), "tensor": ("tensor.md",), "kurtosis": ("kurtosis*",),
-    "robust_tensor": ("robust*",), "free_water": ("free_water*",),
+    "robust_tensor": ("robust_tensor.md",), "robust_tensor_accuracy": ("robust_tensor_accuracy.md",),
+    "free_water": ("free_water*",),
     "noddi": ("noddi*",),
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
     "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),

@@ -46,7 +46,7 @@ IMAGES = {  # face A: module -> what the page says of it
     "arcuate.figures": "Glyphs, peaks, tracts (extra `[viz]`).",
 }
 MODELS = (
-    "status", "patch2self", "mppca", "rician", "residual", "log_linear", "tensor", "robust_tensor",
+    "status", "patch2self", "mppca", "rician", "residual", "log_linear", "tensor", "robust_tensor", "lost_slices",
     "kurtosis", "kurtosis_measures", "tract_integrity", "mean_signal", "free_water",
     "noddi", "response", "response_ssst", "response_tournier", "response_dhollander", "csd", "multitissue",
     "peaks", "peak_rule", "mtnormalise", "combat", "region_statistics",

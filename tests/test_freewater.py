@@ -15,7 +15,7 @@ from arcuate.errors import InputError
 from arcuate.freewater import FreeWater, estimate_free_water
 from arcuate.models.free_water import fit_free_water_tensor
 from arcuate.models.rician_tensor import fit_rician_tensor
-from arcuate.models.robust_tensor import fit_robust_tensor
+from arcuate.models.robust_tensor import prepare_robust_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.maps import FREE_WATER_MAPS, TENSOR_MAPS
 from arcuate.study.plan import Settings, make_plan
@@ -78,10 +78,13 @@ def test_the_same_brain_stored_along_other_axes_has_the_same_water_and_outliers(
 def test_robust_maps_count_outliers_and_name_the_slice_that_dropped_out(scan, mask):
     inside = mask.get_array() > 0
     dti = scan.estimate_dti(mask, robust=True)
-    fit = fit_robust_tensor(scan.volume.get_array()[inside], scan.gradients)
+    assert dti.parameters["SlicesOutlying"] == [{"Volume": 7, "Slice": 5}]
+    lost = np.zeros((int(inside.sum()), len(scan.gradients)), dtype=bool)
+    lost[np.argwhere(inside)[:, 2] == 5, 7] = True
+    _, model = prepare_robust_tensor(scan.gradients)
+    fit = model.fit(scan.volume.get_array()[inside], None, lost)
     np.testing.assert_allclose(dti.volume.get_array()[inside], fit.tensors, rtol=1e-5, atol=1e-12)
     np.testing.assert_array_equal(dti.outliers.get_array()[inside], fit.n_outliers)
-    assert {"Volume": 7, "Slice": 5} in dti.parameters["SlicesOutlying"]
     assert dti.parameters["VoxelsWithOutliers"] == np.count_nonzero(fit.n_outliers)
     assert set(dti.get_maps()) == set(TENSOR_MAPS)
     assert scan.estimate_dti(mask).outliers is None

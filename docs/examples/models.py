@@ -23,6 +23,13 @@ dropped[:, 5] *= 0.3  # a volume that dropped out
 robust = fit_robust_tensor(dropped, gradients)
 assert isinstance(robust, RobustTensorFit)
 
+# %% arcuate.models.lost_slices.SliceEvidence, arcuate.models.tensor.determines_tensor
+slices = np.stack(np.nonzero(np.ones((5, 5, 2))))  # (3, 50): where the rows lie in an image of 5 x 5 x 2 voxels
+evidence = SliceEvidence(slices, model.design)
+evidence.count(np.arange(50), robust.outliers)  # volume 5 is an outlier everywhere
+again = evidence.find_lost()  # (50,): voxels of slices with lost volumes, to be fitted without them
+assert evidence.lost.any() and determines_tensor(model.design[~evidence.lost[0]])
+
 # %% arcuate.models.kurtosis.fit_kurtosis, arcuate.models.kurtosis.KurtosisFit, arcuate.models.kurtosis.prepare_kurtosis
 fit = fit_kurtosis(rows, gradients)
 assert isinstance(fit, KurtosisFit)

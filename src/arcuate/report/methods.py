@@ -160,8 +160,8 @@ def _say_tensor(text: _Writer, facts: dict[str, Any]) -> None:
     if "Robust" in facts:
         text.say(
             f"Volumes whose studentised residual exceeded {facts['Cutoff']:g} standard deviations, starting from a fit "
-            f"with Geman-McClure weights, were left out voxel by voxel ({100 * facts['OutlyingShare']:.2g} % of all "
-            "signals)",
+            "with Geman-McClure weights, were left out voxel by voxel, and in whole slices where they were outliers in "
+            f"many of their voxels ({100 * facts['OutlyingShare']:.2g} % of all signals)",
             "restore",
             "irlls",
         )
