@@ -1,8 +1,9 @@
-"""Hints to install something are commands that work where they are typed."""
+"""Hints to install something are commands that work where they are typed; warnings are noted where that is asked."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -45,3 +46,23 @@ def test_a_copy_that_nobody_installed_still_says_what_to_install(monkeypatch: py
 
     monkeypatch.setattr(metadata, "distribution", absent)
     assert errors.how_to_install("viz") == "pip install 'arcuate[viz]'"
+
+
+def test_warnings_of_a_block_are_noted_once_and_given_all_the_same() -> None:
+    with warnings.catch_warnings(record=True) as given, errors.noted_warnings() as outer:
+        warnings.simplefilter("always")
+        errors.warn("one")
+        errors.warn("one")
+        with errors.noted_warnings() as inner:
+            errors.warn("two")
+        errors.warn("three", UserWarning)
+    assert (outer, inner) == (["one", "two"], ["two"])
+    assert [str(one.message) for one in given] == ["one", "one", "two", "three"]
+
+
+def test_silenced_warnings_are_neither_given_nor_noted() -> None:
+    with warnings.catch_warnings(), errors.noted_warnings() as texts:
+        warnings.simplefilter("error")
+        with errors.silenced_warnings():
+            errors.warn("one")
+    assert texts == []

@@ -202,3 +202,20 @@ def test_where_the_network_finds_no_brain_auto_takes_the_embedded_method(monkeyp
     np.testing.assert_array_equal(found.volume.get_array(), extract_brain(_ball(), method="otsu").get_array())
     with pytest.raises(NotApplicable, match=r"found no brain.*--mask"):
         extract_brain(_ball(), method="hdbet")
+
+
+class _SeesAll(_SeesNothing):
+    def find_brain(self, head: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+        return head > 100
+
+
+def test_the_network_named_for_slices_or_an_animal_is_doubted_and_for_a_head_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(masks, "choose_network", lambda *_: _SeesAll())
+    monkeypatch.setattr(masks, "is_installed", lambda: True)
+    ball = _ball()
+    masks.find_brain(ball, method="hdbet")
+    slices = Dwi.from_arrays(np.asarray(ball.volume)[:, :, 18:20], ball.volume.get_affine(), ball.gradients)
+    with pytest.warns(InputWarning, match=r"HD-BET knows whole human heads, and the image measures 160 x 160 x 8 mm"):
+        masks.find_brain(slices, method="hdbet")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parent)
+_NOTED: ContextVar[tuple[list[str], ...]] = ContextVar("arcuate_warnings", default=())  # of the blocks that note them
 
 
 class InputError(ValueError):
@@ -66,8 +69,34 @@ def how_to_install(extra: str) -> str:
     return f"pip install 'arcuate[{extra}]'"
 
 
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """Texts of the InputWarnings of the block, each once, in whatever thread it runs; they are given all the same."""
+    texts: list[str] = []
+    token = _NOTED.set((*_NOTED.get(), texts))
+    try:
+        yield texts
+    finally:
+        _NOTED.reset(token)
+
+
+@contextmanager
+def silenced_warnings() -> Iterator[None]:
+    """The block gives no InputWarning, and none is noted: what it would say is said elsewhere, or of no account."""
+    token = _NOTED.set(())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)
+            yield
+    finally:
+        _NOTED.reset(token)
+
+
 def warn(text: str, category: type[Warning] = InputWarning) -> None:
     """Give a warning that points to the line outside of arcuate which led here."""
+    for texts in _NOTED.get() if category is InputWarning else ():
+        if text not in texts:
+            texts.append(text)
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1

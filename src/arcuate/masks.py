@@ -141,7 +141,9 @@ def find_brains(
         zooms = voxel_size(inside.get_affine())
         quality = mask_quality(mask, zooms)
         is_slab = thin_axis(mask.shape, zooms) is not None
-        _warn_of(quality.doubts(is_slab, is_human=can_hold_a_human_head(mask.shape, zooms)))
+        is_human = can_hold_a_human_head(mask.shape, zooms)
+        off_label = [] if is_human or resolved != "hdbet" else [_not_for_hdbet(mask.shape, zooms)]
+        _warn_of([*off_label, *quality.doubts(is_slab, is_human=is_human)])
         facts = {
             "Type": "Brain",
             "Method": resolved,
@@ -354,6 +356,11 @@ def can_hold_a_human_head(shape: tuple[int, ...], zooms: tuple[float, ...]) -> b
     """Whether the image is no slab and large enough for a human head."""
     extent = _extents(shape, zooms)
     return bool(extent.min() >= SLAB_MM and extent.max() >= HEAD_MM)
+
+
+def _not_for_hdbet(shape: tuple[int, ...], zooms: tuple[float, ...]) -> str:
+    size = " x ".join(f"{length:.3g}" for length in _extents(shape, zooms))
+    return f"HD-BET knows whole human heads, and the image measures {size} mm"
 
 
 def _extents(shape: tuple[int, ...], zooms: tuple[float, ...]) -> np.ndarray:

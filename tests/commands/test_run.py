@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -193,10 +194,15 @@ def test_a_scan_with_b2000_alone_is_fitted_and_says_so(
     arcuate: Callable, make_head: Callable[..., Dwi], tmp_path: Path
 ) -> None:
     make_head(bvals=(2000.0,)).save(tmp_path, basename="sub-b2000_dwi")
-    outcome = arcuate("run", tmp_path / "sub-b2000_dwi.nii.gz", "--out", tmp_path / "out", *STEPS)
-    assert outcome.code == 0, outcome.err
-    assert "warning: " in outcome.err
-    assert "2000" in outcome.err
+    for _ in range(2):  # computed, and kept
+        outcome = arcuate("run", tmp_path / "sub-b2000_dwi.nii.gz", "--out", tmp_path / "out", *STEPS[:-1])
+        assert outcome.code == 0, outcome.err
+        said = "fitted to the shells at b = 2000"
+        assert re.search(f"warning: .*{said}", outcome.err)
+        assert len(re.findall(f"check: .*{said}", outcome.err)) == 1
+        record = json.loads((tmp_path / "out/sub-b2000/dwi/sub-b2000_run.json").read_text())
+        assert [said in text for text in record["Steps"]["dti"]["Warnings"]] == [True]
+        assert said in (tmp_path / "out/sub-b2000.html").read_text(encoding="utf-8")
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_sentence(arcuate: Callable, scan: Path, tmp_path: Path) -> None:

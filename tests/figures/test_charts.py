@@ -49,6 +49,15 @@ def test_a_histogram_counts_what_is_known_and_marks_the_median() -> None:
     assert "median 1" in svg
 
 
+def test_a_few_voxels_far_out_do_not_leave_a_histogram_one_bar() -> None:
+    values = np.concatenate([np.random.default_rng(0).normal(0.02, 0.005, 980), np.full(20, 1.3)])
+    heights = np.array(
+        [float(h) for h in re.findall(r"L[\d.]+,([\d.]+)", histogram(values, Axes("residual", "voxels")))]
+    )
+    assert len(np.unique(heights)) > 12
+    histogram(np.full(5, 2.0), Axes("all alike", "voxels"))
+
+
 def test_directions_that_point_down_are_hollow_and_lie_opposite() -> None:
     root = _read(directions_chart({1000.0: np.array([[0.6, 0, 0.8], [-0.6, 0, -0.8], [0, 0, 1.0]])}))
     dots = [c.attrib for c in root.iter(f"{NAME}circle") if c.attrib["r"] == "3.4"]

@@ -79,6 +79,20 @@ def test_little_white_matter_decides_nothing() -> None:
     assert not found.is_suspect
 
 
+@pytest.mark.parametrize("shape", [(30, 30, 1), (12, 12, 12)])
+def test_noise_decides_nothing(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    found = [fibre_coherence(_random_lines(rng, shape), np.full(shape, 0.6), (2.0, 2.0, 2.0)) for _ in range(10)]
+    assert max(one.ratio for one in found) > 1.05, "by chance some way is better"
+    assert min(one.n_pairs for one in found) > 1000
+    assert not any(one.is_decided or one.is_suspect for one in found)
+
+
+def _random_lines(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    lines = rng.normal(size=(*shape, 3))
+    return lines / np.linalg.norm(lines, axis=-1, keepdims=True)
+
+
 def test_nothing_is_said_across_the_slices_of_a_slab() -> None:
     directions, fa = bundles()
     found = fibre_coherence(directions[:, :, :2], fa[:, :, :2], (1.0, 1.0, 1.0))

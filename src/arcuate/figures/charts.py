@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arcuate.models.response import Response
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
+_TAIL = 12.0  # widths of the middle half that a histogram shows at most beside it
 _INK = "var(--ink, #1b1f24)"
 _SOFT = "var(--soft, #5a6470)"
 _LINE = "var(--line, #d9dee4)"
@@ -90,13 +91,19 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
 
 
 def histogram(values: np.ndarray, axes: Axes, *, limits: tuple[float, float] | None = None, n_bins: int = 60) -> str:
-    """Distribution of values (...), 0 and NaN left out, with the median marked."""
+    """Distribution of values (...), 0 and NaN left out, with the median marked.
+
+    Without ``limits`` from percentile 0.5 to 99.5, but no further from the middle half than ``_TAIL`` times its width:
+    a few voxels far out would leave the others one bar.
+    """
     known = np.asarray(values, dtype=np.float64).ravel()
     known = known[np.isfinite(known) & (known != 0)]
-    if limits is None:
-        low, high = np.percentile(known, [0.5, 99.5]) if known.size else (0.0, 1.0)
+    if limits is None and known.size:
+        lowest, first, third, highest = np.percentile(known, [0.5, 25, 75, 99.5])
+        reach = _TAIL * (third - first)
+        low, high = (max(lowest, first - reach), min(highest, third + reach)) if reach > 0 else (lowest, highest)
     else:
-        low, high = limits
+        low, high = limits or (0.0, 1.0)
     high = high if high > low else low + 1
     counts, edges = np.histogram(known, bins=n_bins, range=(low, high))
     frame = _Frame(axes, (float(low), float(high)), (0.0, float(max(counts.max(initial=0), 1)) * 1.05))

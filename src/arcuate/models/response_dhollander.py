@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable, warn
+from arcuate.errors import InputError, NotApplicable, silenced_warnings, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
@@ -131,8 +130,7 @@ def check_tissue_gradients(gradients: GradientTable) -> None:
             f"dhollander's responses need two b-values at least, one of which may be b=0; found b = {found} s/mm². "
             "Check --b0-threshold, or take the algorithm 'tournier'."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
+    with silenced_warnings():
         try:
             select_volumes(gradients, b_max=float(gradients.bvals.max()))
         except InputError as error:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 
-from arcuate.errors import InputWarning, NotApplicable
+from arcuate.errors import NotApplicable, silenced_warnings
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import make_csd_system
 from arcuate.models.response import Response, tensor_response
@@ -120,8 +119,7 @@ def estimate_recursive(
 def _fit_tensor(signals: np.ndarray, gradients: GradientTable) -> TensorFit:
     if len(gradients.shells) != 1:
         raise NotApplicable(f"found {len(gradients.shells)} shells; a single-shell response takes one, and b=0.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # of b above 1500: here the tensor only ranks voxels
+    with silenced_warnings():  # of b above 1500: here the tensor only ranks voxels
         return fit_tensor(signals, gradients, b_max=gradients.shells[0].b)
 
 

@@ -83,8 +83,9 @@ def _asset(name: str) -> str:
 
 
 def doubts_of(subject: SubjectFiles, facts: Mapping[str, Any]) -> list[str]:
-    """What the page asks to check: about the scan, as ``facts`` say, and about denoising."""
-    return [*facts.get("doubts", []), *_denoising_doubts(subject)]
+    """What the page asks to check: about the scan, as ``facts`` say, what steps warned of, and about denoising."""
+    warned = [text for step in subject.steps.values() for text in step.get("Warnings", [])]
+    return list(dict.fromkeys([*facts.get("doubts", []), *warned, *_denoising_doubts(subject)]))
 
 
 def _denoising_doubts(subject: SubjectFiles) -> list[str]:

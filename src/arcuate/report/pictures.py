@@ -30,6 +30,7 @@ from arcuate.report.subject import MapFile, SubjectFiles
 
 NDI_BLANK = 0.9  # free water fraction from which the density of neurites is not told by the signal
 NDI_BOUND = 0.985  # at and above it NDI lies at the upper bound of the fit
+_ROUNDING = 1e-9  # of S0; a smaller residual is that of floating-point numbers
 _TRACT_COLORS = np.array(  # Okabe and Ito's
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 )
@@ -202,9 +203,14 @@ def _draw_maps(arrays: Arrays, section: Section, maps: list[MapFile]) -> None:
     """A mosaic and a histogram of each map."""
     for found in maps:
         style, array = style_of(found), arrays.plain(found)
-        if arrays.inside is None or array.shape != arrays.inside.shape:
+        if arrays.inside is None or array.shape != arrays.inside.shape or _is_rounding(found, array, arrays.inside):
             continue
         _draw_map(arrays, section, Panel(style.factor * array, style.label, style.colormap, style.limits))
+
+
+def _is_rounding(found: MapFile, array: np.ndarray, inside: np.ndarray) -> bool:
+    """Whether a map of residuals holds none: the model has as many unknowns as there are volumes."""
+    return found.param == "rmse" and bool(np.median(array[inside]) < _ROUNDING)
 
 
 def _draw_map(arrays: Arrays, section: Section, panel: Panel, caption: str = "") -> None:

@@ -47,7 +47,7 @@ STYLES = {
     ("noddi", "icvf"): MapStyle("NDI", "magma", (0, 1), group="NODDI"),
     ("noddi", "odi"): MapStyle("ODI", "magma", (0, 1), group="NODDI"),
     ("noddi", "isovf"): MapStyle("FWF", "magma", (0, 1), group="NODDI"),
-    ("noddi", "rmse"): MapStyle("NODDI residual / S0", "inferno", group="NODDI"),
+    ("noddi", "rmse"): MapStyle("NODDI residual / S0", "inferno", (0, 0.1), group="NODDI"),
     ("noddi", "dot"): MapStyle("Dot fraction", "magma", (0, 1), group="NODDI"),
     ("noddi", "s0"): MapStyle("Fitted S0", group="NODDI"),
     ("kurtosis", "mk"): MapStyle("Mean kurtosis", limits=(0, 2), group="Kurtosis"),

@@ -8,7 +8,7 @@ its bytes are still those; nothing else is ever removed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -267,8 +267,9 @@ class Outputs:
         refuse_overwriting([path], self._inputs)
         return path
 
-    def note(self, step: str, facts: Mapping[str, Any]) -> None:
-        """Take down the facts of a finished step, and save the list as far as it goes."""
+    def note(self, step: str, facts: Mapping[str, Any], warned: Sequence[str] = ()) -> None:
+        """Take down the facts of a finished step and what it warned of, and save the list as far as it goes."""
+        facts = {**facts, "Warnings": [*warned]} if warned else facts
         self._record = replace(self._record, steps={**self._record.steps, step: as_plain(facts)})
         self.save()
 

@@ -125,7 +125,7 @@ class _Context:
 
     def end(self, facts: dict[str, Any], words: str) -> None:
         """Note what the step says of itself: facts for the sidecars' readers, words for the log."""
-        self.outputs.note(self.step, facts)
+        self.outputs.note(self.step, facts, self.stage.warnings)
         self.stage.facts, self.stage.words = facts, words
 
 

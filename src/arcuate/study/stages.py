@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numba.core import event
 
+from arcuate.errors import noted_warnings
 from arcuate.numerics.compiled import collecting_rarely
 from arcuate.numerics.progress import progress_told_to
 
@@ -37,6 +38,7 @@ class Stage:
     skipped: str | None = None  # why the stage was left out
     facts: dict[str, Any] = field(default_factory=dict)  # numbers that tell what came out
     words: str = ""  # the same for reading
+    warnings: list[str] = field(default_factory=list)  # that it gave, each once
     compiling: float = 0.0  # seconds
     n_compiled: int = 0  # kernels
     is_compiling: bool = False
@@ -139,7 +141,7 @@ class StageLog:
         start = time.perf_counter()
         self._listener.begin(stage)
         try:
-            with compiling_noted(stage), progress_told_to(stage.hear):
+            with compiling_noted(stage), progress_told_to(stage.hear), noted_warnings() as stage.warnings:
                 yield stage
             is_done = True
         finally:
