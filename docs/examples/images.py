@@ -43,6 +43,10 @@ with temporary_dwi_files(dwi) as files:
 with temporary_structural_file(t1) as path:
     print(path.name)
 
+# %% arcuate.dti.check_noise
+noise = dwi.volume.with_array(np.full(dwi.volume.shape[:3], 20.0, np.float32))
+check_noise(dwi.volume, noise, rician=True)  # says at once what estimate_dti would refuse
+
 # %% arcuate.io.NiftiVolumeResource
 fa, md = dwi.estimate_dti(mask=mask).get_fa_md()
 NiftiVolumeResource.save(fa, "fa.nii.gz")

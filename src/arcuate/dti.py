@@ -130,7 +130,7 @@ class Dti:
             The scan does not determine a tensor, the mask or the noise does not fit the scan, there is noise without
             ``robust`` or ``rician``, or ``rician`` without noise or together with ``robust``.
         """
-        _check_noise(robust=robust, rician=rician, has_noise=noise is not None)
+        check_noise(dwi.volume, noise, robust=robust, rician=rician)
         gradients = dwi.gradients
         options: dict[str, Any] = {"b_max": b_max, "n_reweight": n_reweight, "nonnegative": nonnegative}
         inside = check_mask(dwi.volume, mask)
@@ -280,18 +280,40 @@ def _fields_of(
     return {"tensors": found.tensors, "s0": found.s0, "status": found.status, "rmse": rmse}
 
 
-def _check_noise(*, robust: bool, rician: bool, has_noise: bool) -> None:
-    """Refuse a noise map that no fit asks for, and a Rician fit without one."""
+def check_noise(
+    volume: VolumeResource, noise: VolumeResource | None, *, robust: bool = False, rician: bool = False
+) -> None:
+    """Refuse a noise map that no fit asks for, a Rician fit without one, and a map of another grid; no voxel is read.
+
+    Parameters
+    ----------
+    volume : the scan, (x, y, z, n_meas)
+    noise : the noise map, (x, y, z), if any
+    robust, rician : see :meth:`Dti.estimate_dti`
+
+    Raises
+    ------
+    InputError
+        In one sentence, what of it.
+    """
     if robust and rician:
         raise InputError("found robust and rician together; expected one of them (--robust or --rician).")
-    if rician and not has_noise:
+    if rician and noise is None:
         raise InputError(
             "the Rician likelihood needs the standard deviation of the noise; found no noise map. Give the one that "
             "`arcuate denoise --noise` writes, or fit without rician (--rician)."
         )
-    if has_noise and not (robust or rician):
+    if noise is None:
+        return
+    if not (robust or rician):
         raise InputError(
             "found a noise map for a fit that is not robust; add robust=True (--robust), or rician=True (--rician)."
+        )
+    shape = tuple(noise.shape)
+    if shape[:3] != tuple(volume.shape[:3]) or shape[3:] not in {(), (1,)}:
+        raise InputError(
+            f"found a noise map of shape {shape}; expected {tuple(volume.shape[:3])}, the grid of the scan. Give the "
+            "map that `arcuate denoise --noise` writes."
         )
 
 
@@ -354,12 +376,6 @@ def _fit_robust(
 
 
 def _noise_rows(noise: VolumeResource, inside: np.ndarray) -> np.ndarray:
-    """(n_vox,) of a noise map (x, y, z); refused where it has another grid."""
-    shape = tuple(noise.shape)
-    if shape[:3] != inside.shape or shape[3:] not in {(), (1,)}:
-        raise InputError(
-            f"found a noise map of shape {shape}; expected {inside.shape}, the grid of the scan. Give the map that "
-            "`arcuate denoise --noise` writes."
-        )
+    """(n_vox,) of a noise map (x, y, z)."""
     array = np.asarray(noise.get_array()).reshape(inside.shape)
     return np.asarray(array.ravel(order="F")[np.flatnonzero(inside.ravel(order="F"))], dtype=np.float64)

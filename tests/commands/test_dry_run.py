@@ -58,6 +58,11 @@ REFUSED = {
     "tracts fa.nii.gz -o o --output-type TOM --probabilities": "orientation maps have no probabilities",
     "tracts fa.nii.gz -o o --tracts fa.nii.gz": "--tracts belongs to --output-type TOM",
     "run dwi.nii.gz -o o --robust --steps dti --shells 0,1000 --exclude 1-12": "a robust tensor needs 12 volumes",
+    "run dwi.nii.gz -o o --robust --rician --noise noise.nii.gz": "found robust and rician together",
+    "run dwi.nii.gz -o o --rician": "needs the standard deviation of the noise",
+    "run dwi.nii.gz -o o --noise noise.nii.gz": "a noise map for a fit that is not robust",
+    "run dwi.nii.gz -o o --rician --noise other.nii.gz": "found a noise map of shape (4, 4, 4)",
+    "run dwi.nii.gz -o o --rician --noise noise.nii.gz --denoise mppca": "for a scan that is denoised first",
     "run dwi.nii.gz -o o --response wm.txt --algorithm tournier": "found --response together with --algorithm",
     "run dwi.nii.gz -o o --steps denoise --denoise none": "the step denoise together with the denoising method none",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from arcuate.models.tensor import fit_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.bids import Derivatives
 from arcuate.study.pipeline import run_subject
-from arcuate.study.plan import Settings
+from arcuate.study.plan import Settings, make_plan
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 
@@ -46,3 +46,19 @@ def test_dropped_slices_of_a_denoised_scan_are_left_out_and_named(tmp_path: Path
     expected = {(int(i), int(k)) for k, i in np.argwhere(share < 1) if k in thick}
     named = {(entry["Volume"], entry["Slice"]) for entry in found.parameters["SlicesOutlying"]}
     assert len(expected & named) >= 0.95 * len(expected)
+
+
+def test_a_run_fits_under_rician_noise_with_the_map_that_it_is_given_and_says_so(tmp_path: Path):
+    gradients = random_table((0, 3), (1500, 20))
+    head = make_phantom(gradients, shape=(12, 12, 9), voxel_size=16.0, snr=10, seed=1)
+    scan = Dwi.from_arrays(np.asarray(head.signal, np.float32), head.affine, gradients)
+    mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    noise = mask.with_array(np.full(head.brain_mask.shape, 40.0, np.float32))
+    settings = Settings(steps=("dti",), rician=True)
+    plan = make_plan(scan, settings, mask, noise=noise)
+    assert plan.how("dti") == "rician"
+    place = Derivatives.of_scan(tmp_path, tmp_path / "sub-1_dwi.nii.gz")
+    run = run_subject(scan, place, inputs={}, mask=mask, plan=plan)
+    alone = scan.estimate_dti(mask, rician=True, noise=noise)
+    np.testing.assert_allclose(run.dti.volume.get_array(), alone.volume.get_array(), rtol=1e-6, atol=1e-12)
+    assert run.dti.parameters["FitMethod"] == "maximum likelihood, Rician noise"

@@ -10,7 +10,16 @@ from rich.console import Console
 
 from arcuate import masks
 from arcuate.commands.ahead import Ahead
-from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options, tensor_order_option
+from arcuate.commands.options import (
+    PATH,
+    ScanFiles,
+    command,
+    mask_option,
+    read_image,
+    read_mask,
+    scan_options,
+    tensor_order_option,
+)  # fmt: skip
 from arcuate.commands.paths import OutFolder, out_folder_option
 from arcuate.commands.report import end_with_report
 from arcuate.commands.shell import Choice, is_asked_for, tell
@@ -79,6 +88,10 @@ class StepList(click.ParamType):
 @click.option(
     "--robust", is_flag=True, help="Tensor: leave out volumes that do not fit, voxel by voxel; see `arcuate dti`."
 )
+@click.option(
+    "--rician", is_flag=True, help="Tensor: maximise the likelihood of Rician noise; needs --noise; see `arcuate dti`."
+)
+@click.option("--noise", type=PATH, help="Noise map of DWI, as `arcuate denoise --noise` writes it; see `arcuate dti`.")
 @click.option("--wmti", is_flag=True, help="Kurtosis: white-matter tract integrity too; see `arcuate dki`.")
 @click.option(
     "--response",
@@ -112,6 +125,8 @@ def run(
     mask_method: str,
     algorithm: str,
     robust: bool,
+    rician: bool,
+    noise: Path | None,
     wmti: bool,
     responses: tuple[Path, ...],
     tensor_order: str,
@@ -134,7 +149,7 @@ def run(
     from arcuate.study.bids import Derivatives
 
     settings = Settings(
-        steps or (), denoise, mask_method, algorithm, robust=robust, wmti=wmti, tensor_order=tensor_order
+        steps or (), denoise, mask_method, algorithm, robust=robust, rician=rician, wmti=wmti, tensor_order=tensor_order
     )
     if responses and algorithm != Settings.response_algorithm:
         raise InputError(
@@ -142,13 +157,14 @@ def run(
         )
     regions = _read_atlas(atlas, atlas_names, atlas_to_scan, scan_to_atlas)
     names = Derivatives.of_scan(out, scan.dwi).named(subject, session)
-    others = {role: path for role, path in (("mask", mask), ("atlas", atlas)) if path}
+    others = {role: path for role, path in (("mask", mask), ("noise", noise), ("atlas", atlas)) if path}
     inputs = scan.inputs | others | {f"response_{p.stem}": p for p in responses}
     check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
     response = read_response(responses) if responses else None
-    plan = make_plan(unread, settings, inside, response, regions)
+    level = None if noise is None else read_image(noise)
+    plan = make_plan(unread, settings, inside, response, regions, noise=level)
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     for sentence in plan.sentences:

@@ -287,8 +287,9 @@ def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
 
 
 def _dti(signal: Dwi, inside: VolumeResource | None, noise: VolumeResource | None, to: _Context) -> Dti:
-    is_robust = to.plan.settings.robust
-    dti = signal.estimate_dti(inside, robust=is_robust, noise=noise if is_robust else None)
+    robust, rician = to.plan.settings.robust, to.plan.settings.rician
+    known = to.plan.noise if to.plan.noise is not None or not robust else noise
+    dti = signal.estimate_dti(inside, robust=robust, rician=rician, noise=known)
     to.outputs.maps(
         "tensor", tensor_maps(dti, to.plan.settings.tensor_order), dti.parameters, step="dti", made_from=to.made_from
     )
@@ -298,13 +299,8 @@ def _dti(signal: Dwi, inside: VolumeResource | None, noise: VolumeResource | Non
 
 def _kurtosis(signal: Dwi, inside: VolumeResource | None, to: _Context) -> Dki:
     dki = signal.estimate_dki(inside, wmti=to.plan.settings.wmti)
-    to.outputs.maps(
-        "kurtosis",
-        kurtosis_maps(dki, to.plan.settings.tensor_order),
-        dki.parameters,
-        step="kurtosis",
-        made_from=to.made_from,
-    )
+    maps = kurtosis_maps(dki, to.plan.settings.tensor_order)
+    to.outputs.maps("kurtosis", maps, dki.parameters, step="kurtosis", made_from=to.made_from)
     to.end(dki.parameters, voxels_in_words(dki.parameters["VoxelsByStatus"]))
     return dki
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
 from arcuate.csd.peaks import N_WRITTEN
-from arcuate.dti import TENSOR_ORDERS
+from arcuate.dti import TENSOR_ORDERS, check_noise
 from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable, did_you_mean
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
     from arcuate.study.regions import Atlas
+    from arcuate.volumes.resource import VolumeResource
 
 REGIONS = "regions"  # the step of an atlas
 GIVEN = "given"  # how a mask or a response comes that the user gave
@@ -54,6 +55,7 @@ class Settings:
     response_algorithm : see :func:`arcuate.csd.estimate_response_function`
     n_peaks : peaks written per voxel
     robust : whether the tensor leaves out volumes that do not fit, see :meth:`arcuate.dti.Dti.estimate_dti`
+    rician : whether the tensor is fitted by maximum likelihood under Rician noise, see there; needs a noise map
     wmti : whether kurtosis comes with tract integrity, see :meth:`arcuate.kurtosis.Dki.estimate_dki`
     tensor_order : of the six elements of tensors in files, "fsl" or "mrtrix"
 
@@ -69,6 +71,7 @@ class Settings:
     response_algorithm: str = "auto"
     n_peaks: int = N_WRITTEN
     robust: bool = False
+    rician: bool = False
     wmti: bool = False
     tensor_order: str = "fsl"
 
@@ -109,12 +112,14 @@ class Plan:
     steps : those to be done, in their order
     left_out : one sentence for each step that was wanted and cannot be done, or that nobody asked for
     remarks : sentences that say why a step is done as it is
+    noise : the noise map that was given for the tensor, if any
     """
 
     settings: Settings
     steps: dict[str, Step]
     left_out: dict[str, str]
     remarks: tuple[str, ...] = ()
+    noise: VolumeResource | None = None
 
     def __contains__(self, step: str) -> bool:
         return step in self.steps
@@ -157,8 +162,9 @@ class Stage(NamedTuple):
 
 
 def make_plan(
-    scan: Dwi, settings: Settings, mask: Any = None, response: Response | None = None, atlas: Atlas | None = None
-) -> Plan:
+    scan: Dwi, settings: Settings, mask: Any = None, response: Response | None = None, atlas: Atlas | None = None,
+    *, noise: VolumeResource | None = None,
+) -> Plan:  # fmt: skip
     """The plan for a scan, from its header and gradients, the options, and what is installed.
 
     Parameters
@@ -168,6 +174,7 @@ def make_plan(
     mask : the brain mask that was given, if any; see :func:`arcuate.volumes.voxels.check_mask` for what it must be
     response : the response that was given, if any, as that of a group
     atlas : the regions of the table, if any
+    noise : the noise map (x, y, z) for a robust or a Rician tensor, if any
 
     Raises
     ------
@@ -177,6 +184,7 @@ def make_plan(
         What was asked for by name is not installed.
     """
     _ = scan.gradients.levels  # warnings about the b-values are heard here
+    check_noise(scan.volume, noise, robust=settings.robust, rician=settings.rician)
     case = _Case(scan, settings, mask is not None, [], response, atlas)
     wanted = _wanted(settings, atlas is not None)
     steps: dict[str, Step] = {}
@@ -201,7 +209,12 @@ def make_plan(
             if is_insisted_on:
                 raise
             left_out[name] = str(error)
-    return Plan(settings, steps, left_out, tuple(case.remarks))
+    if settings.rician and {"denoise", "dti"} <= steps.keys():
+        raise InputError(
+            "found rician (--rician) for a scan that is denoised first: what is left has no Rician noise of the map's "
+            "level. Leave one of the two out."
+        )
+    return Plan(settings, steps, left_out, tuple(case.remarks), noise)
 
 
 def _wanted(settings: Settings, has_atlas: bool) -> dict[str, str]:
@@ -284,7 +297,7 @@ def _plan_dti(case: _Case) -> str:
     with _silently():
         if not case.settings.robust:
             select_volumes(case.scan.gradients)
-            return ""
+            return "rician" if case.settings.rician else ""
         prepare_robust_tensor(case.scan.gradients)
     return "robust"
 
