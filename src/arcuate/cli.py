@@ -213,7 +213,7 @@ def _in_one_line(error: click.ClickException) -> str:
         if error.param.name == "out":
             text = "found no --out; expected where the results go: --out NAME."
         elif isinstance(error.param, click.Argument):
-            name = error.param.make_metavar(context).rstrip(".")
+            name = (error.param.metavar or str(error.param.name).upper()).rstrip(".")
             text = f"found no {name}; expected: {context.get_usage().removeprefix('Usage: ')}"
     if isinstance(error, click.UsageError) and context is not None and context.parent is not None:
         text = f"{text.removesuffix('.')}. `{context.command_path} --help` shows how."
