@@ -186,3 +186,34 @@ def test_constraints_bring_fa_md_and_mk_nearer_to_truth_where_there_is_noise(gra
             errors.append([np.abs(found - truth).mean() for found, truth in truths])
         for plain, held, gain in zip(*errors, gains, strict=True):
             assert held < 1.002 * gain * plain
+
+
+def test_against_dipys_constrained_fit_no_solution_within_our_constraints_is_better(gradients, rows):
+    """DIPY's CLS holds other constraints (convexity in every direction, no bound at the highest b): where they and ours
+    are idle both are OLS, and where its solution meets ours as well ours fits no worse.
+    """
+    pytest.importorskip("cvxpy", reason="cvxpy, which DIPY's CLS is solved by, is not installed")
+    from dipy.core.gradients import gradient_table
+    from dipy.reconst.dki import DiffusionKurtosisModel
+
+    rows = rows[:60]
+    table = gradient_table(gradients.bvals / 1000, bvecs=gradients.directions, b0_threshold=0.01)  # see LOG.md
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = DiffusionKurtosisModel(table, fit_method="CLS").fit(rows)
+    design = kurtosis_design(gradients.bvals, gradients.directions)
+    axes = peer.evecs  # columns
+    tensors = 1e-3 * np.einsum("vij,vj,vkj->vik", axes, peer.evals, axes)[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    elements = peer.kt * (tensors[:, [0, 3, 5]].mean(axis=1) ** 2)[:, None]
+    theirs = np.column_stack([tensors, elements, np.zeros(len(rows))])
+    theirs[:, 21] = (np.log(rows) - theirs @ design.T).mean(axis=1)
+    held = fit_kurtosis(rows, gradients, n_reweight=0, nonnegative=False, constrained=True)
+    free = _coefs(fit_kurtosis(rows, gradients, n_reweight=0, nonnegative=False))
+    ours, constraints = _coefs(held), _rows_of_constraints(gradients)
+    losses = [((coefs @ design.T - np.log(rows)) ** 2).sum(axis=1) for coefs in (ours, theirs, free)]
+    assert np.all(losses[1] > (1 - 1e-6) * losses[2])
+    idle = ~held.is_bound & (losses[1] < (1 + 1e-6) * losses[2])
+    np.testing.assert_allclose(ours[idle], theirs[idle], rtol=0, atol=1e-5)
+    meets = (theirs @ constraints.T).min(axis=1) > -1e-6
+    assert meets.sum() > 3, "else nothing was tested"
+    assert np.all(losses[0][meets] <= losses[1][meets] * (1 + 1e-6))
