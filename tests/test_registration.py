@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from arcuate.cache import Cache
 from arcuate.dti import Dti
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError, MissingExtraError
+from arcuate.errors import InputError, InputWarning, MissingExtraError
 from arcuate.io.transforms import read_transform, write_transform
 from arcuate.phantom import three_shell_gradients
 from arcuate.phantom.signal import tensor_signals
@@ -278,7 +278,7 @@ def test_region_means_through_atlas_transform_and_back_are_the_true_ones(heads: 
 
 def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) -> None:
     t1 = heads["fixed"]["t1"]
-    with pytest.raises(InputError, match="the moving image image is constant"):
+    with pytest.raises(InputError, match="the moving image is constant"):
         register_volumes(t1, t1.with_array(np.zeros(deformed.SHAPE)))
     with pytest.raises(InputError, match=r"takes \(x, y, z\)"):
         register_volumes(t1, t1.with_array(np.zeros((4, 4, 4, 2))))
@@ -286,6 +286,8 @@ def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) ->
         register_volumes(t1, heads["moving"]["t1"], "Magic")
     with pytest.raises(InputError, match="found the mask of shape"):
         register_volumes(t1, heads["moving"]["t1"], "Rigid", mask=t1.with_array(np.ones((4, 4, 4))))
+    with pytest.warns(InputWarning, match="a mask of the fixed image and none of the moving one"):
+        register_volumes(t1, t1, "Rigid", mask=t1.with_array(t1.get_array() > 0))
 
 
 def test_a_scan_comes_to_its_t1_rigidly_and_the_step_is_kept(heads: dict[str, Any], tmp_path: Path) -> None:

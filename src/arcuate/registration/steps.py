@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from arcuate.cache import cacheable
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.io.transforms import read_transform
 from arcuate.registration.transforms import TransformResource
 from arcuate.volumes.ants_images import mask_to_ants, require_ants, seeded, to_ants
@@ -176,12 +176,18 @@ def _registered(
 ) -> TransformResource:
     """The transform that ANTs finds; several images by an affine of the first and a warp of all."""
     ants = require_ants("registration")
-    still = [to_ants(volume, "registration", f"the fixed image {name}") for name, volume in fixed.items()]
-    moved = [to_ants(volume, "registration", f"the moving image {name}") for name, volume in moving.items()]
+    still = [to_ants(volume, "registration", f"the fixed {name}") for name, volume in fixed.items()]
+    moved = [to_ants(volume, "registration", f"the moving {name}") for name, volume in moving.items()]
     around = [
         None if mask is None else mask_to_ants(mask, next(iter(images.values())), what)
         for mask, images, what in zip(masks, (fixed, moving), ("the mask", "the moving mask"), strict=True)
     ]
+    if (around[0] is None) != (around[1] is None):
+        given, missing = ("fixed", "moving") if around[1] is None else ("moving", "fixed")
+        warn(
+            f"there is a mask of the {given} image and none of the {missing} one; ANTs may then end centimetres off. "
+            "Give masks of both or of none."
+        )
     seed = options.pop("seed")
     folder = tempfile.mkdtemp(prefix="arcuate-registration-")
     try:
