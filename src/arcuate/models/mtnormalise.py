@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError, NotApplicable
 from arcuate.models.multitissue import SUM_OF_TISSUES
@@ -67,28 +68,38 @@ def normalise_tissues(
     balance = np.ones(amounts.shape[1])
     field = np.ones(len(amounts))
     is_used = _without_outliers(amounts @ balance / field, is_usable, FIRST_RANGE)
-    for _ in range(n_rounds):
-        for _ in range(N_BALANCES):
-            if amounts.shape[1] > 1:
-                balance = _balance(amounts[is_used] / field[is_used, None])
-            before, is_used = is_used, _without_outliers(amounts @ balance / field, is_usable, RANGE)
-            if np.array_equal(before, is_used):
-                break
-        logs = np.log(amounts[is_used] @ balance) - np.log(reference)
-        weights = np.linalg.lstsq(basis[is_used], logs, rcond=None)[0]
-        field = np.exp(basis @ weights)
+    with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+        for _ in range(n_rounds):
+            for _ in range(N_BALANCES):
+                if amounts.shape[1] > 1:
+                    balance = _balance(amounts[is_used] / field[is_used, None])
+                before, is_used = is_used, _without_outliers(amounts @ balance / field, is_usable, RANGE)
+                if np.array_equal(before, is_used):
+                    break
+            logs = np.log(amounts[is_used] @ balance) - np.log(reference)
+            weights = _least_squares(basis[is_used], logs)
+            field = np.exp(basis @ weights)
     return Normalisation(field, balance, is_used, float(np.exp(np.log(field[is_used]).mean())))
 
 
 def _balance(shares: np.ndarray) -> np.ndarray:
     """Factors, geometric mean 1, that bring the sum of the tissues (n_vox, n_tissue) nearest to a constant."""
-    factors = np.linalg.lstsq(shares, np.ones(len(shares)), rcond=None)[0]
+    factors = _least_squares(shares, np.ones(len(shares)))
     if not np.all(factors > 0):
         raise NotApplicable(
             f"the tissues cannot be balanced: factors {np.array2string(factors, precision=3)}, expected positive ones. "
             "Give the tissues of one multi-tissue fit, and a mask of the brain."
         )
     return np.asarray(factors / np.exp(np.log(factors).mean()))
+
+
+def _least_squares(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n,) of least norm that bring ``matrix`` (n_vox, n) @ them nearest to ``values`` (n_vox,), by normal equations.
+
+    Columns are few and far from parallel: what squaring their condition costs is below the digits of the images. By the
+    singular values of the tall matrix it took most of the time.
+    """
+    return np.asarray(np.linalg.lstsq(matrix.T @ matrix, matrix.T @ values, rcond=None)[0])
 
 
 def _without_outliers(sums: np.ndarray, is_usable: np.ndarray, reach: float) -> np.ndarray:
