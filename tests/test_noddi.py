@@ -187,6 +187,22 @@ def test_a_run_writes_the_maps_under_their_bids_names(tmp_path):
     assert run.log["noddi"].words == "fitted in 18 voxels"
 
 
+def test_a_run_for_a_report_keeps_the_scan_in_memory_and_no_map(tmp_path):
+    scan, settings = _scan()[0], Settings(steps=("noddi",))
+    whole = run_subject(scan, Derivatives(tmp_path / "a", "sub-01"), inputs={}, mask=_mask(), settings=settings)
+    lean = run_subject(
+        scan, Derivatives(tmp_path / "b", "sub-01"), inputs={}, mask=_mask(), settings=settings, keeps_maps=False,
+        keeps_voxels=True,
+    )  # fmt: skip
+    assert whole.noddi is not None
+    assert whole.voxels == []
+    assert lean.noddi is None
+    (voxels,) = lean.voxels
+    np.testing.assert_array_equal(voxels.volume.get_array(), scan.volume.get_array())
+    name = "sub-01/dwi/sub-01_model-noddi_param-icvf_dwimap.nii.gz"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
 def test_a_run_on_one_shell_leaves_it_out_and_says_why(tmp_path):
     scan, names = _scan(_table(1000.0))[0], Derivatives(tmp_path, "sub-01")
     run = run_subject(scan, names, inputs={}, mask=_mask(), settings=Willing(steps=("noddi",)))

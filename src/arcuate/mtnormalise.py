@@ -13,7 +13,7 @@ from arcuate.errors import InputError
 from arcuate.models.mtnormalise import normalise_tissues
 from arcuate.models.multitissue import SUM_OF_TISSUES
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, masked_rows, scatter
 
 
 @storable
@@ -55,7 +55,7 @@ def mtnormalise(
                 f"the image of {name} has the shape {tuple(image.shape)}, the first {tuple(first.shape)}; expected "
                 "images of one fit."
             )
-        rows.append(np.concatenate([block for _, block in masked_blocks(image.get_array(), inside)]))
+        rows.append(masked_rows(image.get_array(), inside))
     i, j, k = np.unravel_index(np.flatnonzero(inside.ravel(order="F")), inside.shape, order="F")
     affine = np.asarray(first.get_affine(), dtype=np.float64)
     positions = np.column_stack([i, j, k]) @ affine[:3, :3].T + affine[:3, 3]
@@ -63,8 +63,8 @@ def mtnormalise(
     found = normalise_tissues(amounts, positions, order=order, reference=reference)
     volumes: dict[str, VolumeResource] = {}
     for (name, image), row in zip(images.items(), rows, strict=True):
-        out = scatter(row / found.field[:, None], inside)
-        volumes[name] = InMemoryVolumeResource(out, image.get_affine(), image.get_metadata())
+        np.divide(row, found.field[:, None], out=row, casting="same_kind")  # the rows are ours
+        volumes[name] = InMemoryVolumeResource(scatter(row, inside), image.get_affine(), image.get_metadata())
     facts = {
         "Model": "multi-tissue intensity normalisation in the log domain",
         "Order": order,

@@ -7,7 +7,7 @@ import pytest
 
 from arcuate.errors import InputError, InputWarning
 from arcuate.volumes.resource import InMemoryVolumeResource
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, masked_blocks, masked_rows, scatter, values_inside
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
 
@@ -42,6 +42,21 @@ def test_rows_come_with_x_fastest_whatever_the_memory_layout(scan, mask, dtype, 
 @pytest.mark.parametrize("volumes", [np.array([3, 0]), np.array([True, False, False, True])])
 def test_rows_of_some_volumes_are_those_columns(scan, mask, volumes):
     np.testing.assert_array_equal(_rows(scan.array, mask, volumes=volumes), _rows(scan.array, mask)[:, volumes])
+
+
+@pytest.mark.parametrize("volumes", [None, np.array([3, 0]), np.array([True, False, False, True])])
+def test_all_rows_are_those_of_the_blocks(scan, mask, volumes):
+    np.testing.assert_array_equal(
+        masked_rows(scan.array, mask, volumes=volumes), _rows(scan.array, mask, volumes=volumes)
+    )
+    none = masked_rows(scan.array, np.zeros_like(mask), volumes=volumes)
+    assert none.shape == (0, 4 if volumes is None else 2)
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_values_inside_are_those_of_each_volume(scan, mask, layout):
+    array = np.asarray(scan.array, order=layout)
+    np.testing.assert_array_equal(np.stack(list(values_inside(array, mask)), axis=1), _rows(array, mask))
 
 
 def test_blocks_cover_every_row_once_and_are_no_longer_than_asked(scan, mask):

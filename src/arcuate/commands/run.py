@@ -175,9 +175,9 @@ def run(
     with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
         told = ahead.listener(lines)
         result = run_subject(
-            scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions
-        )
-        result = result.without_maps()
+            scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,
+            keeps_maps=False, keeps_voxels=with_report,
+        )  # fmt: skip
         if with_report:
             end_with_report(result)
     note_kernels(note_name(settings, with_report=with_report))

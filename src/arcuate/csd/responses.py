@@ -24,7 +24,7 @@ from arcuate.models.response_voxels import DEFAULT_LMAX
 from arcuate.models.three_tissue import can_have_three_tissues, grey_and_fluid, is_three_tissue
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
+from arcuate.volumes.voxels import check_mask, masked_rows, scatter
 
 storable(Response)
 
@@ -104,7 +104,7 @@ def estimate_tournier(
 
     found, degree = choose_shell(dwi.gradients, shell=shell, lmax=lmax)
     array = dwi.volume.get_array()
-    rows = np.concatenate([block for _, block in masked_blocks(array, inside, volumes=found.indices)])
+    rows = masked_rows(array, inside, volumes=found.indices)
 
     def widen(good: np.ndarray) -> np.ndarray:
         wide = binary_dilation(scatter(good, inside, np.bool_)) & inside
@@ -123,8 +123,7 @@ def estimate_tournier(
         picked = np.zeros(len(rows), bool)
         picked[single.chosen] = True
         at_b0 = np.flatnonzero(dwi.gradients.is_b0)
-        blocks = masked_blocks(array, scatter(picked, inside, np.bool_), volumes=at_b0)
-        signals = np.concatenate([block for _, block in blocks])
+        signals = masked_rows(array, scatter(picked, inside, np.bool_), volumes=at_b0)
         signals = signals[np.isfinite(signals)]
         if not len(signals):
             raise NotApplicable(
@@ -168,7 +167,7 @@ def estimate_dhollander(
     if not dwi.gradients.is_b0.any():
         _warn_of_missing_b0(dwi, tissues)
     core, n_eroded = erode(inside, erosion)
-    rows = np.concatenate([block for _, block in masked_blocks(dwi.volume.get_array(), core)])
+    rows = masked_rows(dwi.volume.get_array(), core)
     response, _ = estimate_tissues(rows, dwi.gradients, tissues, lmax=lmax, choice=choice)
     return response.with_origin(erosion=n_eroded, n_voxels_looked_at=len(rows))
 
@@ -303,7 +302,7 @@ def _estimate_on_one_shell(
     table = dwi.gradients.subset(volumes)
     if name == "ssst":
         inside = inside & _near_centre(inside, ROI_RADIUS if roi_radius is None else roi_radius)
-    rows = np.concatenate([r for _, r in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes)])
+    rows = masked_rows(dwi.volume.get_array(), inside, volumes=volumes)
     if name == "ssst":
         return estimate_ssst(
             rows, table, lmax=degree, **({} if fa_threshold is None else {"fa_threshold": fa_threshold})

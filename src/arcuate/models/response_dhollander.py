@@ -13,7 +13,13 @@ from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import constraint_matrix, forward_matrix
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, merge_responses
-from arcuate.models.response_voxels import fibre_response, isotropic_response, rank_by_tensors, shell_rows
+from arcuate.models.response_voxels import (
+    ROWS,
+    fibre_response,
+    isotropic_response,
+    rank_by_tensors,
+    shell_rows,
+)
 from arcuate.models.tensor import select_volumes
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
@@ -75,9 +81,9 @@ def estimate_tissues(
     Dhollander, Mito, Raffelt, Connelly 2019, Proc. ISMRM 27:555.
     """
     choice = choice or Choice()
-    signals = np.asarray(signals, dtype=np.float64)
     voxels = choose_tissue_voxels(signals, gradients, tissues, choice=choice)
-    parts = [fibre_response(signals[voxels.wm], gradients, voxels.wm_directions, lmax=lmax)]
+    white = np.asarray(signals[voxels.wm], dtype=np.float64)
+    parts = [fibre_response(white, gradients, voxels.wm_directions, lmax=lmax)]
     parts += [isotropic_response(signals[getattr(voxels, t)], gradients, t) for t in tissues[1:]]
     facts = {
         "n_voxels_of_tissues": {tissue: len(getattr(voxels, tissue)) for tissue in tissues},
@@ -96,15 +102,17 @@ def choose_tissue_voxels(
     *,
     choice: Choice | None = None,
 ) -> TissueVoxels:
-    """Voxels of single-fibre white matter, grey matter and fluid; see :func:`estimate_tissues`."""
+    """Voxels of single-fibre white matter, grey matter and fluid; see :func:`estimate_tissues`.
+
+    Signals stay in their own type: those of a head, twice in double precision, are most of a scan.
+    """
     choice = choice or Choice()
-    signals = np.asarray(signals, dtype=np.float64)
     decay, is_usable = signal_decay(signals, gradients)
     usable = np.flatnonzero(is_usable)
     if len(usable) == 0:
         raise NotApplicable("no voxel has a signal that decays from b = 0 to the shells; check the scan and the mask.")
     vectors = np.zeros((len(signals), 3))
-    fa, vectors[usable] = rank_by_tensors(signals[usable], gradients)
+    fa, vectors[usable] = rank_by_tensors(signals, gradients, usable)
     is_wm = fa > choice.fa_threshold
     wm, gm, csf = _refine(usable[is_wm], usable[~is_wm], decay)
     if "gm" not in tissues and len(csf) == 0:
@@ -144,7 +152,11 @@ def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndar
     """
     check_tissue_gradients(gradients)
     rows = shell_rows(gradients)
-    means = [np.maximum(signals[:, volumes], 0).mean(axis=1) for _, volumes in rows]
+    means = np.empty((len(rows), len(signals)))
+    for start in range(0, len(signals), ROWS):
+        block = np.asarray(signals[start : start + ROWS], dtype=np.float64)
+        for mean, (_, volumes) in zip(means, rows, strict=True):
+            mean[start : start + ROWS] = np.maximum(block[:, volumes], 0).mean(axis=1)
     is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)
     with np.errstate(all="ignore"):
@@ -255,14 +267,15 @@ def _single_fibres(
 ) -> np.ndarray:
     """Voxels of white matter that a sharp response explains best as one fibre, judged at degree 2, then at degree 6."""
     count = _share(len(wm), percent)
-    level = float(np.median(signals[wm].mean(axis=1))) * math.sqrt(4 * math.pi)
+    places, signals = np.arange(len(wm)), np.asarray(signals[wm], dtype=np.float64)
+    level = float(np.median(signals.mean(axis=1))) * math.sqrt(4 * math.pi)
     for lmax, wanted in ((2, 2 * count), (6, count)):
-        fod, fluid = _sharp_fods(signals[wm], gradients, csf, level, lmax)
+        fod, fluid = _sharp_fods(signals[places], gradients, csf, level, lmax)
         peak = find_peaks(fod, n_peaks=1, relative_peak_threshold=0.0).values[:, 0]
         total = fod[:, 0] + fluid
         metric = np.divide(peak, total, out=np.zeros_like(peak), where=total > 0)
-        wm = wm[np.argsort(-metric, kind="stable")[:wanted]]
-    return wm
+        places = places[np.argsort(-metric, kind="stable")[:wanted]]
+    return np.asarray(wm[places])
 
 
 def _sharp_fods(

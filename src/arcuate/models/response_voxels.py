@@ -125,12 +125,15 @@ def _made_of(signals: np.ndarray, gradients: GradientTable, tissue: str, table: 
     )
 
 
-def rank_by_tensors(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
+def rank_by_tensors(
+    signals: np.ndarray, gradients: GradientTable, chosen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """FA (n_vox,) and first eigenvector (n_vox, 3) of tensors of all volumes, as MRtrix3's dwi2tensor fits them.
 
     Parameters
     ----------
-    signals : (n_vox, n_meas) float64; what is not finite counts as 0
+    signals : (n, n_meas) float; what is not finite counts as 0
+    chosen : (n_vox,) int, rows of them; all by default
 
     Notes
     -----
@@ -140,10 +143,12 @@ def rank_by_tensors(signals: np.ndarray, gradients: GradientTable) -> tuple[np.n
     """
     design = tensor_design(gradients.bvals, gradients.directions)
     products = np.einsum("ij,ik->ijk", design, design).reshape(len(design), -1)
-    tensors = np.empty((len(signals), 6))
+    chosen = np.arange(len(signals)) if chosen is None else chosen
+    tensors = np.empty((len(chosen), 6))
     with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
-        for start in range(0, len(signals), ROWS):
-            tensors[start : start + ROWS] = _tensors_of(signals[start : start + ROWS], design, products)
+        for start in range(0, len(chosen), ROWS):
+            block = np.asarray(signals[chosen[start : start + ROWS]], dtype=np.float64)
+            tensors[start : start + ROWS] = _tensors_of(block, design, products)
     evals, evecs = eigh_3x3(tensors)
     return fractional_anisotropy(evals), evecs[:, 0]
 

@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 def keep_scan_facts(run: SubjectResult) -> None:
     """Write ``<prefix>_desc-scan_facts.json``, the mean b=0 image, and pictures of what denoising did."""
     path = run.names.path("desc-scan_facts.json")
-    facts = scan_facts(run.scan, run.mask)
+    scan = run.voxels.pop() if run.voxels else run.scan.load()  # once: what follows would read it again and again
+    facts = scan_facts(scan, run.mask)
     facts["doubts"] = list(dict.fromkeys([*run.doubts, *facts["doubts"]]))
     write_json(path, facts)
     run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
-    _keep_reference(run)
+    _keep_reference(run, scan)
     if run.denoised is not None:
-        for which, picture in keep_residuals(run.names, run.scan, run.denoised, run.mask).items():
+        for which, picture in keep_residuals(run.names, scan, run.denoised, run.mask).items():
             run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"), label=which)
 
 
-def _keep_reference(run: SubjectResult) -> None:
+def _keep_reference(run: SubjectResult, scan: Dwi) -> None:
     """Write what overlays are drawn on: the mean b=0 image, or that of the lowest shell."""
-    gradients = run.scan.gradients
+    gradients = scan.gradients
     name, role, what = "desc-b0_dwiref.nii.gz", "reference", "b=0 volumes"
     if not gradients.is_b0.any():
         name, role, what = (
@@ -46,7 +47,7 @@ def _keep_reference(run: SubjectResult) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # the mask's step has said it
-        mean = compute_mean_least_weighted(run.scan)
+        mean = compute_mean_least_weighted(scan)
     about = {"Description": f"mean of the {what} as they were given"}
     run.outputs.image(name, mean, about, role=role, step=REPORT, made_from=("dwi",))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arcuate.dti import TENSOR_ORDERS, in_tensor_order
+from arcuate.errors import NotApplicable
 from arcuate.study.bids import SCANNER_FRAME
 from arcuate.volumes.resource import InMemoryVolumeResource
 
@@ -183,3 +184,20 @@ def tract_maps(tracts: VolumeResource, output_type: str) -> list[Map]:
         volume = InMemoryVolumeResource(np.ascontiguousarray(own), affine, metadata)
         maps.append(Map(f"{name}_tom" if width == 3 else name, volume, {**encoding, "Tract": name}))
     return maps
+
+
+def normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
+    """Tissues made comparable between places and subjects; as they are where there is one, or no sum to balance."""
+    from arcuate.mtnormalise import mtnormalise
+
+    if mask is None or len(fods.volumes) == 1:
+        return fods
+    try:
+        result = mtnormalise(fods.volumes, mask)
+    except NotApplicable as error:
+        return replace(fods, parameters={**fods.parameters, "IntensityNormalisationLeftOut": str(error)})
+    return replace(
+        fods,
+        volumes=result.volumes,
+        parameters={**fods.parameters, "IntensityNormalisation": result.parameters},
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,7 +13,15 @@ from arcuate.cache import cacheable
 from arcuate.errors import NotApplicable, warn
 from arcuate.io.atomic import remove_abandoned
 from arcuate.study.bids import Derivatives, write_json
-from arcuate.study.maps import fod_maps, free_water_maps, kurtosis_maps, noddi_maps, peak_maps, tensor_maps
+from arcuate.study.maps import (
+    fod_maps,
+    free_water_maps,
+    kurtosis_maps,
+    noddi_maps,
+    normalised,
+    peak_maps,
+    tensor_maps,
+)
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.regions import Atlas, write_regions
@@ -46,6 +54,7 @@ class SubjectResult:
     outputs: Outputs
     log: StageLog
     scan: Dwi  # as it was given
+    voxels: list[Dwi] = field(default_factory=list)  # the same in memory, for who takes it out; see ``keeps_voxels``
     denoised: Dwi | None = None  # on disk
     mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
     dti: Dti | None = None
@@ -140,6 +149,8 @@ def run_subject(
     plan: Plan | None = None,
     response: Response | None = None,
     atlas: Atlas | None = None,
+    keeps_maps: bool = True,
+    keeps_voxels: bool = False,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -156,6 +167,8 @@ def run_subject(
     plan : one that was made of the same scan, mask, settings and response; made here if None
     response : one that was made before, as that of a group; estimated if None
     atlas : regions for a table of the maps; no table if None
+    keeps_maps : whether the result holds the maps; without, they are on disk alone as soon as no step needs them
+    keeps_voxels : whether the result holds the scan in memory, for a report, where the steps took it as it was given
 
     Raises
     ------
@@ -177,19 +190,22 @@ def run_subject(
     kurtosis = run.do("kurtosis", _kurtosis, signal, inside)
     water = run.do("freewater", _free_water, signal, inside)
     noddi = run.do("noddi", _noddi, signal, inside)
+    if not keeps_maps and "regions" not in plan:
+        dti = kurtosis = water = noddi = None
     response = run.do("response", _response, signal, inside, response)
     fods = run.do("fod", _fod, signal, inside, response)
     on_disk = denoised.on_disk if denoised else None
+    voxels = [signal] if keeps_voxels and denoised is None else []
     del signal, denoised  # no later step needs all voxels of the scan
     peaks = run.do("peaks", _peaks, fods, inside, response)
     tracts = run.do("tracts", _tracts, fods, inside, response)
     run.do("regions", write_regions, atlas, scan, inside, (dti, kurtosis, noddi))
-
-    return SubjectResult(
+    result = SubjectResult(
         plan=plan,
         outputs=run.outputs,
         log=run.log,
         scan=scan,
+        voxels=voxels,
         denoised=on_disk,
         mask=inside,
         dti=dti,
@@ -203,6 +219,7 @@ def run_subject(
         doubts=doubts,
         notes=_close_outputs(run),
     )
+    return result if keeps_maps else result.without_maps()
 
 
 def _open_outputs(outputs: Outputs, plan: Plan) -> Outputs:
@@ -341,28 +358,11 @@ def _response(signal: Dwi, inside: VolumeResource | None, given: Response | None
 def _fod(signal: Dwi, inside: VolumeResource | None, response: Response, to: _Context) -> Fods:
     from arcuate.csd import estimate_fods
 
-    fods = _normalised(estimate_fods(signal, inside, response), inside)
+    fods = normalised(estimate_fods(signal, inside, response), inside)
     maps = fod_maps(fods, is_multi_tissue=not response.is_single_shell)
     to.outputs.maps(csd_model(response), maps, fods.parameters, step="fod", made_from=to.made_from)
     to.end(fods.parameters, voxels_in_words(fods.parameters["VoxelsByStatus"]))
     return fods
-
-
-def _normalised(fods: Fods, mask: VolumeResource | None) -> Fods:
-    """Tissues made comparable between places and subjects; as they are where there is one, or no sum to balance."""
-    from arcuate.mtnormalise import mtnormalise
-
-    if mask is None or len(fods.volumes) == 1:
-        return fods
-    try:
-        result = mtnormalise(fods.volumes, mask)
-    except NotApplicable as error:
-        return replace(fods, parameters={**fods.parameters, "IntensityNormalisationLeftOut": str(error)})
-    return replace(
-        fods,
-        volumes=result.volumes,
-        parameters={**fods.parameters, "IntensityNormalisation": result.parameters},
-    )
 
 
 def _peaks(fods: Fods, inside: VolumeResource | None, response: Response, to: _Context) -> FodPeaks:

@@ -19,7 +19,7 @@ from arcuate.study.coherence import Coherence, fibre_coherence
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
 from arcuate.volumes.scan import mean_of_volumes
-from arcuate.volumes.voxels import check_mask
+from arcuate.volumes.voxels import check_mask, values_inside
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -235,8 +235,7 @@ def _brain_of(dwi: Dwi) -> np.ndarray:
 
 def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
     bad = negative = 0
-    for i in range(array.shape[3]):
-        values = array[..., i][inside]
+    for values in values_inside(array, inside):
         bad += int(np.count_nonzero(~np.isfinite(values)))
         negative += int(np.count_nonzero(values < 0))
     return bad, negative
@@ -268,8 +267,7 @@ def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable
 def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
     """Volumes without signal: not one value in the brain is finite and above 0, or all are the same."""
     found = []
-    for i in range(array.shape[3]):
-        values = array[..., i][inside]
+    for i, values in enumerate(values_inside(array, inside)):
         values = values[np.isfinite(values)]
         if not values.size or values.max() <= 0 or (values.size > 1 and values.max() == values.min()):
             found.append(i)

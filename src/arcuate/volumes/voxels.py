@@ -129,6 +129,25 @@ def masked_blocks(
         yield place, _gather(array, index[place], picked, dtype)
 
 
+def values_inside(array: np.ndarray, inside: np.ndarray) -> Iterator[np.ndarray]:
+    """(n_inside,) of each volume, x fastest: as images lie in memory, so that no volume is copied for it."""
+    index = np.flatnonzero(inside.ravel(order="F"))
+    for i in range(array.shape[3]):
+        yield array[..., i].ravel(order="F")[index]
+
+
+def masked_rows(array: np.ndarray, mask: np.ndarray, *, volumes: np.ndarray | None = None) -> np.ndarray:
+    """(n_vox, n) all rows that :func:`masked_blocks` gives; filled block by block, so that they are there once."""
+    found: np.ndarray | None = None
+    for place, rows in masked_blocks(array, mask, volumes=volumes):
+        if found is None:
+            found = np.empty((int(np.count_nonzero(mask)), rows.shape[1]), rows.dtype)
+        found[place] = rows
+    if found is None:
+        return np.empty((0, np.arange(array.shape[3])[slice(None) if volumes is None else volumes].size), np.float32)
+    return found
+
+
 def fit_masked(
     array: np.ndarray,
     mask: np.ndarray,
