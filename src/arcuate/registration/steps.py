@@ -198,7 +198,8 @@ def _registered(
                     options = {"initial_transform": "Identity", **options}
                 result = _called(ants, still[0], moved[0], type_of_transform, {**common, **options})
                 return _of_result(result["fwdtransforms"], result["invtransforms"])
-            first = _called(ants, still[0], moved[0], "Affine", common)
+            # the affine part as SyN does it: ANTs' "Affine" alone takes few points of a small image, and may go astray
+            first = _called(ants, still[0], moved[0], "SyN", {**common, "reg_iterations": (0,)})
             extras = [["mattes", f, m, w, 1] for f, m, w in zip(still[1:], moved[1:], weights[1:], strict=True)]
             result = _called(ants, still[0], moved[0], "SyNOnly", {
                 "outprefix": f"{folder}/w_", "multivariate_extras": extras,
