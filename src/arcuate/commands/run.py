@@ -35,6 +35,7 @@ from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED
 
 if TYPE_CHECKING:
+    from arcuate.models.response import Response
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
     from arcuate.study.plan import Plan
@@ -145,16 +146,12 @@ def run(
     goes on where it was.
     """
     from arcuate.cache import Cache
-    from arcuate.io.responses import read_response
     from arcuate.study.bids import Derivatives
 
     settings = Settings(
         steps or (), denoise, mask_method, algorithm, robust=robust, rician=rician, wmti=wmti, tensor_order=tensor_order
     )
-    if responses and algorithm != Settings.response_algorithm:
-        raise InputError(
-            f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."
-        )
+    response = _read_response(responses, algorithm)
     regions = _read_atlas(atlas, atlas_names, atlas_to_scan, scan_to_atlas)
     names = Derivatives.of_scan(out, scan.dwi).named(subject, session)
     others = {role: path for role, path in (("mask", mask), ("noise", noise), ("atlas", atlas)) if path}
@@ -162,7 +159,6 @@ def run(
     check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
-    response = read_response(responses) if responses else None
     level = None if noise is None else read_image(noise)
     plan = make_plan(unread, settings, inside, response, regions, noise=level)
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
@@ -193,6 +189,16 @@ def _say_what_would_be_done(plan: Plan, names: Derivatives) -> None:
         if not reason.startswith(NOT_ASKED):
             click.echo(f"would leave out {name}: {reason}")
     click.echo(f"would write to {names.folder} as {names.prefix}_...; nothing was done (--dry-run)")
+
+
+def _read_response(files: tuple[Path, ...], algorithm: str) -> Response | None:
+    from arcuate.io.responses import read_response
+
+    if files and algorithm != Settings.response_algorithm:
+        raise InputError(
+            f"found --response together with --algorithm {algorithm}; expected one. Leave one of them out."
+        )
+    return read_response(files) if files else None
 
 
 def _read_atlas(labels: Path | None, names: str | None, to_scan: Path | None, from_scan: Path | None) -> Atlas | None:
