@@ -4,7 +4,8 @@ usage: python -m benchmarks.bench_compile [--write]
 
 A small scan of three shells goes through all steps and the report with an empty ``NUMBA_CACHE_DIR``, then once more in
 another process. Seconds are those of the compiling thread on a processor, so that a loaded machine does not count;
-those of a kernel are its own, without the kernels that it calls.
+those of a kernel are its own, without the kernels that it calls. On one thread, so that one process compiles all: with
+more, a second one takes half of it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def run_here(scan: str, out: str) -> None:
     begin = time.process_time()
     with event.install_listener("numba:compile", clock):
         try:
-            main(["run", scan, "--out", out, "--mask-method", "otsu", "--denoise", "mppca"])
+            main(["run", scan, "--out", out, "--mask-method", "otsu", "--denoise", "mppca", "--threads", "1"])
         except SystemExit as end:
             if end.code:
                 raise
