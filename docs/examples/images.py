@@ -392,6 +392,11 @@ print(MissingExtraError("pyvista", "viz", "drawing tracts"))
 assert did_you_mean("dholander", ["dhollander", "tournier"]) == " Did you mean dhollander?"
 print(how_to_install("viz"))
 
+# %% arcuate.errors.noted_warnings, arcuate.errors.silenced_warnings
+with silenced_warnings(), noted_warnings() as texts:
+    warn("the scan has no b=0 volume")
+print(texts)  # what a report may list, though nobody was warned
+
 # %% arcuate.figures.plotting.Panel, arcuate.figures.plotting.plot_maps, arcuate.figures.plotting.png_of
 figure = plot_maps([Panel(fa.get_array(), "FA", "gray", (0, 1))], fa.get_affine(), paper="white", scale_bar=50)
 figure.savefig("fa.pdf")  # or .svg
