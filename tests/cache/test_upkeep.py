@@ -17,6 +17,7 @@ from arcuate.cache.upkeep import clean_up, explain, open_store
 from arcuate.commands.cache import cache as command
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
+from arcuate.io.atomic import atomic_path
 from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource, VolumeResource
 
 
@@ -247,3 +248,15 @@ def test_a_size_of_nonsense_is_refused_with_examples(volume, folder):
     result = arcuate_cache("gc", "--cache", folder, "--max-size", "lots")
     assert result.exit_code == 2
     assert "500MB" in result.output
+
+
+def test_a_digest_half_written_by_a_killed_process_is_removed_and_one_being_written_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    place = folder / ".arcuate" / "files" / "ad"
+    place.mkdir(parents=True)
+    left = place / ".149890.json.f90ae318968a.tmp"
+    left.touch()
+    with atomic_path(place / "149891.json") as written, Cache(folder):
+        assert not left.exists()
+        assert written.exists()
+    assert (place / "149891.json").exists()

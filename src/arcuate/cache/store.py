@@ -12,8 +12,8 @@
 An entry is written to the staging folder and renamed, which is one operation on local disks and on NFS. The lock on its
 key makes a second process wait for the first and take its result; where a file system has no locks both compute, and
 the rename still leaves one whole entry. An entry with a file cut short, by a power cut or whatever else, is computed
-again. What a killed process left in the staging folder is removed by the next one that opens the cache, as soon as
-nobody holds the lock.
+again. What a killed process left in the staging folder, or half-written among the digests, is removed by the next one
+that opens the cache, as soon as nobody holds the lock.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from filelock import FileLock, Timeout
 
 from arcuate.cache.fingerprints import digest_of
 from arcuate.cache.volumes import checksum
+from arcuate.io.atomic import remove_abandoned
 
 FORMAT = 4
 _ABANDONED = 86400.0  # seconds; a staging folder that cannot be locked is taken for abandoned after this
@@ -211,14 +212,14 @@ class Store:
             lock.release()
 
     def clean_staging(self) -> int:
-        """Remove what killed processes left behind; the number of folders removed."""
+        """Remove what killed processes left behind; the number of folders and files removed."""
         removed = 0
         for folder in (self.root / "staging").glob("*"):
             with contextlib.suppress(Timeout, OSError), self.lock(folder.name.split(".")[0], timeout=0) as is_locked:
                 if is_locked or time.time() - folder.stat().st_mtime > _ABANDONED:
                     shutil.rmtree(folder, ignore_errors=True)
                     removed += 1
-        return removed
+        return removed + sum(map(remove_abandoned, (self.root / "files").glob("*")))
 
     def show(self, entry: Entry, sidecar: dict[str, Any]) -> None:
         """Let the flat files of a step show ``entry``; does nothing where they do already."""
