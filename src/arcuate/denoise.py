@@ -24,7 +24,7 @@ from arcuate.models.status import Status, count_status
 from arcuate.numerics.filters import otsu_threshold
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import S, Scan, with_volume
-from arcuate.volumes.voxels import check_mask
+from arcuate.volumes.voxels import check_mask, values_inside
 
 Method = Literal["patch2self", "mppca"]
 METHODS = ("patch2self", "mppca")
@@ -293,7 +293,7 @@ def _head_of(image: np.ndarray) -> np.ndarray:
 
 def _check_volumes(image: np.ndarray, inside: np.ndarray) -> None:
     """Refuse volumes that hold no number: no voxel would be denoised, and all would be 0."""
-    bad = [i for i in range(image.shape[3]) if not np.isfinite(image[..., i][inside]).any()]
+    bad = [i for i, values in enumerate(values_inside(image, inside)) if not np.isfinite(values).any()]
     if bad:
         listed = ",".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
         raise NotApplicable(

@@ -160,33 +160,31 @@ class Dti:
 
     def get_fa_md(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Fractional anisotropy and mean diffusivity (mm²/s), (x, y, z) float32 each."""
-        evals, _ = self._eig
-        return self._map(fractional_anisotropy(evals)), self._map(evals.mean(axis=-1))
+        return self.fa, self.md
 
     @property
     def fa(self) -> InMemoryVolumeResource:
         """Fractional anisotropy, (x, y, z) float32, 0 to 1."""
-        return self.get_fa_md()[0]
+        return self._map(fractional_anisotropy(self._eig[0]))
 
     @property
     def md(self) -> InMemoryVolumeResource:
         """Mean diffusivity, (x, y, z) float32, mm²/s."""
-        return self.get_fa_md()[1]
+        return self._map(self._eig[0].mean(axis=-1))
 
     @property
     def ad(self) -> InMemoryVolumeResource:
         """Axial diffusivity, (x, y, z) float32, mm²/s."""
-        return self.get_ad_rd()[0]
+        return self._map(self._eig[0][..., 0])
 
     @property
     def rd(self) -> InMemoryVolumeResource:
         """Radial diffusivity, (x, y, z) float32, mm²/s."""
-        return self.get_ad_rd()[1]
+        return self._map(self._eig[0][..., 1:].mean(axis=-1))
 
     def get_ad_rd(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Axial and radial diffusivity, (x, y, z) float32 each, mm²/s: along and across the first eigenvector."""
-        evals, _ = self._eig
-        return self._map(evals[..., 0]), self._map(evals[..., 1:].mean(axis=-1))
+        return self.ad, self.rd
 
     def get_eig(self) -> tuple[InMemoryVolumeResource, InMemoryVolumeResource]:
         """Eigenvalues and eigenvectors.

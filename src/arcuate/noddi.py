@@ -18,7 +18,7 @@ from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter_fields
+from arcuate.volumes.voxels import check_mask, fit_masked, masked_rows, scatter_fields
 
 ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
 
@@ -199,7 +199,7 @@ def _rows_of(directions: VolumeResource, inside: np.ndarray) -> np.ndarray:
             "the scan, in the scanner frame."
         )
     array = np.asarray(directions.get_array())
-    return np.concatenate([rows for _, rows in masked_blocks(array, inside)]).astype(np.float64)
+    return masked_rows(array, inside).astype(np.float64)
 
 
 def _refuse_water_everywhere(fwf: np.ndarray, status: np.ndarray) -> None:

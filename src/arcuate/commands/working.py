@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -64,13 +64,11 @@ def working(name: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _compiling_said(stage: Stage) -> Iterator[None]:
+def _compiling_said(stage: Stage) -> AbstractContextManager[None]:
+    """Within the block a line says once that kernels are compiled, as the next one begins after some seconds of it."""
     from numba.core import event
 
     class Said(event.Listener):  # type: ignore[misc]
-        """Says once that kernels are compiled, as the next one begins after some seconds of it."""
-
         is_said = False
 
         def on_start(self, _: object) -> None:
@@ -80,9 +78,4 @@ def _compiling_said(stage: Stage) -> Iterator[None]:
 
         def on_end(self, _: object) -> None: ...
 
-    listener = Said()
-    event.register("numba:compile", listener)
-    try:
-        yield
-    finally:
-        event.unregister("numba:compile", listener)
+    return cast(AbstractContextManager[None], event.install_listener("numba:compile", Said()))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from arcuate.errors import InputError, InputWarning, NotApplicable, warn
+from arcuate.errors import InputError, NotApplicable, silenced_warnings, warn
 from arcuate.gradients.repair import NORM_TOLERANCE, check_unit, separate_lengths, unit_directions
 
 B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
@@ -126,8 +125,7 @@ class GradientTable:
 
     def __repr__(self) -> str:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InputWarning)
+            with silenced_warnings():
                 shells = ", ".join(f"{len(s)} at b={s.b:.0f}" for s in self.shells)
         except InputError:
             shells = "no distinct shells"

@@ -20,13 +20,12 @@ from arcuate.models.log_linear import (
     LogLinearModel,
     check_rows,
     column_lengths,
-    decompose_tensors,
     fit_in_chunks,
     take_volumes,
     warn_without_b0,
 )
 from arcuate.models.log_linear_kernels import Results, fit_voxels, kept_of
-from arcuate.models.tensor import TensorFit, shells_or_levels, shells_up_to, tensor_design
+from arcuate.models.tensor import TensorFit, floored_tensors, shells_or_levels, shells_up_to, tensor_design
 from arcuate.numerics.sphere import count_directions, distinct_directions
 
 B_MAX = 3000.0  # s/mm²; above it the cumulant expansion of tissue's signal no longer converges
@@ -144,9 +143,12 @@ class KurtosisModel(LogLinearModel):
             fit_voxels(rows, self.tables, self.n_reweight, self.limits, results, kept)
             room = make_constraint_room(inequalities, N)
             constrain_voxels(kept, self.tables, inequalities, room, results.coefs, results.status, bound)
-            decompose_tensors(results, np.flatnonzero(bound), self.min_diffusivity)
 
-        return fit_in_chunks(signals, N, fit)
+        results, moved = fit_in_chunks(signals, N, fit), np.flatnonzero(is_bound)
+        tensors, evals, evecs = floored_tensors(results.coefs[moved, :6], self.min_diffusivity)
+        results.coefs[moved, :6], results.evals[moved] = tensors, evals
+        results.evecs[moved] = evecs.reshape(-1, 9)
+        return results
 
 
 def fit_kurtosis(

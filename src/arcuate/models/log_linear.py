@@ -12,7 +12,6 @@ from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.log_linear_kernels import CHUNK, Limits, Results, Tables, fit_voxels, kept_of
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.eigen import eigh_many
 
 NEGLIGIBLE = 1e-6  # eigenvalues are raised to NEGLIGIBLE / b: less attenuation than that cannot be told from none
 
@@ -106,25 +105,6 @@ def fit_in_chunks(signals: np.ndarray, n: int, fit: Callable[[np.ndarray, Result
 
     run_in_chunks(work, n_vox, CHUNK)
     return results
-
-
-def decompose_tensors(results: Results, chosen: np.ndarray, min_diffusivity: float) -> None:
-    """Eigenvalues and eigenvectors of the rows ``chosen`` (n,) anew from their tensors.
-
-    Eigenvalues below ``min_diffusivity`` are raised to it, and the tensor with them, as the kernels do it.
-    """
-    if len(chosen) == 0:
-        return
-    coefs, values, vectors = results.coefs[chosen], np.empty((len(chosen), 3)), np.empty((len(chosen), 3, 3))
-    eigh_many(np.ascontiguousarray(coefs[:, :6]), values, vectors)
-    raised = np.maximum(values, min_diffusivity)
-    rows = np.flatnonzero(values[:, 2] < min_diffusivity)
-    for j, (a, b) in enumerate(zip(*np.triu_indices(3), strict=True)):
-        total = np.zeros(len(rows))
-        for k in range(3):
-            total += raised[rows, k] * vectors[rows, k, a] * vectors[rows, k, b]
-        results.coefs[chosen[rows], j] = total
-    results.evals[chosen], results.evecs[chosen] = raised, vectors.reshape(-1, 9)
 
 
 def residual_rms(

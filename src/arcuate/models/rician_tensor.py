@@ -11,7 +11,7 @@ from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.models.nonlinear_kernels import Attenuated, fit_rician
 from arcuate.models.status import Status
-from arcuate.models.tensor import TensorFit, TensorModel, floored_tensors, prepare_model, rows_and_model
+from arcuate.models.tensor import TensorFit, TensorModel, bvals_of, floored_tensors, prepare_model, rows_and_model
 from arcuate.numerics.compiled import run_in_chunks
 
 MAX_DIFFUSIVITY = 3.3e-3  # mm²/s; a tenth above free water at body temperature
@@ -69,7 +69,7 @@ class RicianTensorModel(TensorModel):
         status[has_fit & ~(sigma > 0)] = Status.NOT_CONVERGED
         rows = np.flatnonzero(has_fit & (sigma > 0))
         basis = np.ascontiguousarray(self.tables.basis[: len(self.design), :7])
-        reach = -MAX_DIFFUSIVITY * self.design[:, [0, 3, 5]].sum(axis=1)
+        reach = MAX_DIFFUSIVITY * bvals_of(self.design)
         shared = Attenuated(basis, np.ascontiguousarray(self.tables.to_coefs[6]), reach)
         coefs = np.column_stack([linear.tensors[rows], np.log(np.maximum(linear.s0[rows], 1e-300))])
         points = coefs @ (self.design.T @ basis)

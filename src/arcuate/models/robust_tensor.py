@@ -13,7 +13,7 @@ from arcuate.gradients import GradientTable
 from arcuate.models.log_linear import column_lengths, fit_in_chunks, make_tables
 from arcuate.models.log_linear_kernels import Results, Tables
 from arcuate.models.robust_kernels import Rule, fit_robustly
-from arcuate.models.tensor import TensorFit, TensorModel, prepare_model, rows_and_model
+from arcuate.models.tensor import TensorFit, TensorModel, bvals_of, prepare_model, rows_and_model
 
 CUTOFF = 3.6  # residuals beyond it, in standard deviations, are outliers (see LOG.md)
 _FIRST_CUTOFF = 3.0  # of the Geman-McClure fit; later looks decide
@@ -135,7 +135,7 @@ def _with_curvature(design: np.ndarray) -> np.ndarray:
     So it is with b = 0 and one shell, and where there are too few volumes for one more unknown.
     """
     n_meas, n = design.shape
-    b = -design[:, [0, 3, 5]].sum(axis=1)
+    b = bvals_of(design)
     b = b / max(b.max(), 1e-300)
     line = np.column_stack([np.ones(n_meas), b])
     bend = b * b - line @ np.linalg.lstsq(line, b * b, rcond=None)[0]

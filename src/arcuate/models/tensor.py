@@ -220,11 +220,18 @@ def select_volumes(gradients: GradientTable, *, b_max: float = B_MAX) -> np.ndar
 
 def determines_tensor(design: np.ndarray) -> bool:
     """Whether the rows of a design (n_meas, 7), see :func:`tensor_design`, determine a tensor and S0."""
-    weights = -design[:, [0, 3, 5]].sum(axis=1)  # the b-values
-    if len(design) < 7 or not weights.max() > 0:
-        return False
-    scaled = np.column_stack([design[:, :6] / weights.max(), design[:, 6]])
-    return bool(np.linalg.svd(scaled, compute_uv=False)[-1] >= _LEAST_SUPPORT)
+    return len(design) >= 7 and bvals_of(design).max() > 0 and _n_determined(design) == 7
+
+
+def bvals_of(design: np.ndarray) -> np.ndarray:
+    """(n_meas,) b-values, s/mm², of a design (n_meas, 7), see :func:`tensor_design`."""
+    return np.asarray(-design[:, [0, 3, 5]].sum(axis=1))
+
+
+def _n_determined(design: np.ndarray) -> int:
+    """How many of its 7 unknowns a design determines, b in units of the highest."""
+    scaled = np.column_stack([design[:, :6] / bvals_of(design).max(), design[:, 6]])
+    return int(np.sum(np.linalg.svd(scaled, compute_uv=False) >= _LEAST_SUPPORT))
 
 
 def shells_or_levels(gradients: GradientTable) -> tuple[Shell, ...]:
@@ -267,13 +274,11 @@ def _what_is_missing(gradients: GradientTable, shells: tuple[Shell, ...]) -> str
             f"above the lowest b-value ({gradients.bvals.min():g}) if those are meant as b=0."
         )
     bvals = np.concatenate([np.full(len(shell), shell.b) for shell in shells])
-    design = tensor_design(bvals / bvals.max(), directions)
-    design = np.vstack([design, np.tile([0.0] * 6 + [1.0], (n_b0, 1))])
-    support = np.linalg.svd(design, compute_uv=False)
-    if len(support) < 7 or support[-1] < _LEAST_SUPPORT:
+    design = np.vstack([tensor_design(bvals, directions), np.tile([0.0] * 6 + [1.0], (n_b0, 1))])
+    if (n_determined := _n_determined(design)) < 7:
         return (
             f"a tensor has 7 unknowns; the {len(design)} volumes up to b = {shells[-1].b:.0f} s/mm² determine "
-            f"{int(np.sum(support >= _LEAST_SUPPORT))} of them (their directions lie on a cone or in a plane). "
+            f"{n_determined} of them (their directions lie on a cone or in a plane). "
             "Check the b-vector file, or acquire directions spread over the sphere."
         )
     return ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arcuate.errors import InputWarning
+from arcuate.errors import silenced_warnings
 from arcuate.study.bids import write_json
 from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
@@ -45,8 +44,7 @@ def _keep_reference(run: SubjectResult, scan: Dwi) -> None:
             "reference without b0",
             f"volumes of b={gradients.levels[0].b:.0f}",
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # the mask's step has said it
+    with silenced_warnings():  # the mask's step has said it
         mean = compute_mean_least_weighted(scan)
     about = {"Description": f"mean of the {what} as they were given"}
     run.outputs.image(name, mean, about, role=role, step=REPORT, made_from=("dwi",))

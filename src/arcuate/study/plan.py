@@ -15,9 +15,7 @@ A sentence for the methods paragraph goes to ``arcuate/report/methods.py``.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +23,7 @@ from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
 from arcuate.csd.peaks import N_WRITTEN
 from arcuate.dti import TENSOR_ORDERS, check_noise
-from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable, did_you_mean
+from arcuate.errors import InputError, MissingExtraError, NotApplicable, did_you_mean, silenced_warnings
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
 from arcuate.study.stages import NOT_ASKED
@@ -250,14 +248,6 @@ def _check_choice(what: str, found: str, expected: tuple[str, ...]) -> None:
         raise InputError(f"found the {what} {found!r}; expected one of {', '.join(expected)}.")
 
 
-@contextmanager
-def _silently() -> Iterator[None]:
-    """Without the warnings of a model's checks: the step itself gives them again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
-        yield
-
-
 def _plan_denoise(case: _Case) -> str:
     settings = case.settings
     choice = denoise.choose_denoising(
@@ -294,7 +284,7 @@ def _plan_dti(case: _Case) -> str:
     from arcuate.models.robust_tensor import prepare_robust_tensor
     from arcuate.models.tensor import select_volumes
 
-    with _silently():
+    with silenced_warnings():  # of the checks of a model: the step itself gives them again
         if not case.settings.robust:
             select_volumes(case.scan.gradients)
             return "rician" if case.settings.rician else ""
@@ -305,7 +295,7 @@ def _plan_dti(case: _Case) -> str:
 def _plan_kurtosis(case: _Case) -> str:
     from arcuate.models.kurtosis import select_kurtosis_volumes
 
-    with _silently():
+    with silenced_warnings():
         select_kurtosis_volumes(case.scan.gradients)
     return ""
 
@@ -313,7 +303,7 @@ def _plan_kurtosis(case: _Case) -> str:
 def _plan_free_water(case: _Case) -> str:
     from arcuate.models.free_water import prepare_free_water
 
-    with _silently():
+    with silenced_warnings():
         prepare_free_water(case.scan.gradients)
     return ""
 
@@ -321,7 +311,7 @@ def _plan_free_water(case: _Case) -> str:
 def _plan_noddi(case: _Case) -> str:
     from arcuate.models.noddi import check_noddi_gradients
 
-    with _silently():
+    with silenced_warnings():
         check_noddi_gradients(case.scan.gradients)
     return ""
 
@@ -332,7 +322,7 @@ def _plan_response(case: _Case) -> str:
     if case.response is not None:
         _check_given_response(case.response)
         return GIVEN
-    with _silently():
+    with silenced_warnings():
         check_response_gradients(case.scan.gradients, case.settings.response_algorithm)
     return case.settings.response_algorithm
 

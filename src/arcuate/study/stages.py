@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from numba.core import event
 
@@ -94,15 +94,9 @@ class _Compiling(event.Listener):  # type: ignore[misc]
             self._meanwhile.close()
 
 
-@contextmanager
-def compiling_noted(stage: Stage) -> Iterator[None]:
+def compiling_noted(stage: Stage) -> AbstractContextManager[None]:
     """Within the block the stage knows what numba compiles."""
-    listener = _Compiling(stage)
-    event.register("numba:compile", listener)
-    try:
-        yield
-    finally:
-        event.unregister("numba:compile", listener)
+    return cast(AbstractContextManager[None], event.install_listener("numba:compile", _Compiling(stage)))
 
 
 class Listener(Protocol):
