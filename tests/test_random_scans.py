@@ -129,8 +129,8 @@ def _run(scan: Any, folder: Path) -> None:
     assert stages | set(done.outputs.record.left_out) >= set(done.plan.steps), scan.about
 
 
-def test_100_random_scans_give_a_result_or_one_sentence() -> None:
-    _walk(range(100))
+def test_200_random_scans_give_a_result_or_one_sentence() -> None:
+    _walk(range(200))
 
 
 @pytest.mark.long
@@ -158,15 +158,15 @@ def test_a_random_scan_has_the_responses_of_dwi2response(seed: int, mrtrix: Path
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
 def test_60_random_scans_have_the_responses_of_dwi2response(mrtrix: Path, tmp_path: Path) -> None:
-    """End to end 5 %, but where a tie at a cut gives another voxel, which weighs much where a tissue has three."""
-    found = []
+    """End to end 5 %, but for one scan with three voxels of white matter, where a tie at a cut gives another."""
+    found = {}
     for seed in range(100, 160):
         (folder := tmp_path / str(seed)).mkdir()
-        found.append(_compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, folder))
-    beyond = [one for one in found if one.apart >= 0.05]
-    assert all(not one.has_the_same_voxels and one.apart < 0.1 for one in beyond), beyond
-    assert len(beyond) <= 3, beyond
-    assert sum(one.has_the_same_voxels for one in found) >= 45, found
+        found[seed] = _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, folder)
+    beyond = {seed: one for seed, one in found.items() if one.apart >= 0.05}
+    assert beyond.keys() <= {115}, beyond
+    assert all(not one.has_the_same_voxels and one.apart < 0.1 for one in beyond.values()), beyond
+    assert sum(one.has_the_same_voxels for one in found.values()) >= 45, found
 
 
 class Compared(NamedTuple):
