@@ -187,18 +187,18 @@ def test_a_run_writes_the_maps_under_their_bids_names(tmp_path):
     assert run.log["noddi"].words == "fitted in 18 voxels"
 
 
-def test_a_run_for_a_report_keeps_the_scan_in_memory_and_no_map(tmp_path):
+def test_a_run_for_a_report_is_examined_while_its_scan_is_in_memory_and_keeps_no_map(tmp_path):
     scan, settings = _scan()[0], Settings(steps=("noddi",))
     whole = run_subject(scan, Derivatives(tmp_path / "a", "sub-01"), inputs={}, mask=_mask(), settings=settings)
     lean = run_subject(
         scan, Derivatives(tmp_path / "b", "sub-01"), inputs={}, mask=_mask(), settings=settings, keeps_maps=False,
-        keeps_voxels=True,
+        examine=lambda seen, inside: (seen.volume.get_array().copy(), inside.get_array().sum()),
     )  # fmt: skip
     assert whole.noddi is not None
-    assert whole.voxels == []
+    assert whole.examined is None
     assert lean.noddi is None
-    (voxels,) = lean.voxels
-    np.testing.assert_array_equal(voxels.volume.get_array(), scan.volume.get_array())
+    np.testing.assert_array_equal(lean.examined[0], scan.volume.get_array())
+    assert lean.examined[1] == _mask().get_array().sum()
     name = "sub-01/dwi/sub-01_model-noddi_param-icvf_dwimap.nii.gz"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

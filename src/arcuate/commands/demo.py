@@ -13,7 +13,7 @@ from rich.text import Text
 
 from arcuate.commands.options import command, threads_option
 from arcuate.commands.paths import OutFolder
-from arcuate.commands.report import end_with_report
+from arcuate.commands.report import end_with_report, examination
 from arcuate.commands.shell import Choice, tell
 from arcuate.commands.stage_lines import StageLines
 
@@ -55,7 +55,9 @@ def demo(out: Path, size: str, snr: float, seed: int) -> None:
         # HD-BET knows real heads, not phantoms
         settings = Settings(mask_method="otsu")
         names = Derivatives.of_scan(out, path)
-        run = run_subject(scan, names, inputs=inputs, settings=settings, listener=StageLines(console))
+        run = run_subject(
+            scan, names, inputs=inputs, settings=settings, listener=StageLines(console), examine=examination(True)
+        )
         page = end_with_report(run)
     from arcuate.study.accuracy import errors_against_truth
 

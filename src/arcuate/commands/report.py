@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,20 @@ from arcuate.commands.shell import tell
 from arcuate.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
     from arcuate.study.pipeline import SubjectResult
+    from arcuate.volumes.resource import VolumeResource
+
+
+def examination(with_report: bool) -> Callable[[Dwi, VolumeResource | None], Any] | None:
+    """What a run that ends with a report calls while the scan is in memory; imported when it is called."""
+
+    def examine(scan: Dwi, mask: VolumeResource | None) -> Any:
+        from arcuate.report import examine_scan
+
+        return examine_scan(scan, mask)
+
+    return examine if with_report else None
 
 
 def end_with_report(run: SubjectResult) -> Path | None:

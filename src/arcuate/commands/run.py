@@ -21,7 +21,7 @@ from arcuate.commands.options import (
     tensor_order_option,
 )  # fmt: skip
 from arcuate.commands.paths import OutFolder, out_folder_option
-from arcuate.commands.report import end_with_report
+from arcuate.commands.report import end_with_report, examination
 from arcuate.commands.shell import Choice, is_asked_for, tell
 from arcuate.commands.stage_lines import StageLines
 from arcuate.commands.written import check_run_outputs
@@ -172,7 +172,7 @@ def run(
         told = ahead.listener(lines)
         result = run_subject(
             scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,
-            keeps_maps=False, keeps_voxels=with_report,
+            keeps_maps=False, examine=examination(with_report),
         )  # fmt: skip
         if with_report:
             end_with_report(result)

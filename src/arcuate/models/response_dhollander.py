@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ TWO_TISSUES = ("wm", "csf")
 MOST_DECAY = 10.0  # the signal decay metric is cut here
 FEW_VOXELS = 20  # a tissue of fewer voxels is warned of
 RIDGE = 1e-3  # of the largest singular value: added where the signals do not determine the sharp FODs
+BLOCK = 20_480  # voxels whose sharp FODs are solved together: whole chunks of the solver
 MOST_STEPS = 200  # of a golden section, each of which takes a third off the interval
 
 
@@ -267,19 +268,25 @@ def _single_fibres(
 ) -> np.ndarray:
     """Voxels of white matter that a sharp response explains best as one fibre, judged at degree 2, then at degree 6."""
     count = _share(len(wm), percent)
-    places, signals = np.arange(len(wm)), np.asarray(signals[wm], dtype=np.float64)
-    level = float(np.median(signals.mean(axis=1))) * math.sqrt(4 * math.pi)
+    means = np.concatenate([block.mean(axis=1) for block in _in_double(signals, wm)])
+    level = float(np.median(means)) * math.sqrt(4 * math.pi)
     for lmax, wanted in ((2, 2 * count), (6, count)):
-        fod, fluid = _sharp_fods(signals[places], gradients, csf, level, lmax)
+        fod, fluid = _sharp_fods(_in_double(signals, wm), gradients, csf, level, lmax)
         peak = find_peaks(fod, n_peaks=1, relative_peak_threshold=0.0).values[:, 0]
         total = fod[:, 0] + fluid
         metric = np.divide(peak, total, out=np.zeros_like(peak), where=total > 0)
-        places = places[np.argsort(-metric, kind="stable")[:wanted]]
-    return np.asarray(wm[places])
+        wm = wm[np.argsort(-metric, kind="stable")[:wanted]]
+    return wm
+
+
+def _in_double(signals: np.ndarray, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The chosen rows in double precision, block by block: those of all white matter, twice, are most of a scan."""
+    for start in range(0, len(chosen), BLOCK):
+        yield np.asarray(signals[chosen[start : start + BLOCK]], dtype=np.float64)
 
 
 def _sharp_fods(
-    signals: np.ndarray, gradients: GradientTable, csf: Response, level: float, lmax: int
+    blocks: Iterator[np.ndarray], gradients: GradientTable, csf: Response, level: float, lmax: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """FODs and fluid for a response that is a disc: level (1, -1, 1, -1) on every shell, level alone at b = 0."""
     rows = shell_rows(gradients)
@@ -290,11 +297,10 @@ def _sharp_fods(
         index[volumes] = row
     degrees = (lmax, 0)
     design = forward_matrix(gradients, (table, csf.coefs[0]), index, degrees)
-    signals = np.ascontiguousarray(signals)
     n = design.shape[1]
     singular = np.linalg.svd(design, compute_uv=False)
-    if len(design) < n or singular[-1] < RIDGE * singular[0]:
-        design = np.vstack([design, RIDGE * singular[0] * np.eye(n)])
-        signals = np.hstack([signals, np.zeros((len(signals), n))])
-    solution = ConeProblem(design, constraint_matrix(degrees, get_even_directions(480))).solve(signals).solution
+    is_weak = len(design) < n or singular[-1] < RIDGE * singular[0]
+    penalty = RIDGE * singular[0] * np.eye(n) if is_weak else None
+    problem = ConeProblem(design, constraint_matrix(degrees, get_even_directions(480)), penalty)
+    solution = np.concatenate([problem.solve(block).solution for block in blocks])
     return np.ascontiguousarray(solution[:, : n_coefs(lmax)]), solution[:, -1]

@@ -157,14 +157,17 @@ def _tensors_of(signals: np.ndarray, design: np.ndarray, products: np.ndarray) -
     """(n_vox, 6), weighted least squares; ``products`` (n_meas, 49) are those of the rows of the design (n_meas, 7)."""
     rows = np.nan_to_num(signals, nan=0.0, posinf=0.0, neginf=0.0)
     highest = np.maximum(rows.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    rows = np.maximum(rows, SMALLEST * highest)
-    logs, squares = np.log(rows), np.square(rows / highest)
-    for _ in range(3):
+    np.maximum(rows, SMALLEST * highest, out=rows)
+    logs = np.log(rows)
+    squares = np.square(np.divide(rows, highest, out=rows), out=rows)
+    for _ in range(3):  # in the same memory again: blocks of this, one beside the other, were the most of a response
         normal = (squares @ products).reshape(-1, 7, 7)
         normal += 1e-14 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(7)
-        found = np.linalg.solve(normal, ((squares * logs) @ design)[..., None])[..., 0]
-        fitted = found @ design.T
-        squares = np.exp(2 * (fitted - fitted.max(axis=1, keepdims=True)))
+        found = np.linalg.solve(normal, (np.multiply(squares, logs, out=squares) @ design)[..., None])[..., 0]
+        fitted = np.matmul(found, design.T, out=squares)
+        fitted -= fitted.max(axis=1, keepdims=True)
+        fitted *= 2
+        np.exp(fitted, out=squares)
     return np.asarray(found[:, :6])
 
 

@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from arcuate.report.freshness import is_current
     from arcuate.report.page import doubts_of, write_report
-    from arcuate.report.scan_facts import keep_scan_facts
+    from arcuate.report.scan_facts import examine_scan, keep_scan_facts
     from arcuate.report.subject import SubjectFiles, find_subjects
 
-__all__ = ["SubjectFiles", "doubts_of", "find_subjects", "is_current", "keep_scan_facts", "write_report"]
+__all__ = [
+    "SubjectFiles",
+    "doubts_of",
+    "examine_scan",
+    "find_subjects",
+    "is_current",
+    "keep_scan_facts",
+    "write_report",
+]
 
 _HOME_OF = {
     "SubjectFiles": "subject",
     "doubts_of": "page",
+    "examine_scan": "scan_facts",
     "find_subjects": "subject",
     "is_current": "freshness",
     "keep_scan_facts": "scan_facts",

@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from arcuate.cache import cacheable, storable
 from arcuate.errors import silenced_warnings
-from arcuate.study.bids import write_json
+from arcuate.study.bids import as_plain, write_json
 from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
-from arcuate.volumes.scan import compute_mean_least_weighted
+from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.scan import Scan, compute_mean_least_weighted
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.study.bids import Derivatives
     from arcuate.study.pipeline import SubjectResult
-    from arcuate.volumes.resource import VolumeResource
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What a report says of a scan, and the image that overlays are drawn on."""
+
+    facts: dict[str, Any]  # see scan_facts
+    reference: VolumeResource  # (x, y, z) float32, mean of the b = 0 volumes, or of the lowest shell
+
+
+@cacheable(version=1)
+def examine_scan(scan: Scan, mask: VolumeResource | None) -> Examination:
+    """The checks of a scan whose voxels are in memory, and the mean of its least weighted volumes."""
+    with silenced_warnings():  # the mask's step has said that there is no b = 0
+        reference = compute_mean_least_weighted(scan)
+    return Examination(as_plain(scan_facts(cast("Dwi", scan), mask)), reference)
 
 
 def keep_scan_facts(run: SubjectResult) -> None:
     """Write ``<prefix>_desc-scan_facts.json``, the mean b=0 image, and pictures of what denoising did."""
     path = run.names.path("desc-scan_facts.json")
-    scan = run.voxels.pop() if run.voxels else run.scan.load()  # once: what follows would read it again and again
-    facts = scan_facts(scan, run.mask)
-    facts["doubts"] = list(dict.fromkeys([*run.doubts, *facts["doubts"]]))
+    scan = run.scan if run.examined is not None else run.scan.load()  # once: what follows would read it again and again
+    examined = run.examined or examine_scan(scan, run.mask)
+    facts = {**examined.facts, "doubts": list(dict.fromkeys([*run.doubts, *examined.facts["doubts"]]))}
     write_json(path, facts)
     run.outputs.add(path, role="scan facts", step=REPORT, made_from=("dwi",))
-    _keep_reference(run, scan)
+    _keep_reference(run, examined.reference)
     if run.denoised is not None:
         for which, picture in keep_residuals(run.names, scan, run.denoised, run.mask).items():
             run.outputs.add(picture, role="residuals", step=REPORT, made_from=("dwi", "denoise"), label=which)
 
 
-def _keep_reference(run: SubjectResult, scan: Dwi) -> None:
+def _keep_reference(run: SubjectResult, mean: VolumeResource) -> None:
     """Write what overlays are drawn on: the mean b=0 image, or that of the lowest shell."""
-    gradients = scan.gradients
+    gradients = run.scan.gradients
     name, role, what = "desc-b0_dwiref.nii.gz", "reference", "b=0 volumes"
     if not gradients.is_b0.any():
         name, role, what = (
@@ -44,8 +63,6 @@ def _keep_reference(run: SubjectResult, scan: Dwi) -> None:
             "reference without b0",
             f"volumes of b={gradients.levels[0].b:.0f}",
         )
-    with silenced_warnings():  # the mask's step has said it
-        mean = compute_mean_least_weighted(scan)
     about = {"Description": f"mean of the {what} as they were given"}
     run.outputs.image(name, mean, about, role=role, step=REPORT, made_from=("dwi",))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -54,7 +54,7 @@ class SubjectResult:
     outputs: Outputs
     log: StageLog
     scan: Dwi  # as it was given
-    voxels: list[Dwi] = field(default_factory=list)  # the same in memory, for who takes it out; see ``keeps_voxels``
+    examined: Any = None  # what ``examine`` said of the scan, None where it was not at hand
     denoised: Dwi | None = None  # on disk
     mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
     dti: Dti | None = None
@@ -110,6 +110,13 @@ class _Run:
             self.log.skip(step, str(error))
             return None
 
+    def examine(self, examine: Callable[..., Any], scan: Dwi, inside: VolumeResource | None) -> Any:
+        """What ``examine`` says of the scan; a stage of its own, and no step of the plan."""
+        with self.log.stage("checks") as stage:
+            found = examine(scan, inside)
+            stage.words = "of signals, volumes and directions"
+        return found
+
 
 @dataclass(frozen=True)
 class _Context:
@@ -150,7 +157,7 @@ def run_subject(
     response: Response | None = None,
     atlas: Atlas | None = None,
     keeps_maps: bool = True,
-    keeps_voxels: bool = False,
+    examine: Callable[[Dwi, VolumeResource | None], Any] | None = None,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -168,7 +175,8 @@ def run_subject(
     response : one that was made before, as that of a group; estimated if None
     atlas : regions for a table of the maps; no table if None
     keeps_maps : whether the result holds the maps; without, they are on disk alone as soon as no step needs them
-    keeps_voxels : whether the result holds the scan in memory, for a report, where the steps took it as it was given
+    examine : shown the scan as it was given, and the mask, while its voxels are in memory; what it says is in the
+        result. Not called where the scan is denoised, because then only the denoised one is at hand
 
     Raises
     ------
@@ -186,17 +194,18 @@ def run_subject(
     signal = denoised.signal if denoised else scan.load()  # else every step would read it from disk again
     brain = run.do("mask", _mask, signal, given)
     inside = brain.volume if brain else None
-    dti = run.do("dti", _dti, signal, inside, denoised.noise if denoised else None)
-    kurtosis = run.do("kurtosis", _kurtosis, signal, inside)
-    water = run.do("freewater", _free_water, signal, inside)
-    noddi = run.do("noddi", _noddi, signal, inside)
-    if not keeps_maps and "regions" not in plan:
-        dti = kurtosis = water = noddi = None
+    examined = run.examine(examine, signal, inside) if examine is not None and denoised is None else None
+    keep: Callable[[Any], Any] = (lambda maps: maps) if keeps_maps or "regions" in plan else (lambda maps: None)
+    dti = keep(run.do("dti", _dti, signal, inside, denoised.noise if denoised else None))
+    kurtosis = keep(run.do("kurtosis", _kurtosis, signal, inside))
+    water = keep(run.do("freewater", _free_water, signal, inside))
+    noddi = keep(run.do("noddi", _noddi, signal, inside))
     response = run.do("response", _response, signal, inside, response)
-    fods = run.do("fod", _fod, signal, inside, response)
     on_disk = denoised.on_disk if denoised else None
-    voxels = [signal] if keeps_voxels and denoised is None else []
-    del signal, denoised  # no later step needs all voxels of the scan
+    last = [signal]
+    del signal, denoised  # FODs take it from the list: no later step needs the voxels of the scan
+    fods = run.do("fod", _fod, last, inside, response)
+    last.clear()
     peaks = run.do("peaks", _peaks, fods, inside, response)
     tracts = run.do("tracts", _tracts, fods, inside, response)
     run.do("regions", write_regions, atlas, scan, inside, (dti, kurtosis, noddi))
@@ -205,7 +214,7 @@ def run_subject(
         outputs=run.outputs,
         log=run.log,
         scan=scan,
-        voxels=voxels,
+        examined=examined,
         denoised=on_disk,
         mask=inside,
         dti=dti,
@@ -355,10 +364,11 @@ def _response(signal: Dwi, inside: VolumeResource | None, given: Response | None
     return response
 
 
-def _fod(signal: Dwi, inside: VolumeResource | None, response: Response, to: _Context) -> Fods:
+def _fod(scan: list[Dwi], inside: VolumeResource | None, response: Response, to: _Context) -> Fods:
+    """FODs of the one scan in the list, which is taken out: its voxels go before the FODs are there twice."""
     from arcuate.csd import estimate_fods
 
-    fods = normalised(estimate_fods(signal, inside, response), inside)
+    fods = normalised(estimate_fods(scan.pop(), inside, response), inside)
     maps = fod_maps(fods, is_multi_tissue=not response.is_single_shell)
     to.outputs.maps(csd_model(response), maps, fods.parameters, step="fod", made_from=to.made_from)
     to.end(fods.parameters, voxels_in_words(fods.parameters["VoxelsByStatus"]))
