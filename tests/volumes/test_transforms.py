@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from arcuate.errors import InputError
@@ -78,3 +79,14 @@ def test_names_of_interpolations_are_ours_or_those_of_ants() -> None:
 def test_a_flat_affine_has_no_inverse() -> None:
     with pytest.raises(InputError, match="no inverse"):
         Affine(np.diag([1.0, 1, 0, 1])).inverted()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, ">f4", np.float64])
+def test_linear_values_are_scipys_in_every_type_and_byte_order(dtype: object) -> None:
+    rng = np.random.default_rng(0)
+    image = (100 * rng.random((9, 1, 7, 2))).astype(dtype)
+    at = rng.uniform(-0.5, 8.4, (5000, 3)) * [1, 0, 0.8]
+    expected = np.stack([ndimage.map_coordinates(image[..., n].astype(float), np.clip(at, 0, [8, 0, 6]).T, order=1,
+                                                 mode="nearest") for n in range(2)], axis=-1)  # fmt: skip
+    np.testing.assert_allclose(sample(image[:, :, ::-1][:, :, ::-1], at), expected, atol=1e-10)
+    assert sample(image, np.full((3, 3), 50.0)).tolist() == [[0.0, 0.0]] * 3

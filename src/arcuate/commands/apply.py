@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from arcuate.commands.options import PATH, check_images, threads_option
+from arcuate.commands.options import PATH, TEMPLATE, check_images, threads_option
 from arcuate.commands.paths import out_image_option
 from arcuate.commands.shell import ArcuateCommand, Choice, tell
 from arcuate.commands.written import own_facts, until_voxels
@@ -14,8 +14,8 @@ from arcuate.registration import KINDS
 
 
 @click.command(cls=ArcuateCommand)
-@click.argument("image", type=PATH, metavar="IMAGE")
-@click.option("--reference", type=PATH, required=True, help="Image whose grid IMAGE is brought to.")
+@click.argument("image", type=TEMPLATE, metavar="IMAGE")
+@click.option("--reference", type=TEMPLATE, required=True, help="Image whose grid IMAGE is brought to.")
 @click.option(
     "--transform",
     "transforms",

@@ -19,14 +19,23 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--to", "to", type=PATH, help="Folder; default: ARCUATE_WEIGHTS or ARCUATE_DATA, else ~/.cache/arcuate.")
 def fetch(name: str | None, to: Path | None) -> None:
-    """Fetch the scan or the weights called NAME; without NAME, list what there is."""
+    """Fetch the scan or the weights called NAME; without NAME, list what there is.
+
+    Templates and atlases of standard spaces have TemplateFlow's names, which begin with tpl-; other commands then take
+    the name in place of a path.
+    """
     from arcuate.fetch.public_scans import SCANS, scans_folder
+    from arcuate.fetch.templateflow import BROWSE
     from arcuate.fetch.weights import HD_BET_SET, unpack_brain_weights, weight_sets, weights_folder
 
     weights = weight_sets()
     if name is None:
         for known in (*SCANS.values(), *weights.values()):
             tell(f"{known.name:32} {known.megabytes:5d} MB  {known.summary} [{known.licence}]")
+        tell(f"{'tpl-...':32}           a template or atlas of TemplateFlow by its file's name, see {BROWSE}")
+        return
+    if name.startswith("tpl-"):
+        _fetch_template(name, to)
         return
     if name in SCANS:
         _fetch(SCANS[name], scans_folder(name, to))
@@ -39,6 +48,14 @@ def fetch(name: str | None, to: Path | None) -> None:
             f"found the name {name!r}; expected one of {', '.join([*SCANS, *weights])}."
             + did_you_mean(name, [*SCANS, *weights])
         )
+
+
+def _fetch_template(name: str, folder: Path | None) -> None:
+    from arcuate.fetch.templateflow import fetch_template
+
+    path = fetch_template(name, folder)
+    tell(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    tell("cite Ciric et al. 2022, Nature Methods 19:1568 (TemplateFlow), and the paper of the template or atlas")
 
 
 def _fetch(wanted: RemoteSet, folder: Path) -> list[Path]:

@@ -209,7 +209,10 @@ MANUAL = {
             "arcuate register --fixed T1w.nii.gz --moving sub-01_dwi.nii.gz --out dwi-to-t1",
             "arcuate register --fixed template.nii.gz --moving fa.nii.gz --out fa-to-template --warped warped.nii.gz",
         ),
-        ("OUT/ the transform in files that ANTs reads; the moving image on the fixed grid with --warped.",),
+        (
+            "OUT/ the transform in files that ANTs reads; OUT/registration.html, pictures of both images before and "
+            "after; the moving image on the fixed grid with --warped.",
+        ),
         ("Avants et al., Med Image Anal 2008, https://doi.org/10.1016/j.media.2007.06.004.",),
     ),
     "apply": Manual(
@@ -225,7 +228,9 @@ MANUAL = {
             "arcuate template sub-*/fa.nii.gz --out template",
             "arcuate template sub-*/fa.nii.gz --iterations 2 --out template",
         ),
-        ("OUT/NAME_template.nii.gz, and a folder with the transform of each subject.",),
+        (
+            "OUT/NAME_template.nii.gz, a folder with the transform of each subject; OUT/template.html, pictures.",
+        ),
         ("Avants et al., NeuroImage 2010, https://doi.org/10.1016/j.neuroimage.2009.09.062.",),
     ),
     "report": Manual(
@@ -233,8 +238,12 @@ MANUAL = {
         ("DIR/sub-01.html for each scan that `arcuate run` wrote there.",),
     ),
     "fetch": Manual(
-        ("arcuate fetch", "arcuate fetch stanford_hardi --to data"),
-        ("The files of the set, checked against their digests.",),
+        (
+            "arcuate fetch",
+            "arcuate fetch stanford_hardi --to data",
+            "arcuate fetch tpl-MNI152NLin2009cAsym_res-01_atlas-Schaefer2018_desc-400Parcels7Networks_dseg.nii.gz",
+        ),
+        ("The files of the set, checked against their digests; of an atlas also the table of its names.",),
     ),
     "compile": Manual(
         ("arcuate compile", "arcuate compile --folder /opt/kernels --cpu haswell"),

@@ -27,6 +27,22 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class TemplatePath(click.Path):
+    """An image, or the name of a file that was fetched from TemplateFlow."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from arcuate.fetch.templateflow import is_template_name, template_path
+
+        path = Path(value)
+        return template_path(path) if is_template_name(path) and not path.exists() else path
+
+
+TEMPLATE = TemplatePath()
 command = functools.partial(click.command, cls=ArcuateCommand)
 
 

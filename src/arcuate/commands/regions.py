@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.options import PATH, TEMPLATE, threads_option
 from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.commands.written import begin_work, check_outputs, own_facts
 from arcuate.errors import InputError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("maps", nargs=-1, required=True, metavar="MAP...")
 @click.option(
     "--labels",
-    type=PATH,
+    type=TEMPLATE,
     required=True,
     help="Atlas: an image of labels, 0 outside (.nii.gz, .mgz), or 4-D weights, a volume per region.",
 )

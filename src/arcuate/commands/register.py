@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from arcuate.commands.options import PATH, threads_option
+from arcuate.commands.options import PATH, TEMPLATE, threads_option
 from arcuate.commands.paths import OutImage, out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
 from arcuate.commands.written import begin_work, check_outputs, until_voxels
@@ -16,8 +16,8 @@ from arcuate.errors import InputError
 
 
 @click.command(cls=ArcuateCommand)
-@click.option("--fixed", type=PATH, required=True, help="Image that stays, 3-D: the T1, a template.")
-@click.option("--moving", type=PATH, required=True, help="Image that is brought to it: a map, or a diffusion scan.")
+@click.option("--fixed", type=TEMPLATE, required=True, help="Image that stays, 3-D: the T1, a template.")
+@click.option("--moving", type=TEMPLATE, required=True, help="Image that is brought to it: a map, or a diffusion scan.")
 @click.option(
     "--transform",
     "kind",
@@ -45,16 +45,20 @@ def register(
     """Bring one image to another with ANTs (extra ants), and keep the transform.
 
     Of a 4-D image, which is taken for a diffusion scan with its gradients beside it, the mean b=0 is registered.
+    OUT/registration.html shows both images before and after, with edges and numbers.
     """
     from arcuate.dwi import Dwi
     from arcuate.io.images import open_volume, save_volume
     from arcuate.io.labels import read_image
+    from arcuate.io.names import image_stem
     from arcuate.registration import register_dwi_to_structural, register_volumes
+    from arcuate.report.alignment import REGISTRATION_PAGE, Named, write_registration_page
     from arcuate.volumes.ants_images import require_ants
 
-    listed = out / "transform.json"
-    outputs = [listed, *([warped] if warped else [])]
-    check_outputs(outputs, {"fixed": fixed, "moving": moving}, belonging={warped: listed} if warped else None)
+    listed, page = out / "transform.json", out / REGISTRATION_PAGE
+    outputs = [listed, page, *([warped] if warped else [])]
+    belonging = {path: listed for path in (page, warped) if path is not None}
+    check_outputs(outputs, {"fixed": fixed, "moving": moving}, belonging=belonging)
     require_ants("registration")
     still, moved = read_image(fixed), read_image(moving)
     inside: list[Any] = [None if path is None else open_volume(path) for path in (mask, moving_mask)]
@@ -64,7 +68,8 @@ def register(
             transform = register_dwi_to_structural(
                 unread(scan), still, kind or "Rigid", inside[1], inside[0], phase_encoding=phase_encoding
             )
-        image = transform.apply(scan.compute_mean_b0(), still)
+        moved = scan.compute_mean_b0()
+        image = transform.apply(moved, still)
     elif phase_encoding is not None:
         raise InputError("found --phase-encoding for an image that is no diffusion scan; leave it out.")
     else:
@@ -73,5 +78,7 @@ def register(
     transform.save(out)
     if warped is not None:
         save_volume(image, warped)
+    names = [image_stem(path) for path in (fixed, moving)]
+    write_registration_page(page, Named(names[0], still), Named(names[1], moved), transform, image)
     links = ["affine" if np.isfinite(matrix).all() else "warp" for matrix in transform.matrices]
-    tell(f"{out}: {', '.join(links)}, from {moving.name} to {fixed.name}")
+    tell(f"{out}: {', '.join(links)}, from {moving.name} to {fixed.name}; look at {page}")

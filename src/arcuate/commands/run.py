@@ -12,6 +12,7 @@ from arcuate import masks
 from arcuate.commands.ahead import Ahead
 from arcuate.commands.options import (
     PATH,
+    TEMPLATE,
     ScanFiles,
     command,
     mask_option,
@@ -104,7 +105,9 @@ class StepList(click.ParamType):
 @tensor_order_option
 @click.option("--subject", metavar="LABEL", help="Names the results: 01 for sub-01. Default: as the file's BIDS name.")
 @click.option("--session", metavar="LABEL", help="Names the results: 02 for ses-02. Default: as the file's BIDS name.")
-@click.option("--atlas", type=PATH, help="Image of labels: a table of the maps in its regions. See `arcuate regions`.")
+@click.option(
+    "--atlas", type=TEMPLATE, help="Image of labels: a table of the maps in its regions. See `arcuate regions`."
+)
 @click.option("--atlas-names", help="Names of the labels; default: the table beside the atlas. Or: freesurfer.")
 @click.option("--atlas-to-scan", type=PATH, help="Transform that brings the atlas to the scan; see `arcuate register`.")
 @click.option("--scan-to-atlas", type=PATH, help="Transform whose way back brings the atlas to the scan.")

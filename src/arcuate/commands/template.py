@@ -9,7 +9,7 @@ import click
 from arcuate.commands.options import PATH, check_images, step_option, threads_option
 from arcuate.commands.paths import out_folder_option
 from arcuate.commands.shell import ArcuateCommand, tell
-from arcuate.commands.written import begin_work, own_facts
+from arcuate.commands.written import begin_work, check_outputs, own_facts
 from arcuate.errors import InputError
 from arcuate.templates import build_template
 
@@ -30,11 +30,15 @@ from arcuate.templates import build_template
 def template(
     maps: tuple[Path, ...], metrics: tuple[str, ...], name: str, initial: Path | None, iterations: int, out: Path
 ) -> None:
-    """The mean head of a group in shape and intensity, from one MAP of each subject, with ANTs (extra ants)."""
+    """The mean head of a group in shape and intensity, from one MAP of each subject, with ANTs (extra ants).
+
+    OUT/template.html shows it beside the mean without registration.
+    """
     from arcuate.io.images import open_volume
     from arcuate.io.names import image_stem
+    from arcuate.report.alignment import TEMPLATE_PAGE, write_template_page
     from arcuate.study.bids import write_map
-    from arcuate.templates import template_and_transforms
+    from arcuate.templates import average_volumes, template_and_transforms
     from arcuate.volumes.ants_images import require_ants
 
     if initial is not None and metrics:
@@ -42,19 +46,24 @@ def template(
     names = [name, *metrics]
     subjects = [{key: open_volume(_beside(path, name, key)) for key in names} for path in maps]
     targets = [out / f"{key}_template.nii.gz" for key in names]
-    check_images(targets, {f"map {i}": path for i, path in enumerate(maps)})
+    page = out / TEMPLATE_PAGE
+    inputs = {f"map {i}": path for i, path in enumerate(maps)}
+    check_images(targets, inputs)
+    check_outputs([page], inputs, belonging={page: targets[0]})
     stems = [image_stem(path) for path in maps]
     if len(set(stems)) < len(stems):
         raise InputError("two maps have one file name; expected different names, as sub-01_fa.nii.gz.")
     require_ants("a template")
     start = None if initial is None else {name: open_volume(initial)}
-    begin_work(targets)
+    begin_work([*targets, page])
     found, transforms = template_and_transforms(subjects, start, iterations=iterations)
     for key, target in zip(names, targets, strict=True):
         write_map(found[key], target, {"Subjects": len(maps), "Iterations": iterations, **own_facts()})
     for stem, transform in zip(stems, transforms, strict=True):
         transform.save(out / "transforms" / stem)
-    tell(f"{out}: template of {len(maps)} subjects, {', '.join(names)}")
+    before = {key: average_volumes([subject[key] for subject in subjects]) for key in names}
+    write_template_page(page, found, before, dict(zip(stems, transforms, strict=True)))
+    tell(f"{out}: template of {len(maps)} subjects, {', '.join(names)}; look at {page}")
 
 
 def _beside(path: Path, name: str, other: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,44 @@ def histogram(values: np.ndarray, axes: Axes, *, limits: tuple[float, float] | N
         side = "end" if at > (frame.left + frame.right) / 2 else "start"
         parts.append(_text(at + (-5 if side == "end" else 5), frame.top + 11, f"median {middle:.3g}", anchor=side))
     return _svg(axes.width, axes.height, parts, axes.title)
+
+
+def ranges_chart(rows: Sequence[tuple[str, float, float, float]], axes: Axes) -> str:
+    """A line for each row from a low to a high value, with a dot between; names at the left.
+
+    Parameters
+    ----------
+    rows : name, low, middle and high value; one that is not finite is left out
+    axes : ``x`` and ``title``; the height follows the rows
+    """
+    known = [row for row in rows if np.isfinite(row[1:]).all()]
+    names = [_shortened(name) for name, *_ in known]
+    axes = replace(axes, height=24 + 18 * max(len(known), 1) + 46)
+    low, high = (min((row[1] for row in known), default=0.0), max((row[3] for row in known), default=1.0))
+    frame = _Frame(axes, (min(low, 0.0), high + 0.02 * abs(high - low)), (0.0, 1.0))
+    frame.left = 24 + 7 * max(map(len, names), default=0)
+    parts = []
+    for value in _ticks(*frame.x):
+        at = frame.across(value)
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{frame.top}" y2="{frame.bottom}" stroke="{_LINE}"/>')
+        parts.append(_text(at, frame.bottom + 18, f"{value:g}", anchor="middle"))
+    for k, (name, (whole, *values)) in enumerate(zip(names, known, strict=True)):
+        y = frame.top + 18 * k + 9
+        left, middle, right = map(frame.across, values)
+        said = escape(f"{whole}: {values[1]:.3g}, from {values[0]:.3g} to {values[2]:.3g}")
+        parts.append(
+            f'<g><title>{said}</title><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}" stroke="{COLORS[0]}" '
+            f'stroke-width="3" stroke-opacity=".45"/><circle cx="{middle:.1f}" cy="{y}" r="4" fill="{COLORS[0]}"/></g>'
+        )
+        parts.append(_text(frame.left - 8, y + 4, name, anchor="end"))
+    if axes.title:
+        parts.append(_text(8, 14, axes.title, color=_INK, weight=600))
+    parts.append(_text((frame.left + frame.right) / 2, frame.bottom + 38, axes.x, anchor="middle"))
+    return _svg(axes.width, axes.height, parts, axes.title or axes.x)
+
+
+def _shortened(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else f"{name[: most - 7]}...{name[-4:]}"
 
 
 def directions_chart(shells: Mapping[float, np.ndarray]) -> str:

@@ -71,8 +71,12 @@ def read_label_names(source: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def find_label_names(image: Path) -> Path | None:
-    """The table that lies beside an image of labels under its name: ``x.tsv``, ``x.xml``, ``x.txt``, ``x.ctab``."""
-    found = (beside_image(image, ending) for ending in (".tsv", ".xml", ".txt", ".ctab", ".label"))
+    """The table that lies beside an image of labels under its name: ``x.tsv``, ``x.xml``, ``x.txt``, ``x.ctab``.
+
+    As in BIDS, one table without ``res-`` in its name is that of the images of all resolutions.
+    """
+    images = [image, image.with_name(re.sub(r"_res-[A-Za-z0-9]+", "", image.name))]
+    found = (beside_image(i, ending) for i in images for ending in (".tsv", ".xml", ".txt", ".ctab", ".label"))
     return next((path for path in found if path.is_file()), None)
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from math import nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arcuate.figures.charts import Axes, ranges_chart
 from arcuate.figures.mosaic import Layout, draw_mosaic
 from arcuate.figures.panels import Panel, robust_limits
 from arcuate.report.arrays import Arrays
 from arcuate.report.section import Picture, Section, Table
+from arcuate.report.styles import STYLES
 
 _COLORS = np.array(  # Okabe and Ito's
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 )
-_MAPS = ("fa", "md", "icvf", "odi", "isovf")  # shown in the table, where the run made them
+# shown where the run made them
+_MAPS = {
+    "fa": ("tensor", "fa"), "md": ("tensor", "md"), "icvf": ("noddi", "icvf"), "odi": ("noddi", "odi"),
+    "isovf": ("noddi", "isovf"),
+}  # fmt: skip
 _ROWS = {"sagittal": 0, "coronal": 1, "axial": 2}
-_MOST = 40  # regions in the table of the page
+_MOST = 40  # regions in the table and the charts of the page
 
 
 def draw_regions(arrays: Arrays, section: Section) -> None:
@@ -47,7 +55,7 @@ def draw_regions(arrays: Arrays, section: Section) -> None:
             )
     table = next((arrays.subject.path_of(file) for file in arrays.subject.files("table", "regions")), None)
     if table is not None:
-        section.tables.append(_largest(table))
+        _draw_largest(table, section)
 
 
 def outlined(grey: np.ndarray, labels: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:
@@ -69,20 +77,30 @@ def _picture(arrays: Arrays, color: np.ndarray, plane: str) -> bytes:
     ).png()
 
 
-def _largest(path: Any) -> Table:
+def _draw_largest(path: Path, section: Section) -> None:
+    """The largest regions as a table of means and, for each map, a chart of their means and spread."""
     from arcuate.io.tables import read_table
 
     rows = list(read_table(path).rows)
-    names = [name for name in _MAPS if any(row["map"] == name for row in rows)]
-    mean = {(row["index"], row["map"]): row["mean"] for row in rows}
-    regions = {row["index"]: (row["region"], float(row["region_voxels"] or 0)) for row in rows}
+    by_place = {(row["index"], row["map"]): row for row in rows}
+    regions = {row["index"]: (str(row["region"]), float(row["region_voxels"] or 0)) for row in rows}
     largest = sorted(regions, key=lambda index: -regions[index][1])[:_MOST]
-    lines = [
-        (str(regions[i][0]), f"{regions[i][1]:.0f}", *(_number(mean.get((i, name))) for name in names)) for i in largest
-    ]
+    styles = {name: STYLES[key] for name, key in _MAPS.items() if any(row["map"] == name for row in rows)}
+
+    def values(index: Any, name: str, *columns: str) -> list[float]:
+        row = by_place.get((index, name), {})
+        return [styles[name].factor * float(nan if row.get(c) is None else row[c]) for c in columns]
+
+    lines = []
+    for i in largest:
+        means = [values(i, name, "mean")[0] for name in styles]
+        lines.append((regions[i][0], f"{regions[i][1]:.0f}", *("" if m != m else f"{m:.3g}" for m in means)))
     caption = f"Means of the {len(largest)} largest of {len(regions)} regions; all of them are in {path.name}."
-    return Table(caption, ("region", "voxels", *names), lines)
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{float(value):.3g}"
+    section.tables.append(Table(caption, ("region", "voxels", *(s.label for s in styles.values())), lines))
+    for name, style in styles.items():
+        shown = [(regions[i][0], *values(i, name, "p05", "mean", "p95")) for i in largest]
+        chart = ranges_chart(shown, Axes(style.label, title=f"{style.label} in the regions", width=560))  # type: ignore[arg-type]
+        section.charts.append(
+            Picture(f"{style.label} of the {len(largest)} largest regions.", f"{style.label}: mean (dot), and from the "
+                    "5th to the 95th percentile of the voxels (line).", f"regions_{name}", svg=chart)
+        )  # fmt: skip

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from scipy import ndimage
 
 from arcuate.errors import InputError
+from arcuate.numerics.interpolation import interpolate_linearly, vote_of_neighbours
 
 INTERPOLATIONS = {  # our names and those of ANTs
     "linear": "linear", "nearest": "nearest", "nearestneighbor": "nearest", "nearestneighbour": "nearest",
@@ -35,8 +34,13 @@ def interpolation_of(name: str) -> str:
 def prepared(array: np.ndarray, interpolation: str) -> np.ndarray:
     """The image (x, y, z[, n]) as :func:`sample` needs it: for cubic the coefficients of its splines, float64.
 
-    Whoever samples block by block prepares once: the coefficients take longer than the values.
+    Whoever samples block by block prepares once: it takes longer than the values of a block.
     """
+    if interpolation in {"linear", "label"}:
+        kind = array.dtype.newbyteorder("=")
+        if interpolation == "linear" and kind not in {np.dtype(np.float32), np.dtype(np.float64)}:
+            kind = np.dtype(np.float64)
+        return np.ascontiguousarray(array, dtype=kind)
     if interpolation != "cubic":
         return array
     if array.ndim == 4:
@@ -73,22 +77,15 @@ def sample(
     if interpolation == "nearest":
         i, j, k = np.clip(np.floor(voxels[inside] + 0.5).astype(np.int64), 0, size - 1).T
         values = array[i, j, k]
-    elif interpolation == "label":
-        values = _vote(array, at)
     elif interpolation == "cubic":
         values = _cubic(array if is_prepared else prepared(array, "cubic"), voxels[inside])
-    elif array.ndim == 4:
-        values = np.stack([_linear(array[..., n], at) for n in range(array.shape[3])], axis=-1)
     else:
-        values = _linear(array, at)
+        ready = array if is_prepared else prepared(array, interpolation)
+        of_points = vote_of_neighbours if interpolation == "label" else interpolate_linearly
+        values = of_points(ready.reshape(*ready.shape[:3], -1), at).reshape(-1, *array.shape[3:])
     out = np.full((len(voxels), *array.shape[3:]), outside, dtype=values.dtype)
     out[inside] = values
     return out
-
-
-def _linear(array: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values (n,) float64 at places (n, 3) within the image (x, y, z)."""
-    return ndimage.map_coordinates(np.asarray(array, dtype=np.float64), at.T, order=1, mode="nearest", prefilter=False)
 
 
 def _cubic(array: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -96,21 +93,3 @@ def _cubic(array: np.ndarray, at: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         return np.stack([_cubic(array[..., n], at) for n in range(array.shape[3])], axis=-1)
     return ndimage.map_coordinates(array, at.T, order=3, mode="mirror", prefilter=False)
-
-
-def _vote(array: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Labels (n[, m]) with the largest sum of linear weights at places (n, 3); of equal ones the lowest."""
-    if array.ndim == 4:
-        return np.stack([_vote(array[..., n], at) for n in range(array.shape[3])], axis=-1)
-    low = np.minimum(np.floor(at).astype(np.int64), np.maximum(np.array(array.shape) - 2, 0))
-    part = at - low
-    labels, weights = np.empty((8, len(at)), array.dtype), np.empty((8, len(at)))
-    for n, corner in enumerate(itertools.product((0, 1), repeat=3)):
-        i, j, k = np.minimum(low + corner, np.array(array.shape) - 1).T
-        labels[n] = array[i, j, k]
-        weights[n] = np.prod(np.where(corner, part, 1 - part), axis=1)
-    order = np.argsort(labels, axis=0, kind="stable")  # equal sums: the first, which is the lowest
-    labels, weights = np.take_along_axis(labels, order, 0), np.take_along_axis(weights, order, 0)
-    sums = np.stack([np.sum(np.where(labels == labels[n], weights, 0.0), axis=0) for n in range(8)])
-    best = np.argmax(np.round(sums, 12), axis=0)
-    return np.take_along_axis(labels, best[None], 0)[0]
