@@ -66,3 +66,18 @@ def test_silenced_warnings_are_neither_given_nor_noted() -> None:
         with errors.silenced_warnings():
             errors.warn("one")
     assert texts == []
+
+
+def test_doubts_of_one_cause_are_one_sentence_and_others_stay_as_they_are() -> None:
+    said = [
+        "the scan has no b=0 volume: its head is looked for in the lowest shell.",
+        "b=1000 has 5 distinct directions; a tensor needs 6",
+        "the scan has no b=0 volume: most models need one",
+        "the scan has no b=0 volume: its head is looked for in the lowest shell.",
+        "the mask may not be a brain: it is in pieces. Look at it.",
+    ]
+    assert errors.of_one_cause(said) == [
+        "the scan has no b=0 volume: its head is looked for in the lowest shell; most models need one",
+        said[1],
+        said[4],
+    ]

@@ -282,6 +282,8 @@ def test_a_registration_that_cannot_be_is_one_sentence(heads: dict[str, Any]) ->
         register_volumes(t1, t1.with_array(np.zeros(deformed.SHAPE)))
     with pytest.raises(InputError, match=r"takes \(x, y, z\)"):
         register_volumes(t1, t1.with_array(np.zeros((4, 4, 4, 2))))
+    with pytest.raises(InputError, match=r"found the moving image of shape \(42, 50, 2\); expected 4 voxels or more"):
+        register_volumes(t1, t1.with_array(t1.array[..., 10:12]))
     with pytest.raises(InputError, match="ANTs could not register the images with 'Magic'"):
         register_volumes(t1, heads["moving"]["t1"], "Magic")
     with pytest.raises(InputError, match="found the mask of shape"):

@@ -93,7 +93,7 @@ def test_where_nothing_but_white_matter_is_auto_takes_one_shell_and_says_why() -
 
 def test_two_shells_without_b0_give_two_tissues_and_their_fods() -> None:
     scan = _scan({1000: 32, 2000: 45})
-    with pytest.warns(InputWarning, match=r"no b=0 volume; the lowest shell, b=1000 .* are those of wm, csf"):
+    with pytest.warns(InputWarning, match=r"no b=0 volume: the lowest shell, b=1000 .* are those of wm, csf"):
         response = estimate_response_function(scan)
     assert response.tissues == ("wm", "csf")
     assert response.bvals.tolist() == [1000.0, 2000.0]

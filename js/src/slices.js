@@ -197,7 +197,7 @@ export class SliceView {
   }
 
   #moved({ mm, values }, tell) {
-    const place = Array.from(mm).slice(0, 3).map((x) => x.toFixed(0));
+    const place = Array.from(mm).slice(0, 3).map((x) => Math.round(x) + 0); // + 0: no "-0"
     const texts = values.map(({ value }, i) => this.#valueText(this.shown[i], value));
     tell(`${place.join(", ")} mm (right, front, top): ${texts.join("; ")}`);
     this.onSlice?.();

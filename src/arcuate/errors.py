@@ -103,6 +103,20 @@ def warn(text: str, category: type[Warning] = InputWarning) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
+def of_one_cause(doubts: Iterable[str]) -> list[str]:
+    """Sentences "cause: consequence", each cause once, with all its consequences where it stands first."""
+    found: dict[str, list[str]] = {}
+    for doubt in doubts:
+        cause, _, consequence = doubt.partition(": ")
+        known = found.setdefault(cause, [])
+        if consequence and consequence not in known:
+            known.append(consequence)
+    return [
+        cause + (": " + "; ".join([*(c.rstrip(".") for c in parts[:-1]), parts[-1]]) if parts else "")
+        for cause, parts in found.items()
+    ]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean dhollander?`` for a word near to one that is known, else nothing."""
     near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)

@@ -12,7 +12,7 @@ import click
 
 from arcuate.commands.options import PATH, ScanFiles, command, mask_option, read_mask, scan_options
 from arcuate.commands.working import working
-from arcuate.errors import InputError, InputWarning
+from arcuate.errors import InputError, InputWarning, of_one_cause
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -41,7 +41,7 @@ def info(scan: ScanFiles, mask: Path | None, as_json: bool, quick: bool, write_b
                 dwi = dwi.with_volume(dwi.volume.load())
         report = inspect_scan(dwi, read_mask(mask, dwi.volume), header_only=quick)
         doubts = [str(w.message) for w in caught if w.category is InputWarning]
-    report = replace(report, doubts=tuple(dict.fromkeys([*doubts, *report.doubts])))
+    report = replace(report, doubts=tuple(of_one_cause([*doubts, *report.doubts])))
     if write_bvecs is not None:
         click.echo(_write_mended(dwi, report, write_bvecs), err=True)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else "\n".join(report_lines(report)))

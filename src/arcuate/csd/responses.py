@@ -8,7 +8,7 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, NotApplicable, warn
-from arcuate.gradients import GradientTable
+from arcuate.gradients import NO_B0, GradientTable
 from arcuate.models.csd import check_lmax, choose_shell
 from arcuate.models.response import Response, check_response
 from arcuate.models.response_dhollander import (
@@ -219,7 +219,7 @@ def _warn_of_missing_b0(dwi: Scan, tissues: tuple[str, ...]) -> None:
     shells = dwi.gradients.shells
     if len(shells) > 1:
         warn(
-            f"found no b=0 volume; the lowest shell, b={shells[0].b:.0f} s/mm², stands for it in the choice of voxels, "
+            f"{NO_B0}: the lowest shell, b={shells[0].b:.0f} s/mm², stands for it in the choice of voxels, "
             f"and the responses are those of {', '.join(tissues)}."
         )
 

@@ -3,6 +3,7 @@
 from arcuate.gradients.repair import B_UNITS, NORM_EXACT, NORM_TOLERANCE, in_s_per_mm2
 from arcuate.gradients.table import (
     B0_THRESHOLD,
+    NO_B0,
     SHELL_GAP,
     SHELL_WIDTH,
     GradientTable,
@@ -16,6 +17,7 @@ __all__ = [
     "B_UNITS",
     "NORM_EXACT",
     "NORM_TOLERANCE",
+    "NO_B0",
     "SHELL_GAP",
     "SHELL_WIDTH",
     "GradientTable",

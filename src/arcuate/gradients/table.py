@@ -11,6 +11,7 @@ from arcuate.errors import InputError, NotApplicable, silenced_warnings, warn
 from arcuate.gradients.repair import NORM_TOLERANCE, check_unit, separate_lengths, unit_directions
 
 B0_THRESHOLD = 50.0  # s/mm²; at or below it a volume counts as b = 0
+NO_B0 = "the scan has no b=0 volume"  # how every warning begins whose cause this is
 SHELL_GAP = 100.0  # s/mm²; a larger gap between sorted b-values separates two shells
 SHELL_WIDTH = 200.0  # s/mm²; a wider shell is refused
 

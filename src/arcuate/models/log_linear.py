@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from arcuate.errors import InputError, warn
-from arcuate.gradients import GradientTable
+from arcuate.gradients import NO_B0, GradientTable
 from arcuate.models.log_linear_kernels import CHUNK, Limits, Results, Tables, fit_voxels, kept_of
 from arcuate.numerics.compiled import run_in_chunks
 
@@ -181,4 +181,4 @@ def take_volumes(signals: np.ndarray, volumes: np.ndarray) -> np.ndarray:
 def warn_without_b0(gradients: GradientTable) -> None:
     """Warn that S0 is extrapolated where the table has no b = 0 volume."""
     if not gradients.is_b0.any():
-        warn("the scan has no b=0 volume; the signal without diffusion weighting is extrapolated from the shells.")
+        warn(f"{NO_B0}: the signal without diffusion weighting is extrapolated from the shells.")

@@ -26,8 +26,8 @@ from arcuate.volumes.transforms import Affine, jacobians
 REGISTRATION_PAGE = "registration.html"
 TEMPLATE_PAGE = "template.html"
 _EDGE = np.array((230, 159, 0)) / 255  # Okabe and Ito's orange
-_EDGE_SCALE = 1.5  # mm, at which edges are looked for
-_STRONG = 0.35  # of the 95th percentile of the gradient, which an edge must reach
+_EDGE_SCALE = 2.0  # mm, at which edges are looked for
+_STRONG = 0.5  # of the 95th percentile of the gradient, which an edge must reach
 _MOST_POINTS = 20_000
 _BINS = 32
 _ROWS = {"sagittal": 0, "coronal": 1, "axial": 2}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arcuate._version import __version__
+from arcuate.errors import of_one_cause
 from arcuate.io import write_text_atomically
 from arcuate.models.status import advice_of
 from arcuate.report.arrays import Arrays
@@ -85,7 +86,7 @@ def _asset(name: str) -> str:
 def doubts_of(subject: SubjectFiles, facts: Mapping[str, Any]) -> list[str]:
     """What the page asks to check: about the scan, as ``facts`` say, what steps warned of, and about denoising."""
     warned = [text for step in subject.steps.values() for text in step.get("Warnings", [])]
-    return list(dict.fromkeys([*facts.get("doubts", []), *warned, *_denoising_doubts(subject)]))
+    return of_one_cause([*facts.get("doubts", []), *warned, *_denoising_doubts(subject)])
 
 
 def _denoising_doubts(subject: SubjectFiles) -> list[str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage, special
 
-from arcuate.errors import InputError, InputWarning
-from arcuate.gradients import GradientTable, image_to_scanner
+from arcuate.errors import InputError, InputWarning, of_one_cause
+from arcuate.gradients import NO_B0, GradientTable, image_to_scanner
 from arcuate.masks import otsu_mask
 from arcuate.models.status import Status
 from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes, tensor_design
@@ -105,10 +105,10 @@ def inspect_scan(dwi: Dwi, mask: VolumeResource | None = None, *, header_only: b
         shells = _describe_shells(gradients, doubts)
         facts = _describe_geometry(dwi) | {"n_b0": int(gradients.is_b0.sum()), "shells": shells}
         if facts["n_b0"] == 0:
-            doubts.append("there is no b=0 volume: most models need one (or raise --b0-threshold)")
+            doubts.append(f"{NO_B0}: most models need one (or raise --b0-threshold)")
         if not header_only:
             facts |= _describe_voxels(dwi, gradients, mask, doubts)
-    doubts = list(dict.fromkeys([*(str(w.message) for w in caught if w.category is InputWarning), *doubts]))
+    doubts = of_one_cause([*(str(w.message) for w in caught if w.category is InputWarning), *doubts])
     return ScanReport(**facts, doubts=tuple(doubts))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 
 from arcuate.errors import warn
-from arcuate.gradients import GradientTable
+from arcuate.gradients import NO_B0, GradientTable
 from arcuate.volumes.resource import InMemoryVolumeResource, VectorResource, VolumeResource
 
 
@@ -68,7 +68,7 @@ def compute_mean_least_weighted(scan: Scan) -> InMemoryVolumeResource:
     gradients = scan.gradients
     if not gradients.is_b0.any():
         warn(
-            f"the scan has no b=0 volume: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} "
+            f"{NO_B0}: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} "
             "s/mm²)."
         )
     return _mean_of(scan, gradients.least_weighted)
