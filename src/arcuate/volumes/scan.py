@@ -67,10 +67,7 @@ def compute_mean_least_weighted(scan: Scan) -> InMemoryVolumeResource:
     """
     gradients = scan.gradients
     if not gradients.is_b0.any():
-        warn(
-            f"{NO_B0}: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} "
-            "s/mm²)."
-        )
+        warn(f"{NO_B0}: its head is looked for in the lowest shell (b = {gradients.levels[0].b:.0f} s/mm²).")
     return _mean_of(scan, gradients.least_weighted)
 
 
