@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,13 @@ import numpy as np
 import pytest
 from tables import random_table
 
+from arcuate.cli import main
 from arcuate.dwi import Dwi
 from arcuate.phantom import make_phantom
 from arcuate.study import pipeline
 from arcuate.study.bids import Derivatives
-from arcuate.study.plan import Settings
+from arcuate.study.memory import expected_memory
+from arcuate.study.plan import Settings, make_plan
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +59,79 @@ def test_the_voxels_of_the_scan_are_gone_before_the_fods_are_there_twice(
     )  # fmt: skip
     assert "IntensityNormalisation" in run.outputs.record.steps["fod"]
     assert is_alive == {"response": True, "normalised": False}
+
+
+# --- the estimate, and --mem-mb
+
+
+def _write(folder: Path, tiles: int, n_per_shell: int) -> Path:
+    """A block of balls of two shells, ``tiles`` along each axis; the same brain in each."""
+    rng = np.random.default_rng(0)
+    gradients = random_table((0, 2), (1000, n_per_shell), (2500, n_per_shell))
+    place = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (30, 34, 28)], indexing="ij"))
+    radius = np.linalg.norm(place, axis=0)
+    signal = np.abs(rng.normal(0, 5, (*radius.shape, len(gradients)))).astype(np.float32)
+    tissues = ((0.0, 0.3, 3.0e-3, 3.0e-3), (0.3, 0.6, 0.9e-3, 0.7e-3), (0.6, 0.85, 1.7e-3, 0.3e-3))
+    for least, most, along, across in tissues:
+        inside = (radius >= least) & (radius < most)
+        diffusivity = across + (along - across) * gradients.directions[:, 0] ** 2
+        signal[inside] += (1000 * np.exp(-gradients.bvals * diffusivity)).astype(np.float32)
+    whole = np.tile(signal, (tiles, tiles, tiles, 1))
+    name = f"sub-{tiles}x{n_per_shell}_dwi"
+    Dwi.from_arrays(whole, np.diag([-2.0, 2, 2, 1]), gradients).save(folder, basename=name)
+    return folder / f"{name}.nii.gz"
+
+
+def _run(*arguments: object) -> tuple[int, int]:
+    """Exit status and largest resident memory (bytes) of ``arcuate run`` in a process of its own."""
+    command = [sys.executable, "-m", "arcuate", "run", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024
+
+
+def _compare(tmp_path: Path, sizes: list[tuple[int, int]], steps: tuple[str, ...], *, with_report: bool) -> None:
+    options = ["--steps", ",".join(steps), "--mask-method", "otsu"]
+    options += [] if with_report else ["--no-report"]
+    for i, (tiles, n_per_shell) in enumerate(sizes):
+        path = _write(tmp_path, tiles, n_per_shell)
+        scan = Dwi.from_files(path)
+        plan = make_plan(scan, Settings(steps=steps, mask_method="otsu"))
+        needed = expected_memory(plan, scan.volume, scan.gradients, with_report=with_report)
+        if i == 0:
+            assert _run(path, "--out", tmp_path / "first", *options)[0] == 0  # compiles what is not there
+        code, peak = _run(path, "--out", tmp_path / f"out{i}", *options)
+        assert code == 0
+        assert 0.6 * needed < peak < needed, (tiles, n_per_shell, peak / 1e6, needed / 1e6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts resident memory as Linux does")
+def test_a_run_takes_less_than_was_expected_and_not_much_less(tmp_path: Path) -> None:
+    _compare(tmp_path, [(1, 8), (2, 30), (2, 110)], ("dti",), with_report=False)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="counts resident memory as Linux does")
+def test_all_steps_and_the_report_take_less_than_was_expected_and_not_much_less(tmp_path: Path) -> None:
+    steps = ("dti", "kurtosis", "noddi", "peaks")
+    _compare(tmp_path, [(1, 30), (2, 60), (3, 60)], steps, with_report=True)
+    _compare(tmp_path, [(1, 30), (2, 60), (2, 110)], ("denoise", "dti"), with_report=True)
+
+
+def test_a_run_that_may_take_more_than_it_is_allowed_is_refused_with_the_figure(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["run", str(scan), "--out", str(tmp_path / "out"), "--steps", "mask", "--mask-method", "otsu"]
+    with pytest.raises(SystemExit) as stop:
+        main([*options, "--mem-mb", "50"])
+    assert stop.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    found = re.search(r"may take (\d+) MB of memory, and --mem-mb allows 50; give it that much", said)
+    assert found, said
+    assert not (tmp_path / "out" / "sub-1").exists()
+    for allowed, code in ((int(found[1]) - 1, 2), (int(found[1]), 0)):
+        with pytest.raises(SystemExit) as stop:
+            main([*options, "--mem-mb", str(allowed), "--dry-run"])
+        assert (stop.value.code or 0) == code
+    assert f"would take {found[1]} MB of memory at most" in capsys.readouterr().out

@@ -30,7 +30,8 @@ from arcuate.csd import ALGORITHMS
 from arcuate.errors import InputError
 from arcuate.study.bids import read_json
 from arcuate.study.expected import expected_seconds, in_words
-from arcuate.study.kernel_notes import note_kernels, note_name
+from arcuate.study.kernel_notes import are_noted, note_kernels, note_name
+from arcuate.study.memory import MIB, check_memory, expected_memory
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED
@@ -115,6 +116,13 @@ class StepList(click.ParamType):
     "--report/--no-report", "with_report", default=True, show_default=True, help="End with a page of pictures."
 )
 @click.option(
+    "--mem-mb",
+    "--mem_mb",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most memory that the run may take (MiB); one that may take more is refused before it starts.",
+)
+@click.option(
     "--cache",
     "cache_folder",
     type=OutFolder(must_be_writable=False),
@@ -141,6 +149,7 @@ def run(
     atlas_to_scan: Path | None,
     scan_to_atlas: Path | None,
     with_report: bool,
+    mem_mb: int | None,
     cache_folder: Path | None,
 ) -> None:
     """The whole pipeline on DWI: every map, response, fibre orientations, and a report.
@@ -164,12 +173,18 @@ def run(
     inside = read_mask(mask, unread.volume)
     level = None if noise is None else read_image(noise)
     plan = make_plan(unread, settings, inside, response, regions, noise=level)
+    note = note_name(settings, with_report=with_report)
+    needed = expected_memory(
+        plan, unread.volume, unread.gradients, inside, with_report=with_report, compiles=not are_noted(note)[1]
+    )
+    if mem_mb is not None:
+        check_memory(needed, mem_mb)
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     for sentence in plan.sentences:
         lines.say(sentence)
     if is_asked_for("dry_run"):
-        _say_what_would_be_done(plan, names)
+        _say_what_would_be_done(plan, names, needed)
         return
     with Ahead.of_steps(plan.steps) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
         told = ahead.listener(lines)
@@ -179,18 +194,19 @@ def run(
         )  # fmt: skip
         if with_report:
             end_with_report(result)
-    note_kernels(note_name(settings, with_report=with_report))
+    note_kernels(note)
     for sentence in closing_words(result, with_report):
         lines.say(sentence)
     tell(f"{names.folder}")
 
 
-def _say_what_would_be_done(plan: Plan, names: Derivatives) -> None:
+def _say_what_would_be_done(plan: Plan, names: Derivatives, needed: int) -> None:
     for name, step in plan.steps.items():
         click.echo(f"would do {name}" + (f": {step.how}" if step.how else ""))
     for name, reason in plan.left_out.items():
         if not reason.startswith(NOT_ASKED):
             click.echo(f"would leave out {name}: {reason}")
+    click.echo(f"would take {-(-needed // MIB)} MB of memory at most")
     click.echo(f"would write to {names.folder} as {names.prefix}_...; nothing was done (--dry-run)")
 
 

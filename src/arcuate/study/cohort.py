@@ -91,6 +91,8 @@ def plan_tasks(scans: Sequence[SessionScan], options: CohortOptions) -> list[Tas
             "run", *map(str, scan.images), "--out", str(options.out), "--cache", str(options.work / "cache" / name),
             "--threads", str(options.threads), *options.arguments,
         ]  # fmt: skip
+        if options.memory_mb is not None:
+            arguments += ["--mem-mb", str(int(options.memory_mb))]
         if scan.mask is not None:
             arguments += ["--mask", str(scan.mask)]
         own, problem = _own_files(scan, options.own_files)
