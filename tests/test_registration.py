@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -93,6 +94,23 @@ def test_resampling_equals_antsapplytransforms_for_every_storage_order_and_tilt(
     done = transform.apply(labels, reference, "genericLabel")
     np.testing.assert_array_equal(done.array, peer.numpy())
     assert done.array.dtype == np.int16
+
+
+@needs_ants
+@pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -25, 40)])
+def test_an_image_keeps_its_place_with_ants_in_all_48_storage_orders(tilt: tuple[float, ...]) -> None:
+    from arcuate.volumes.ants_images import from_ants, to_ants
+
+    index = np.array([3.0, 1, 4])
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((0, 1), repeat=3):
+            image = _image(_grid(order, flips, tilt, (2, 2.5, 3), (20, -25, -22)), 1, (6, 7, 8))
+            theirs = to_ants(image, "it")
+            place = np.array(theirs.origin) + np.array(theirs.direction) @ (np.array(theirs.spacing) * index)
+            np.testing.assert_allclose(place * [-1, -1, 1], (image.affine @ [*index, 1])[:3], atol=1e-4)
+            back = from_ants(theirs)
+            np.testing.assert_allclose(back.get_affine(), image.affine, atol=1e-5)
+            np.testing.assert_array_equal(back.array, image.array)
 
 
 @needs_ants
@@ -251,6 +269,20 @@ def test_registration_equals_antspyx_by_hand(heads: dict[str, Any], tmp_path: Pa
     apart, moved = map(float, done.stdout.split())
     assert apart < 1e-3  # of 100
     assert moved > 1.0
+
+
+@pytest.mark.parametrize("orientation", ["LAS", "PSR", "SRA"])
+def test_a_head_stored_in_another_order_and_tilted_stays_where_it_is(heads: dict[str, Any], orientation: str) -> None:
+    """The same head on another grid: the transform is nearly none, in millimetres of the scanner."""
+    other = deformed.t1_head(orientation=orientation, tilt=15.0)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", [5, -4, 7], degrees=True).as_matrix()
+    moved = InMemoryVolumeResource(other["t1"].array, turn @ other["t1"].get_affine())
+    found = register_volumes(heads["moving"]["t1"], moved, "Rigid")[1]
+    points = deformed.grid_points(deformed.SHAPE, heads["moving"]["t1"].get_affine())
+    points = points[heads["moving"]["mask"].array.ravel() > 0]
+    apart = np.linalg.norm(found.map_points(points) - points @ turn[:3, :3].T, axis=1)
+    assert np.median(apart) < deformed.SIZE / 4
 
 
 def test_region_means_through_atlas_transform_and_back_are_the_true_ones(heads: dict[str, Any]) -> None:

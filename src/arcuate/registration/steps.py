@@ -218,8 +218,10 @@ def _registered(
 
 def _check_extent(volume: VolumeResource, what: str) -> None:
     """Refuse an image (x, y, z) of a slice or three, and warn of one of a few more: nothing holds it across them."""
-    shape = tuple(volume.shape[:3])
-    if len(volume.shape) == 3 and min(shape) < FEWEST_SLICES:
+    shape = tuple(volume.shape)
+    if len(shape) != 3:  # refused where it is read
+        return
+    if min(shape) < FEWEST_SLICES:
         raise InputError(
             f"found {what} of shape {shape}; expected {FEWEST_SLICES} voxels or more along each axis: registration is "
             "in three dimensions, and so few slices hold nothing across them. Register the whole head."
