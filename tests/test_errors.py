@@ -81,3 +81,4 @@ def test_doubts_of_one_cause_are_one_sentence_and_others_stay_as_they_are() -> N
         said[1],
         said[4],
     ]
+    assert errors.of_one_cause([*errors.of_one_cause(said), *said]) == errors.of_one_cause(said), "said again"

@@ -104,17 +104,15 @@ def warn(text: str, category: type[Warning] = InputWarning) -> None:
 
 
 def of_one_cause(doubts: Iterable[str]) -> list[str]:
-    """Sentences "cause: consequence", each cause once, with all its consequences where it stands first."""
-    found: dict[str, list[str]] = {}
+    """Sentences "cause: consequence; consequence", each cause once, with each of its consequences once."""
+    found: dict[str, dict[str, str]] = {}
     for doubt in doubts:
-        cause, _, consequence = doubt.partition(": ")
-        known = found.setdefault(cause, [])
-        if consequence and consequence not in known:
-            known.append(consequence)
-    return [
-        cause + (": " + "; ".join([*(c.rstrip(".") for c in parts[:-1]), parts[-1]]) if parts else "")
-        for cause, parts in found.items()
-    ]
+        cause, colon, rest = doubt.partition(": ")
+        known = found.setdefault(cause, {})
+        for consequence in rest.split("; ") if colon else ():
+            known.setdefault(consequence.rstrip("."), consequence)
+    joined = {cause: [*list(parts)[:-1], *list(parts.values())[-1:]] for cause, parts in found.items()}
+    return [cause + (f": {'; '.join(parts)}" if parts else "") for cause, parts in joined.items()]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -39,13 +39,15 @@ class _Page(HTMLParser):
 def test_a_run_ends_in_one_page_with_every_section(finished: Path) -> None:
     page = _Page((finished / "sub-small.html").read_text(encoding="utf-8"))
     anchors = {attributes.get("id") for attributes in page.of("section")}
-    expected = {"summary", "directions", "denoising", "mask", "tensor", "parameters", "methods"}
+    expected = {"summary", "directions", "denoising", "mask", "tensor", "parameters", "methods", "about"}
     assert expected <= anchors
     assert {"response", "fods"} <= anchors
     assert "32 x 32 x 20" in page.text
     assert re.search(r"fitted\s*\d{3,}", page.text)
     assert "Patch2Self" in page.text
     assert "Fadnavis S" in page.text
+    assert re.search(r"Run ended\s*20\d\d-\d\d-\d\d", page.text)
+    assert re.search(r"Page drawn by\s*arcuate \d.*numba \d", page.text)
     links = {str(a["href"]) for a in page.of("a")}
     assert links == {f"#{a}" for a in anchors} & links, "every link leads to a section of the page"
 

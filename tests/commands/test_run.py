@@ -205,6 +205,24 @@ def test_a_scan_with_b2000_alone_is_fitted_and_says_so(
         assert said in (tmp_path / "out/sub-b2000.html").read_text(encoding="utf-8")
 
 
+def test_a_scan_without_b0_is_doubted_once_with_all_that_follows(
+    arcuate: Callable, make_head: Callable[..., Dwi], tmp_path: Path
+) -> None:
+    whole = make_head(n_directions=20, bvals=(1000.0, 2000.0))
+    kept = np.flatnonzero(~whole.gradients.is_b0)
+    without = Dwi.from_arrays(
+        whole.volume.get_array()[..., kept], whole.volume.get_affine(), whole.gradients.subset(kept)
+    )
+    without.save(tmp_path, basename="sub-nob0_dwi")
+    outcome = arcuate("run", tmp_path / "sub-nob0_dwi.nii.gz", "--out", tmp_path / "out", *STEPS[:-1])
+    assert outcome.code == 0, outcome.err
+    checks = [c for c in re.split(r"\n(?=check: )", outcome.err) if c.startswith("check: ") and "no b=0" in c]
+    assert len(checks) == 1, outcome.err
+    said = " ".join(checks[0].split())
+    for consequence in ("its head is looked for in the lowest shell", "most models need one", "is extrapolated"):
+        assert said.count(consequence) == 1
+
+
 def test_an_output_folder_that_cannot_be_written_is_one_sentence(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("here")

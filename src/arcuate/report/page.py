@@ -13,6 +13,7 @@ from arcuate._version import __version__
 from arcuate.errors import of_one_cause
 from arcuate.io import write_text_atomically
 from arcuate.models.status import advice_of
+from arcuate.report.about import about_rows
 from arcuate.report.arrays import Arrays
 from arcuate.report.citations import bibtex_of, with_doi
 from arcuate.report.freshness import state_of
@@ -67,6 +68,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
             "Inputs": _input_rows(subject.record.inputs),
             **{step_name(step): _parameter_rows(content) for step, content in subject.steps.items()},
         },
+        "about": about_rows(subject),
         "methods": paragraph,
         "references": list(map(with_doi, references)),
         "viewer": viewer.result(),
