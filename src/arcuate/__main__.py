@@ -3,15 +3,15 @@
 import atexit
 
 from arcuate import cli
-from arcuate.commands.stopping import end_by_signal
+from arcuate.commands.stopping import end_process
 
 
 def main() -> None:
     """Run the command line; stopped by a signal, end by it."""
-    status: list[object] = [0]
+    status: list[object] = [None]
     # registered first, so that it runs last: after packages removed their temporary folders, before the interpreter
     # is torn down, in which one that was interrupted while it was imported may crash
-    atexit.register(lambda: end_by_signal(status[0]))
+    atexit.register(lambda: end_process(status[0]))
     try:
         cli.main()
     except SystemExit as end:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
+import sys
 
+import matplotlib
 import nibabel as nib
 import numpy as np
 import pytest
@@ -182,3 +185,18 @@ def test_a_long_name_does_not_run_into_the_colour_bar(label: str) -> None:
     assert np.flatnonzero(np.diff(is_bar.astype(int))).size == 2, "the bar is whole"
     assert not (is_bar & is_ink).any()
     assert is_ink[: np.flatnonzero(is_bar)[0]].any()
+
+
+@pytest.mark.parametrize("name", ["viridis", "magma", "inferno", "plasma", "gray"])
+def test_tables_that_are_kept_are_those_of_matplotlib(name: str) -> None:
+    table = matplotlib.colormaps[name](np.arange(256) / 255, bytes=True)[:, :3]
+    np.testing.assert_array_equal(lookup_table(name), table)
+
+
+def test_slices_are_drawn_without_importing_matplotlib() -> None:
+    code = (
+        "import sys; import numpy as np; from arcuate.figures.mosaic import draw_mosaic; "
+        "from arcuate.figures.panels import Panel; "
+        "draw_mosaic(Panel(np.ones((9, 9, 9)), 'FA', 'gray'), np.eye(4)).png(); sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

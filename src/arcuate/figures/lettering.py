@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arcuate.errors import MissingExtraError
+
 
 @lru_cache(maxsize=16)
 def typeface(size: int) -> Any:
     """Pillow's font of a height in pixels."""
-    import matplotlib
     from PIL import ImageFont
 
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    package = importlib.util.find_spec("matplotlib")  # where it lies; importing it takes as long as a picture
+    if package is None or package.origin is None:
+        raise MissingExtraError("matplotlib", "report", "letters on pictures")
+    file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(file), size)  # Pillow 10.0 takes no path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 
 import numpy as np
 
@@ -82,12 +83,15 @@ def lookup_table(colormap: str) -> np.ndarray:
     InputError
         matplotlib knows no such colormap.
     """
-    import matplotlib
-
     if colormap == "blue-black-orange":  # below and above 0 on a dark picture
         ends = np.array([(120, 200, 255), (10, 90, 160), (0, 0, 0), (190, 85, 0), (255, 215, 120)])
         table = np.stack([np.interp(np.arange(256), np.linspace(0, 255, 5), ends[:, k]) for k in range(3)], axis=1)
         return table.round().astype(np.uint8)
+    with resources.as_file(resources.files("arcuate.figures") / "colormaps.npz") as path, np.load(path) as tables:
+        if colormap in tables.files:
+            return np.asarray(tables[colormap])
+    import matplotlib
+
     try:
         mapped = matplotlib.colormaps[colormap]
     except KeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from arcuate.figures.charts import (
 )
 from arcuate.figures.mosaic import Layout, draw_mosaic
 from arcuate.figures.panels import Panel, robust_limits
+from arcuate.numerics.threads import n_threads
 from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_pictures import fod_pictures
 from arcuate.report.layers import color_fa
@@ -55,16 +57,20 @@ def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Sec
         ("regions", "Regions", draw_regions),
         ("others", "Other maps", _others),
     )
-    sections = []
-    for anchor, title, make in makers:
+
+    def fill(maker: tuple[str, str, Callable[[Arrays, Section], None]]) -> Section:
+        anchor, title, make = maker
         section = Section(anchor, title)
         try:
             make(arrays, section)
         except MissingExtraError as error:
             section.missing.append(str(error))
-        if not section.is_empty:
-            sections.append(section)
-    return sections
+        return section
+
+    with ThreadPoolExecutor(n_threads(), thread_name_prefix="arcuate-report") as pool:
+        longest_first = sorted(makers, key=lambda maker: maker[0] != "fods")
+        made = dict(zip(longest_first, pool.map(fill, longest_first), strict=True))
+    return [made[maker] for maker in makers if not made[maker].is_empty]
 
 
 def _mosaic(arrays: Arrays, panel: Panel, layout: Layout | None = None) -> bytes:
