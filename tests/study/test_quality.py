@@ -10,7 +10,7 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.study.quality import describe_directions, estimate_snr, find_outliers, inspect_scan
+from arcuate.study.quality import correlate_neighbours, describe_directions, estimate_snr, find_outliers, inspect_scan
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.diag([-2.0, 2, 2.5, 1])
@@ -83,6 +83,31 @@ def test_a_drift_in_scale_between_b0_volumes_is_not_noise() -> None:
     dwi = scan(30.0)
     drifting = dwi.volume.get_array() * np.linspace(1, 1.2, 26, dtype=np.float32)
     assert estimate_snr(drifting, inside(dwi), dwi.gradients) == pytest.approx(30, rel=0.15)
+
+
+def test_neighbours_correlate_as_numpy_says_and_less_the_more_noise_there_is() -> None:
+    found = []
+    for snr in (60.0, 15.0, 6.0):
+        dwi = scan(snr)
+        signal = dwi.volume.get_array()
+        array = signal + 300 * np.linspace(0, 1, signal.shape[0])[:, None, None, None] * signal[..., :1] / signal.max()
+        table = dwi.gradients
+        rows, weighted = array[inside(dwi)], np.flatnonzero(~table.is_b0)
+        expected = []
+        for i in weighted:
+            others = weighted[weighted != i]
+            nearest = others[np.argmax(np.abs(table.directions[others] @ table.directions[i]))]
+            expected.append(np.corrcoef(rows[:, i], rows[:, nearest])[0, 1])
+        correlation = correlate_neighbours(array, inside(dwi), table)
+        assert correlation == pytest.approx(np.mean(expected), abs=1e-4)
+        found.append(float(correlation or 0))
+    assert found[0] > found[1] > found[2] > 0.2
+
+
+def test_one_volume_has_no_neighbour() -> None:
+    dwi = scan(60.0)
+    gradients = dwi.gradients.subset(np.arange(7))
+    assert correlate_neighbours(dwi.volume.get_array()[..., :7], inside(dwi), gradients) is None
 
 
 def test_a_low_snr_is_doubted() -> None:

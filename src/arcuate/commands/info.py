@@ -66,6 +66,10 @@ def report_lines(report: ScanReport) -> list[str]:
         lines.append(f"brain        {report.n_masked} voxels")
         snr = "unknown" if report.snr_b0 is None else f"{report.snr_b0:.1f} (from {report.snr_from})"
         lines.append(f"SNR on b=0   {snr}")
+    if report.neighbour_correlation is not None:
+        lines.append(
+            f"neighbours   volumes of neighbouring directions correlate with {report.neighbour_correlation:.3f}"
+        )
     if report.coherence is not None:
         lines.append(f"b-vectors    {_coherence(report)}")
     for outlier in report.outliers:

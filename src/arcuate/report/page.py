@@ -123,6 +123,7 @@ def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]
         rows += [
             ("Brain", f"{facts['n_masked']} voxels"),
             ("SNR at b = 0", "unknown" if snr is None else f"{snr:.1f}, from {facts['snr_from']}"),
+            *_neighbour_row(facts.get("neighbour_correlation")),
             ("Not finite / negative", f"{facts['n_not_finite']} / {facts['n_negative']} values"),
         ]
     coherence = facts.get("coherence")
@@ -133,6 +134,10 @@ def _scan_rows(facts: dict[str, Any], is_denoised: bool) -> list[tuple[str, str]
     if is_denoised:
         rows.append(("Taken from", "the denoised scan; the SNR is that after denoising"))
     return rows
+
+
+def _neighbour_row(correlation: float | None) -> list[tuple[str, str]]:
+    return [] if correlation is None else [("Neighbouring directions", f"correlation {correlation:.3f}")]
 
 
 def _status_rows(subject: SubjectFiles) -> list[tuple[str, str, int, float, str]]:

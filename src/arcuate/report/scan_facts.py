@@ -31,7 +31,7 @@ class Examination:
     reference: VolumeResource  # (x, y, z) float32, mean of the b = 0 volumes, or of the lowest shell
 
 
-@cacheable(version=1)
+@cacheable(version=2)
 def examine_scan(scan: Scan, mask: VolumeResource | None) -> Examination:
     """The checks of a scan whose voxels are in memory, and the mean of its least weighted volumes."""
     with silenced_warnings():  # the mask's step has said that there is no b = 0

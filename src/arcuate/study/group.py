@@ -40,6 +40,8 @@ class Measure:
 _WHITE = f"in white matter: voxels of the mask with FA >= {WHITE_FA} and MD <= {WHITE_MD} mm²/s"
 MEASURES = (
     Measure("snr_b0", "SNR at b=0", "Median signal over noise of one b=0 volume"),
+    Measure("neighbour_correlation", "Neighbouring directions", "Mean correlation over the brain of each weighted "
+            "volume with that of the nearest direction: noise, motion and dropout lower it"),
     Measure("outlier_volumes", "Outlier volumes", "Volumes far from the others of their shell, whole or in a "
             "slice: motion, dropout"),
     Measure("brain_ml", "Brain mask", "Volume of the brain mask", "mL"),
@@ -213,6 +215,7 @@ def numbers_of(names: Derivatives, record: RunRecord) -> dict[str, float | None]
     values: dict[str, float | None] = dict.fromkeys(m.name for m in MEASURES)
     facts = next((read_json(names.out / f.path) for f in record.files if f.role == "scan facts"), {})
     values["snr_b0"] = facts.get("snr_b0")
+    values["neighbour_correlation"] = facts.get("neighbour_correlation")
     if "outliers" in facts:
         values["outlier_volumes"] = float(len({o["volume"] for o in facts["outliers"]}))
     values["brain_ml"] = record.steps.get("mask", {}).get("VolumeMl")

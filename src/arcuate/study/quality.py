@@ -73,6 +73,7 @@ class ScanReport:
     n_not_finite: int | None = None
     n_negative: int | None = None
     outliers: tuple[Outlier, ...] = ()
+    neighbour_correlation: float | None = None  # see correlate_neighbours
     coherence: Coherence | None = None
     doubts: tuple[str, ...] = field(default=())
 
@@ -214,6 +215,7 @@ def _describe_voxels(
         "n_not_finite": bad,
         "n_negative": negative,
         "outliers": outliers,
+        "neighbour_correlation": correlate_neighbours(array, inside, gradients),
         "coherence": coherence,
     }
 
@@ -262,6 +264,33 @@ def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable
     n = len(index)
     noise = np.sqrt(np.median(rows.var(axis=1, ddof=1)) / (_median_of_chi2(n - 1) / (n - 1)))
     return float(np.median(rows.mean(axis=1)) / noise) if noise > 0 else None
+
+
+def correlate_neighbours(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> float | None:
+    """Mean correlation, over the brain, of each weighted volume with that of the nearest direction of its shell.
+
+    Noise, motion and dropouts lower it: a number by which scans of one protocol are compared. None without a shell of
+    two volumes.
+
+    References
+    ----------
+    Yeh et al., Differential tractography as a track-based biomarker for neuronal injury. NeuroImage 202, 2019.
+    """
+    index = np.argwhere(inside)
+    index = index[:: -(-len(index) // ENOUGH)]
+    unit = np.nan_to_num(array[tuple(index.T)].astype(np.float32), posinf=0, neginf=0)  # (n_vox, n_meas)
+    unit -= unit.mean(axis=0)
+    length = np.linalg.norm(unit, axis=0)
+    unit /= np.where(length > 0, length, 1)
+    found: list[float] = []
+    for shell in gradients.levels:
+        if shell.b <= gradients.b0_threshold or len(shell.indices) < 2:
+            continue
+        volumes = np.asarray(shell.indices)
+        near = np.abs(gradients.directions[volumes] @ gradients.directions[volumes].T)
+        np.fill_diagonal(near, -1)
+        found += np.sum(unit[:, volumes] * unit[:, volumes[near.argmax(axis=1)]], axis=0).tolist()
+    return float(np.mean(found)) if found else None
 
 
 def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
