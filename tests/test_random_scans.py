@@ -150,7 +150,7 @@ def test_200_runs_of_random_scans_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")  # few voxels
-@pytest.mark.parametrize("seed", [1, 2, 8])
+@pytest.mark.parametrize("seed", [1, 2, 8, 115])
 def test_a_random_scan_has_the_responses_of_dwi2response(seed: int, mrtrix: Path, tmp_path: Path) -> None:
     assert _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, tmp_path).apart < 0.05
 
@@ -158,14 +158,12 @@ def test_a_random_scan_has_the_responses_of_dwi2response(seed: int, mrtrix: Path
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
 def test_60_random_scans_have_the_responses_of_dwi2response(mrtrix: Path, tmp_path: Path) -> None:
-    """End to end 5 %, but for one scan with three voxels of white matter, where a tie at a cut gives another."""
+    """End to end 5 %; the same voxels but where a tie at a cut gives another."""
     found = {}
     for seed in range(100, 160):
         (folder := tmp_path / str(seed)).mkdir()
         found[seed] = _compare_with_mrtrix(random_scans.draw_sound_scan(seed), mrtrix, folder)
-    beyond = {seed: one for seed, one in found.items() if one.apart >= 0.05}
-    assert beyond.keys() <= {115}, beyond
-    assert all(not one.has_the_same_voxels and one.apart < 0.1 for one in beyond.values()), beyond
+    assert not {seed: one for seed, one in found.items() if one.apart >= 0.05}
     assert sum(one.has_the_same_voxels for one in found.values()) >= 45, found
 
 

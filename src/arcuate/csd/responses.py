@@ -34,7 +34,7 @@ ROI_RADIUS = 10.0  # voxels
 LEAST_KEPT = 0.2  # of the mask; an erosion that leaves less is made smaller
 
 
-@cacheable(version=6)
+@cacheable(version=7)
 def estimate_response_function(
     dwi: Scan,
     mask: VolumeResource | None = None,

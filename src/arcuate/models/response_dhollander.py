@@ -29,6 +29,7 @@ THREE_TISSUES = ("wm", "gm", "csf")
 TWO_TISSUES = ("wm", "csf")
 MOST_DECAY = 10.0  # the signal decay metric is cut here
 FEW_VOXELS = 20  # a tissue of fewer voxels is warned of
+EVEN = (480, 300)  # two sets of directions along which a sharp FOD is non-negative; one alone decides ties by chance
 RIDGE = 1e-3  # of the largest singular value: added where the signals do not determine the sharp FODs
 BLOCK = 20_480  # voxels whose sharp FODs are solved together: whole chunks of the solver
 MOST_STEPS = 200  # of a golden section, each of which takes a third off the interval
@@ -301,6 +302,7 @@ def _sharp_fods(
     singular = np.linalg.svd(design, compute_uv=False)
     is_weak = len(design) < n or singular[-1] < RIDGE * singular[0]
     penalty = RIDGE * singular[0] * np.eye(n) if is_weak else None
-    problem = ConeProblem(design, constraint_matrix(degrees, get_even_directions(480)), penalty)
+    directions = np.vstack([get_even_directions(n) for n in EVEN])
+    problem = ConeProblem(design, constraint_matrix(degrees, directions), penalty)
     solution = np.concatenate([problem.solve(block).solution for block in blocks])
     return np.ascontiguousarray(solution[:, : n_coefs(lmax)]), solution[:, -1]
