@@ -101,12 +101,12 @@ class ConeProblem:
         norms = np.linalg.norm(rows, axis=1)
         rows = rows / norms[:, None]
         n_pad, m_pad = max(padded(n), LEAST_SIZE), padded(n_con)
-        padded_rows = _embed(rows, n_con, n_pad)
+        padded_rows, narrow_rows = _embed(rows, n_con, n_pad), _embed(rows, n_con, padded(n))
         tables = StartTables(
             projection=as_panels(_embed(q.T, n_pad, len(q))),
             damped=as_panels(_embed(np.linalg.solve(np.eye(n) + DAMPING * rows.T @ rows, q.T), n_pad, len(q))),
             constraints=as_panels(rows),
-            rows=np.vstack([padded_rows, -padded_rows]).ravel(),
+            rows=np.vstack([narrow_rows, -narrow_rows]).ravel(),
             n=n,
         )
         cone = Cone(
@@ -135,7 +135,7 @@ class ConeProblem:
         each other so nearly that rounding decides which are active: there the solution is moved inside the cone.
         """
         n = self.design.shape[1]
-        n_vox = len(signals)
+        n_vox, n_con = len(signals), len(self.constraints)
         tables, cone = self._factors
         size = panels_of(cone.columns.shape[0])
         out = Solutions(np.empty((n_vox, n)), np.empty(n_vox), np.empty(n_vox, np.int64), np.empty(n_vox, np.uint8))
@@ -144,7 +144,7 @@ class ConeProblem:
             # a copy in double precision: else the kernels would be compiled for every type and layout of the signals
             rows = np.array(signals[begin:end], dtype=np.float64, order="C")
             start = make_start(end - begin, *reversed(cone.rows.shape))
-            start_problems(rows, tables, start, make_lanes(n, *reversed(cone.rows.shape)))
+            start_problems(rows, tables, start, make_lanes(n, n_con))
             part = Solutions(*(array[begin:end] for array in out))
             solve_problems(start, n, cone, make_active_set(cone, size), FEASIBILITY, part)
 
@@ -192,7 +192,7 @@ def compile_solver() -> None:
     tables, cone = problem._factors
     size, start = panels_of(cone.columns.shape[0]), make_start(0, *reversed(cone.rows.shape))
     out = Solutions(np.empty((0, n)), np.empty(0), np.empty(0, np.int64), np.empty(0, np.uint8))
-    start_problems(np.empty((0, n_meas)), tables, start, make_lanes(n, *reversed(cone.rows.shape)))
+    start_problems(np.empty((0, n_meas)), tables, start, make_lanes(n, n))
     state = make_active_set(cone, size)
     take_starts(start, n, cone, state, FEASIBILITY, out)
     solve_corners(start, n, cone, state, out)

@@ -165,7 +165,9 @@ def solve_corner(g, multipliers, n, cone, state):
                 part = -dot_row(basis, k, z, size)
                 for j in range(LINE * len(size)):
                     z[j] += part * basis[k, j]
-        square = dot(z, z, size)
+            square = dot(z, z, size)
+            if not square > SPANNED:  # most rows lie in the span of those before
+                break
         if square > SPANNED:
             scale = 1.0 / math.sqrt(square)
             for j in range(LINE * len(size)):

@@ -18,6 +18,7 @@ from arcuate.numerics.lanes import (
     hinge_slopes,
     mark_negative,
     multiply_panel,
+    padded,
     transpose_8,
 )
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
@@ -34,7 +35,7 @@ class StartTables(NamedTuple):
     projection: np.ndarray  # flat, panels of Qᵀ (n_pad, n_meas)
     damped: np.ndarray  # flat, panels of (I + cBᵀB)⁻¹Qᵀ (n_pad, n_meas): where the path starts
     constraints: np.ndarray  # flat, panels of B (n_con, n)
-    rows: np.ndarray  # flat, rows of B, then their negatives, (2 n_con, n_pad)
+    rows: np.ndarray  # flat, rows of B, then their negatives, (2 n_con, width)
     n: int  # unknowns
 
 
@@ -44,12 +45,12 @@ class Lanes(NamedTuple):
     chosen: np.ndarray  # (8,) int, the problem in each lane, -1 in one without
     weights: np.ndarray  # (8,) float, of the step to come
     n_steps: np.ndarray  # (8,) int, taken
-    z: np.ndarray  # (8 n_pad,) float, g
-    y: np.ndarray  # (8 n_pad,) float, the point on the path
-    new: np.ndarray  # (8 n_pad,) float, the Newton point
+    z: np.ndarray  # (8 width,) float, g; width: n, padded to whole lines
+    y: np.ndarray  # (8 width,) float, the point on the path
+    new: np.ndarray  # (8 width,) float, the Newton point
     w: np.ndarray  # (8 m_pad,) float, By
     dw: np.ndarray  # (8 m_pad,) float, B new
-    normal: np.ndarray  # (8 n_pad²,) float, BᵀB of the violated rows: one matrix after the other
+    normal: np.ndarray  # (8 width²,) float, BᵀB of the violated rows: one matrix after the other
     matrix: np.ndarray  # (8 triangle_lines(n),) float, lines
     inside: np.ndarray  # (n_con,) uint8, bit of a lane: the constraint is in its normal matrix
     marks: np.ndarray  # (m_pad,) uint8, bit of a lane: the constraint is violated
@@ -66,19 +67,19 @@ class Start(NamedTuple):
     multipliers: np.ndarray  # (count, n_con) float, approximate; 0 where a constraint is not active. At first By
 
 
-def make_lanes(n: int, n_pad: int, n_con: int) -> Lanes:
-    """Scratch for eight problems of ``n`` unknowns, padded to ``n_pad``."""
-    m = LINE * ((n_con + LINE - 1) // LINE)
+def make_lanes(n: int, n_con: int) -> Lanes:
+    """Scratch for eight problems of ``n`` unknowns and ``n_con`` constraints."""
+    m, width = padded(n_con), padded(n)
     return Lanes(
         np.full(LINE, -1, np.int64),
         np.ones(LINE),
         np.zeros(LINE, np.int64),
-        np.zeros(LINE * n_pad),
-        np.zeros(LINE * n_pad),
-        np.zeros(LINE * n_pad),
+        np.zeros(LINE * width),
+        np.zeros(LINE * width),
+        np.zeros(LINE * width),
         np.zeros(LINE * m),
         np.empty(LINE * m),
-        np.zeros(LINE * n_pad * n_pad),
+        np.zeros(LINE * width * width),
         np.zeros(LINE * triangle_lines(n)),
         np.zeros(n_con, np.uint8),
         np.zeros(m, np.uint8),
@@ -175,7 +176,7 @@ def _publish(start, lanes, lane):
 @part()
 def _load(start, lanes, lane, v, n):
     """Problem ``v`` in a lane; -1 for the problem of zero."""
-    is_there, n_con, count, width = v >= 0, len(lanes.inside), 0, start.g.shape[1]
+    is_there, n_con, count, width = v >= 0, len(lanes.inside), 0, len(lanes.z) // LINE
     lanes.chosen[lane], lanes.n_steps[lane], lanes.weights[lane] = v, 0, FIRST_WEIGHT
     lanes.normal[lane * width * width : (lane + 1) * width * width] = 0.0
     for k in range(n):
