@@ -1,4 +1,4 @@
-"""Values between the points of a regular grid: linear, and the label with the largest linear weight."""
+"""Points of a regular grid, where matrices take them, and values between them: linear, and labels by vote."""
 
 from __future__ import annotations
 
@@ -11,39 +11,81 @@ from arcuate.numerics.compiled import inner, kernel, run_in_chunks
 _CHUNK = 4096
 
 
-def interpolate_linearly(grid: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values (n_points, n) float64 at places ``at`` (n_points, 3), in steps of the grid (x, y, z, n) and within it.
-
-    The grid is C-contiguous, float32 or float64.
-    """
-    at = np.ascontiguousarray(at, dtype=np.float64)
-    out = np.empty((len(at), grid.shape[3]))
-    run_in_chunks(lambda begin, end: _linear(grid, at[begin:end], out[begin:end]), len(at), _CHUNK)
+def grid_points(begin: int, end: int, shape: tuple[int, int, int], matrix: np.ndarray) -> np.ndarray:
+    """Where a matrix (4, 4) takes the points ``begin`` ... ``end`` - 1 of a grid, C order: (n_points, 3)."""
+    out = np.empty((end - begin, 3))
+    _grid_points(begin, shape[1], shape[2], np.ascontiguousarray(matrix, dtype=np.float64), out)
     return out
 
 
-def vote_of_neighbours(grid: np.ndarray, at: np.ndarray) -> np.ndarray:
+def map_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Where a matrix (4, 4) takes points (n_points, 3)."""
+    out = np.empty((len(points), 3))
+    _map(np.ascontiguousarray(points, dtype=np.float64), np.ascontiguousarray(matrix, dtype=np.float64), out)
+    return out
+
+
+def interpolate_linearly(grid: np.ndarray, at: np.ndarray, outside: float = 0.0) -> np.ndarray:
+    """Values (n_points, n) float64 at places ``at`` (n_points, 3), in steps of the grid (x, y, z, n).
+
+    The grid is C-contiguous, float32 or float64, and ends half a step beyond its outer points: ``outside`` is beyond.
+    """
+    at = np.ascontiguousarray(at, dtype=np.float64)
+    out = np.empty((len(at), grid.shape[3]))
+    run_in_chunks(lambda begin, end: _linear(grid, at[begin:end], outside, out[begin:end]), len(at), _CHUNK)
+    return out
+
+
+def vote_of_neighbours(grid: np.ndarray, at: np.ndarray, outside: float = 0.0) -> np.ndarray:
     """Labels (n_points, n) of largest linear weight at places ``at`` (n_points, 3) of a grid (x, y, z, n).
 
     Of labels with equal sums, to within 1e-12, the lowest; the grid is C-contiguous.
     """
     at = np.ascontiguousarray(at, dtype=np.float64)
     out = np.empty((len(at), grid.shape[3]), dtype=grid.dtype)
-    run_in_chunks(lambda begin, end: _vote(grid, at[begin:end], out[begin:end]), len(at), _CHUNK)
+    run_in_chunks(lambda begin, end: _vote(grid, at[begin:end], outside, out[begin:end]), len(at), _CHUNK)
     return out
+
+
+@kernel()
+def _grid_points(begin, ny, nz, matrix, out):
+    for p in range(len(out)):
+        place = begin + p
+        i, j, k = place // (ny * nz), place // nz % ny, place % nz
+        for row in range(3):
+            out[p, row] = matrix[row, 0] * i + matrix[row, 1] * j + matrix[row, 2] * k + matrix[row, 3]
+
+
+@kernel()
+def _map(points, matrix, out):
+    for p in range(len(points)):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        for row in range(3):
+            out[p, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]
+
+
+@inner()
+def _is_inside(at, nx, ny, nz):
+    """Whether a place lies in the grid, half a step around its outer points included; not where it is NaN."""
+    x, y, z = at[0], at[1], at[2]
+    return -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5 and -0.5 <= z < nz - 0.5
 
 
 @inner()
 def _corner(at, size):
     """The grid point below a place, the next one, and how far the place is from the first."""
-    low = min(max(math.floor(at), 0), size - 1)
+    at = min(max(at, 0.0), size - 1.0)
+    low = math.floor(at)
     return low, min(low + 1, size - 1), at - low
 
 
 @kernel()
-def _linear(grid, at, out):
+def _linear(grid, at, outside, out):
     nx, ny, nz, n = grid.shape
     for p in range(len(at)):
+        if not _is_inside(at[p], nx, ny, nz):
+            out[p] = outside
+            continue
         i0, i1, a = _corner(at[p, 0], nx)
         j0, j1, b = _corner(at[p, 1], ny)
         k0, k1, c = _corner(at[p, 2], nz)
@@ -56,11 +98,14 @@ def _linear(grid, at, out):
 
 
 @kernel()
-def _vote(grid, at, out):
+def _vote(grid, at, outside, out):
     nx, ny, nz, n = grid.shape
     labels = np.empty(8, grid.dtype)
     sums = np.empty(8)
     for p in range(len(at)):
+        if not _is_inside(at[p], nx, ny, nz):
+            out[p] = outside
+            continue
         i0, i1, a = _corner(at[p, 0], nx)
         j0, j1, b = _corner(at[p, 1], ny)
         k0, k1, c = _corner(at[p, 2], nz)

@@ -8,6 +8,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.models.reorient import reorient_fods, reorient_tensors, reorient_vectors
+from arcuate.numerics.interpolation import grid_points, map_points
 from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resample import prepared, sample
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -39,10 +40,9 @@ def resampled(
     step = 0.5 * min(voxel_size(affine))
     for start in range(0, n_vox, _BLOCK):
         rows = slice(start, min(start + _BLOCK, n_vox))
-        index = np.stack(np.unravel_index(np.arange(rows.start, rows.stop), grid), axis=1)
-        points = index @ affine[:3, :3].T + affine[:3, 3]
-        mapped = transform.map(points)
-        values = sample(vectors, mapped @ to_voxels[:3, :3].T + to_voxels[:3, 3], interpolation, is_prepared=True)
+        points = grid_points(rows.start, rows.stop, (grid[0], grid[1], grid[2]), affine)
+        voxels = map_points(transform.map(points), to_voxels)
+        values = sample(vectors, voxels, interpolation, is_prepared=True)
         if options.kind != "scalar":
             values = np.nan_to_num(values)
             inside = np.any(values != 0, axis=1)

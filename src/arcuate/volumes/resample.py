@@ -71,18 +71,17 @@ def sample(
     -------
     (n_points,) or (n_points, n); float64, or the type of the array for nearest and label
     """
+    if interpolation in {"linear", "label"}:
+        ready = array if is_prepared else prepared(array, interpolation)
+        of_points = vote_of_neighbours if interpolation == "label" else interpolate_linearly
+        return of_points(ready.reshape(*ready.shape[:3], -1), voxels, outside).reshape(-1, *array.shape[3:])
     size = np.array(array.shape[:3])
     inside = np.all((voxels >= -0.5) & (voxels < size - 0.5), axis=1)
-    at = np.clip(voxels[inside], 0, size - 1)
     if interpolation == "nearest":
         i, j, k = np.clip(np.floor(voxels[inside] + 0.5).astype(np.int64), 0, size - 1).T
         values = array[i, j, k]
-    elif interpolation == "cubic":
-        values = _cubic(array if is_prepared else prepared(array, "cubic"), voxels[inside])
     else:
-        ready = array if is_prepared else prepared(array, interpolation)
-        of_points = vote_of_neighbours if interpolation == "label" else interpolate_linearly
-        values = of_points(ready.reshape(*ready.shape[:3], -1), at).reshape(-1, *array.shape[3:])
+        values = _cubic(array if is_prepared else prepared(array, "cubic"), voxels[inside])
     out = np.full((len(voxels), *array.shape[3:]), outside, dtype=values.dtype)
     out[inside] = values
     return out

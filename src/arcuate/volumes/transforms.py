@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.numerics.interpolation import map_points
 from arcuate.volumes.resample import sample
 
 _ROUNDS = 50  # at most, of the fixed-point iteration that inverts a displacement
@@ -42,7 +43,7 @@ class Affine:
 
     def map(self, points: np.ndarray) -> np.ndarray:
         """Images (n, 3) of the points (n, 3), mm."""
-        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        return map_points(points, self.matrix)
 
     def inverted(self) -> Affine:
         """The map back."""
@@ -73,7 +74,7 @@ class Displacement:
     def shift(self, points: np.ndarray) -> np.ndarray:
         """Displacements (n, 3) at the points (n, 3), mm."""
         inverse = np.linalg.inv(self.affine)
-        return sample(self.vectors, points @ inverse[:3, :3].T + inverse[:3, 3], "linear")
+        return sample(self.vectors, map_points(points, inverse), "linear")
 
     def inverted(self) -> Transform:
         """The map back: the field that is known, or by iteration at every point."""
