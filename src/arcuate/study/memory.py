@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.models.response_voxels import MOST_BLOCKS, ROWS
 from arcuate.models.tensor import B_MAX
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.threads import n_threads
@@ -27,7 +28,6 @@ _PICTURES = 140  # of a report
 _PER_THREAD = 32  # what a thread hashes or compresses, and its scratch
 _NETWORKS = {"hdbet": 2900, "tracts": 1500}
 _BRAIN = 0.5  # part of an image that is brain, where no mask was given; a narrow field of view has so much
-_RANKED = 20_000  # voxels whose tensors are fitted together for a response
 # Numbers that are kept per voxel of the image, and of the brain, until a stage has written them
 _KEPT = {"dti": 25, "kurtosis": 46, "freewater": 14, "noddi": 14, "peaks": 14}
 _DRAWN = 75  # numbers per voxel of the image that a report holds beside the FODs
@@ -123,7 +123,8 @@ def _beside_scan(stage: str, how: str, size: Size, n_low: int) -> float:
         n_used = n_low if stage == "dti" else size.n_meas
         return _FLOAT * _KEPT[stage] * size.both + _block(size, BLOCK, n_used * _FLOAT + 8 * 64)
     if stage == "response":
-        return _FLOAT * size.n_inside * size.n_meas + _block(size, _RANKED, 6 * 8 * size.n_meas)
+        n_blocks = min(n_threads(), MOST_BLOCKS)
+        return _FLOAT * size.n_inside * size.n_meas + _block(size, n_blocks * ROWS, 4 * 8 * size.n_meas)
     if stage == "fod":
         n = n_coefs(_DEGREE) + 2
         return _FLOAT * (n + 2) * size.both + _block(size, BLOCK, _FLOAT * size.n_meas + 4 * 8 * n)
