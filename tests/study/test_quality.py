@@ -10,7 +10,8 @@ import pytest
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.study.quality import correlate_neighbours, describe_directions, estimate_snr, find_outliers, inspect_scan
+from arcuate.study.outliers import find_outliers
+from arcuate.study.quality import correlate_neighbours, describe_directions, estimate_snr, inspect_scan
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.diag([-2.0, 2, 2.5, 1])
