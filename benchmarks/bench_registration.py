@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.side_by_side import alternate, arguments, show, table
 
 SIZES = {False: ((90, 106, 80), 2.0), True: ((45, 53, 40), 4.0)}  # of the head, voxels and mm; with --small
-N_FODS = 20_000
+N_FODS = 5_000
 
 
 def main() -> None:
