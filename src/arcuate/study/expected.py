@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from arcuate.study.stages import Loop
     from arcuate.volumes.resource import VolumeResource
 
-REPORT = "report"
+CHECKS, REPORT = "checks", "report"
 # Microseconds per voxel of a brain on two threads, kernels compiled: benchmarks/results/run.md, kurtosis.md, denoise.md
 _COST = {"denoise": 59.0, "mask": 8.0, "dti": 2.2, "kurtosis": 22.0, "freewater": 200.0, "noddi": 65.0,
-         "response": 17.0, "fod": 146.0, "peaks": 3.3, "tracts": 300.0, REPORT: 25.0}  # fmt: skip
+         "response": 17.0, "fod": 146.0, "peaks": 3.3, "tracts": 300.0, CHECKS: 20.0, REPORT: 15.0}  # fmt: skip
 # Seconds whatever the size: imports, files and their digests; two slices of a head take little more.
 _FIXED = {"denoise": 0.5, "mask": 0.3, "dti": 0.3, "kurtosis": 0.5, "freewater": 0.5, "noddi": 0.5, "response": 0.8,
-          "fod": 1.5, "peaks": 0.2, "tracts": 10.0, REPORT: 5.0}  # fmt: skip
+          "fod": 1.5, "peaks": 0.2, "tracts": 10.0, CHECKS: 0.2, REPORT: 2.0}  # fmt: skip
 _NETWORK = 45.0  # seconds of a mask by HD-BET on two threads, whatever the size: benchmarks/results/hdbet.md
 _BRAIN = 0.18  # part of an image that is brain, where no mask was given
 _MOST_OFF = 6.0  # times that a guess is corrected by at most
@@ -37,7 +37,9 @@ def expected_seconds(
 
     Where another run in ``out`` noted its seconds they are taken, because scans of one study are alike.
     """
-    stages = [*plan.steps, *([REPORT] if with_report else [])]
+    stages = list(plan.steps)
+    if with_report:  # the checks come where the scan is in memory as it was given
+        stages += [REPORT] if "denoise" in plan else [CHECKS, REPORT]
     n = int(np.prod(volume.shape[:3]) * _BRAIN) if mask is None else int(np.count_nonzero(mask.get_array()))
     share = 2 / n_threads()
     guess = {stage: _FIXED.get(stage, 0.2) + 1e-6 * _COST.get(stage, 10.0) * n * share for stage in stages}
