@@ -94,6 +94,11 @@ def test_pixels_of_the_maps_follow_what_is_moved(open_page: Callable, report: Pa
     tab.check("#viewer-radiological")
     opened.wait_for_change("maps", before)
     assert "mm (right, front, top): FA" in tab.locator("#maps-status").inner_text()
+    opened.run(
+        "(n => { n.scene.crosshairPos = n.mm2frac([-0.3, -0.3, -0.3]); n.drawScene(); n.createOnLocationChange(); })"
+        "(arcuateViewer.maps.niivue)"
+    )
+    opened.until("document.getElementById('maps-status').textContent.startsWith('0, 0, 0 mm')")  # and not "-0"
     assert opened.complaints == []
 
 
