@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 MIB = 1 << 20
+MARGIN = 1.1  # what the allocator holds beside what is counted
 _FLOAT = 4  # bytes
 # MiB whatever the size, measured on scans of a few voxels (LOG.md)
-_PROGRAM = 270  # packages, and kernels that were compiled before
+_PROGRAM = 190  # packages
+_KERNELS = {"kurtosis": 20, "noddi": 15, "response": 25, "fod": 25}  # of a stage, compiled before; ...
+_OTHER_KERNELS = 10  # ... and of the others
 _COMPILING = 330  # of a first run: the compiler, in this process and the one that compiles ahead
-_PICTURES = 140  # of a report
-_PER_THREAD = 32  # what a thread hashes or compresses, and its scratch
+_PICTURES, _GLYPHS = 60, 90  # of a report, and of its pictures of FODs
+_PER_THREAD = 16  # what a thread hashes or compresses at a time
 _NETWORKS = {"hdbet": 2900, "tracts": 1500}
 _BRAIN = 0.5  # part of an image that is brain, where no mask was given; a narrow field of view has so much
 # Numbers that are kept per voxel of the image, and of the brain, until a stage has written them
@@ -93,9 +96,12 @@ def expected_memory(
     after = [_after_scan(stage, size) for stage in plan.steps]
     if with_report:
         n_drawn = _DRAWN + n_coefs(_DEGREE) * ("fod" in plan)
-        after.append(_PICTURES * MIB + _FLOAT * n_drawn * size.n_vox)
-    fixed = MIB * (_PROGRAM + _COMPILING * compiles + _PER_THREAD * n_threads())
-    return int(fixed + max(size.image + max(beside.values(), default=0.0), *after))
+        pictures = _PICTURES + _GLYPHS * ("fod" in plan)
+        after.append(pictures * MIB + _FLOAT * n_drawn * size.n_vox)
+    kernels = sum(_KERNELS.get(stage, _OTHER_KERNELS) for stage in plan.steps)
+    at_once = min(n_threads(), size.image / (_PER_THREAD * MIB) + 1)
+    fixed = MIB * (_PROGRAM + kernels + _COMPILING * compiles + _PER_THREAD * at_once)
+    return int(MARGIN * (fixed + max(size.image + max(beside.values(), default=0.0), *after)))
 
 
 def check_memory(needed: int, allowed_mb: int) -> None:
