@@ -11,7 +11,13 @@ from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, tensor_zonal
-from arcuate.models.second_pass import Sharpening, is_crossing, make_two_pass_model, second_moments
+from arcuate.models.second_pass import (
+    Sharpening,
+    is_crossing,
+    make_two_pass_model,
+    second_moments,
+    unexplained_spread,
+)
 from arcuate.models.three_tissue import make_three_tissue_model
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
@@ -51,6 +57,21 @@ def signals_at(gradients: GradientTable, angle: float, n: int = 60, odi: float =
     return add_rician_noise(clean, 1000 / 30, rng), fibres
 
 
+def signals_of_a_fan(gradients: GradientTable, spread: float, n: int = 60) -> np.ndarray:
+    """Noisy signals of fibres spread over a plane, Gaussian with a standard deviation of ``spread`` degrees, SNR 30."""
+    rng = np.random.default_rng(int(spread))
+    axis = rng.normal(size=(n, 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    across = np.cross(axis, rng.normal(size=(n, 3)))
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    offsets = np.linspace(-3, 3, 31)
+    turns = np.deg2rad(spread) * offsets
+    fibres = np.stack([np.cos(t) * axis + np.sin(t) * across for t in turns], axis=1)
+    weights = np.exp(-0.5 * offsets**2)
+    clean = simulate_rows(gradients, fibres, np.tile(weights / weights.sum(), (n, 1)), ndi=0.6, odi=0.06, s0=1000.0)
+    return add_rician_noise(clean, 1000 / 30, rng)
+
+
 def n_missed(fods: np.ndarray, fibres: np.ndarray) -> int:
     """Voxels in which a fibre has no peak within 20 degrees."""
     peaks = find_peaks(fods, relative_peak_threshold=0.2, min_separation_angle=15, min_amplitude=0.1)
@@ -81,6 +102,36 @@ def test_single_fibres_are_left_as_the_first_pass_found_them(kind: str, odi: flo
     first, both = two.first.fit(rows[:, model.volumes]), two.fit(rows[:, model.volumes])
     changed = np.any(first.coefs[0] != both.coefs[0], axis=1)
     assert changed.mean() <= 0.05
+
+
+def test_fans_are_not_split_by_noise() -> None:
+    gradients, model = make_models("several shells")
+    split = []
+    for unexplained in (Sharpening().unexplained, 1.0):
+        two = make_two_pass_model(model, settings=Sharpening(unexplained=unexplained))
+        fods = two.fit(signals_of_a_fan(gradients, 30, 120)).coefs[0]
+        peaks = find_peaks(fods, relative_peak_threshold=0.2, min_separation_angle=15, min_amplitude=0.1)
+        split.append(np.mean(np.count_nonzero(peaks.values, axis=1) > 1))
+    assert split[0] <= 0.03
+    assert split[1] > 0.06
+
+
+def test_two_lobes_account_for_their_spread_and_one_wide_lobe_does_not() -> None:
+    degree = np.concatenate([np.full(2 * l + 1, l) for l in range(0, 9, 2)])
+    smooth = np.exp(-0.02 * degree * (degree + 1))
+
+    def fods(*turns: float) -> np.ndarray:
+        points = np.array([[math.cos(math.radians(t)), math.sin(math.radians(t)), 0] for t in turns])
+        return (sh_matrix(points, 8) * smooth).mean(axis=0, keepdims=True)
+
+    for angle in (60, 75, 90):
+        crossing = fods(0, angle)
+        assert abs(unexplained_spread(crossing, crossing)[0]) < 0.01
+    fan = fods(*range(-40, 41, 8))
+    narrower = fods(-15, 15)
+    assert unexplained_spread(fan, narrower)[0] > 0.05
+    assert unexplained_spread(fan, fods(0))[0] > 0.1
+    assert unexplained_spread(fods(0), fods(0))[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_second_pass_stays_above_its_slack() -> None:

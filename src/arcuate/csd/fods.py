@@ -58,7 +58,7 @@ class Fods:
         return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
-@cacheable(version=4)
+@cacheable(version=5)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,
@@ -211,11 +211,13 @@ def _model_facts(model: MultiTissueModel | ThreeTissueModel, *, second_pass: boo
             "Model": "single-shell three-tissue constrained spherical deconvolution",
             "Iterations": model.n_iterations,
             "WeightOfB0": model.b0_share,
+            "SmoothnessInGreyMatter": model.smoothness,
         }
     else:
         facts["Constraints"] = len(model.problem.constraints)
     if second_pass:
-        facts["SecondPass"] = asdict(Sharpening())
+        of_several_shells = () if isinstance(model, MultiTissueModel) else ("smoothness", "unexplained")
+        facts["SecondPass"] = {k: v for k, v in asdict(Sharpening()).items() if k not in of_several_shells}
     return facts
 
 

@@ -125,17 +125,18 @@ def make_multi_tissue_model(
         degrees = _lowered_to_directions(gradients, volumes, degrees)
     table = gradients.subset(volumes)
     design = forward_matrix(table, response.coefs, rows, degrees)
+    while lmax is None and max(degrees) > 2 and not _is_determined(design) and _has_distinct_means(design, degrees):
+        degrees = tuple(min(degree, max(degrees) - 2) for degree in degrees)  # as many directions, but badly spread
+        design = forward_matrix(table, response.coefs, rows, degrees)
     constraints = constraint_matrix(degrees, constraint_directions)
     lengths = np.linalg.norm(design, axis=0)
-    is_super_resolved = _is_super_resolved(gradients, volumes, degrees)
-    firsts = np.cumsum([0, *map(n_coefs, degrees[:-1])])  # the mean of each tissue must be determined in any case
-    singular = np.linalg.svd((design / lengths)[:, firsts if is_super_resolved else slice(None)], compute_uv=False)
-    if singular[-1] * ILL_CONDITIONED < singular[0]:
+    if not _has_distinct_means(design, degrees):  # the mean of each tissue must be determined in any case
         raise NotApplicable(
             f"the signals of {len(design)} volumes do not determine the {design.shape[1]} unknowns of the tissues "
             f"{', '.join(response.tissues)} with lmax {max(degrees)}: two responses are alike, or the degree is too "
             "high for the directions. Lower lmax, or leave out a tissue."
         )
+    is_super_resolved = _is_super_resolved(gradients, volumes, degrees, is_determined=_is_determined(design))
     penalty = np.diag(RIDGE * lengths) if is_super_resolved else None
     return MultiTissueModel(ConeProblem(design, constraints, penalty), volumes, degrees)
 
@@ -298,13 +299,24 @@ def _count_directions(gradients: GradientTable, volumes: np.ndarray) -> int:
     return count_directions(gradients.directions[weighted]) if len(weighted) else 0
 
 
-def _is_super_resolved(gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...]) -> bool:
+def _is_determined(design: np.ndarray) -> bool:
+    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
+    return len(design) >= design.shape[1] and bool(singular[-1] * ILL_CONDITIONED >= singular[0])
+
+
+def _has_distinct_means(design: np.ndarray, degrees: tuple[int, ...]) -> bool:
+    return _is_determined(design[:, np.cumsum([0, *map(n_coefs, degrees[:-1])])])
+
+
+def _is_super_resolved(
+    gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...], *, is_determined: bool
+) -> bool:
     """Whether the degree asked for has more coefficients than the directions or the volumes determine; with a warning.
 
     The non-negative FOD is then decided by its constraint (Tournier 2007), as MRtrix3 allows it.
     """
     count, n = _count_directions(gradients, volumes), n_coefs(max(degrees))
-    if count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
+    if is_determined and count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
         return False
     warn(
         f"lmax = {max(degrees)} has {n} coefficients, the scan has {count} distinct directions on all shells: the FOD "

@@ -9,18 +9,19 @@ from typing import Protocol
 
 import numpy as np
 
-from arcuate.models.multitissue import MultiTissueFit, MultiTissueModel, constraint_matrix
+from arcuate.models.multitissue import MultiTissueFit, MultiTissueModel
+from arcuate.models.peaks import find_peaks
 from arcuate.models.status import Status
-from arcuate.models.three_tissue import DETERMINED, RIDGE, ThreeTissueModel
+from arcuate.models.three_tissue import ThreeTissueModel
+from arcuate.models.tied_fit import laplace_beltrami, make_tied_problem, solve_tied
 from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import SOLVED
-from arcuate.numerics.sh import degrees_and_orders, lmax_of, n_coefs, sh_matrix
+from arcuate.numerics.sh import lmax_of, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_even_directions
 
-TIE = 30.0  # weight of the tied coefficient over the length of its column: it moves by a thousandth of what it would
 LOW = 0.1  # of the mean amplitude: a direction below counts as empty
-HIGHEST = 72.0  # l(l+1) of degree 8, in units of which the Laplace-Beltrami term is written
+LEAST_PEAK, APART = 0.2, 15.0  # of the strongest, and degrees: peaks that may account for the spread of a FOD
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,15 @@ class Sharpening:
     slack : amplitudes of the second pass may be down to minus this share of the mean amplitude
     planarity : least difference of the second and the third eigenvalue of the FOD's second moment, of trace one
     emptiness : least share of directions where the FOD is below a tenth of its mean
+    unexplained : how much of that difference the two strongest peaks of the second pass may leave, on several shells;
+        on one shell it is known too roughly to part fans from crossings
     """
 
     smoothness: float = 1e-3
-    slack: float = 0.15
+    slack: float = 0.2
     planarity: float = 0.06
     emptiness: float = 0.5
+    unexplained: float = 0.005
 
 
 class TissueModel(Protocol):
@@ -62,6 +66,9 @@ class TwoPassModel:
     2. Where the FOD is planar and mostly empty, as where fibres cross and not where one is dispersed or grey matter is
        mixed in: |Xu - s'|² without that term, s' the signal less that of the isotropic tissues, amplitudes down to
        minus a share of the mean allowed, and u₀ tied to the first pass, so that apparent fibre density stays.
+    3. On several shells the second pass stands only where its peaks account for the spread of the first: two fibres at
+       a given angle spread so much in their plane and no more, while a fan that noise splits spreads further than its
+       two peaks are apart, see :func:`unexplained_spread`.
     """
 
     first: TissueModel
@@ -70,6 +77,7 @@ class TwoPassModel:
     averaging: np.ndarray | None  # (n_row, n_meas) float, as ThreeTissueModel has it; None: rows are the signals
     problem: ConeProblem
     settings: Sharpening
+    tells_fans: bool  # whether a second pass whose peaks leave spread unexplained is refused
 
     @property
     def volumes(self) -> np.ndarray:
@@ -93,14 +101,14 @@ class TwoPassModel:
         picked = signals[chosen].astype(np.float64)
         rows = picked if self.averaging is None else evaluate_rows(picked, self.averaging)
         rows = rows - evaluate_rows(others[chosen], self.other_design)
-        weight = TIE * float(np.linalg.norm(self.white_design[:, 0]))
-        tied = np.hstack([rows, weight * white[chosen, :1]])
-        second = self.problem.solve(tied)
-        is_solved = second.outcome == SOLVED
-        kept = chosen[is_solved]
+        second = solve_tied(self.problem, rows, white[chosen, 0])
+        stands = second.outcome == SOLVED
+        if self.tells_fans:
+            stands &= unexplained_spread(white[chosen], second.solution) < self.settings.unexplained
+        kept = chosen[stands]
         sharp, residual, n_active = white.copy(), fit.kkt_residual.copy(), fit.n_active.copy()
-        sharp[kept], residual[kept] = second.solution[is_solved], second.kkt_residual[is_solved]
-        n_active[kept] = second.n_active[is_solved]
+        sharp[kept], residual[kept] = second.solution[stands], second.kkt_residual[stands]
+        n_active[kept] = second.n_active[stands]
         coefs = tuple(sharp if i == place else part for i, part in enumerate(fit.coefs))
         return replace(fit, coefs=coefs, kkt_residual=residual, n_active=n_active)
 
@@ -126,9 +134,9 @@ def make_two_pass_model(
         design = model.problem.design
         white, others, averaging = design[:, is_white], design[:, ~is_white], None
         first = _smoothed(model, is_white, settings.smoothness) if settings.smoothness else model
-    return TwoPassModel(
-        first, white, others, averaging, _slack_problem(white, constraint_directions, settings.slack), settings
-    )
+    problem = make_tied_problem(white, constraint_directions, slack=settings.slack)
+    tells_fans = not isinstance(model, ThreeTissueModel)
+    return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans)
 
 
 def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndarray:
@@ -144,6 +152,29 @@ def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndar
     is_low = amplitude < LOW * fods[planar, :1] / math.sqrt(4 * math.pi)
     out[planar] = is_low.mean(axis=1) > settings.emptiness
     return out
+
+
+def unexplained_spread(fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:
+    """(n_vox,) how much more FODs spread in their plane than the two strongest peaks of sharper ones account for.
+
+    Parameters
+    ----------
+    fods, sharp : (n_vox, n_coef) float, of the same voxels
+
+    Notes
+    -----
+    Two lobes of the shares p and 1 - p at the angle a, dispersed alike around their axes, have a second moment whose
+    second and third eigenvalues differ by (1 - 3 λ₃) (1 - √(1 - 4 p (1 - p) sin² a)) / 2. What is returned is the
+    difference that ``fods`` have, less that of the peaks of ``sharp``, p by their amplitudes; all of it where there is
+    one peak or none.
+    """
+    peaks = find_peaks(sharp, n_peaks=2, relative_peak_threshold=LEAST_PEAK, min_separation_angle=APART)
+    lowest, middle = np.linalg.eigvalsh(second_moments(fods))[:, :2].T
+    total = peaks.values.sum(axis=1)
+    share = np.divide(peaks.values[:, 0], total, out=np.ones(len(fods)), where=total > 0)
+    cosine = np.sum(peaks.directions[:, 0] * peaks.directions[:, 1], axis=1)
+    apart = 4 * share * (1 - share) * np.clip(1 - cosine**2, 0, 1)
+    return np.asarray(middle - lowest - (1 - 3 * lowest) * (1 - np.sqrt(np.clip(1 - apart, 0, 1))) / 2)
 
 
 def second_moments(fods: np.ndarray) -> np.ndarray:
@@ -171,27 +202,12 @@ def _moment_matrix() -> np.ndarray:
 def _smoothed(model: MultiTissueModel, is_white: np.ndarray, smoothness: float) -> MultiTissueModel:
     """The model with the Laplace-Beltrami term on white matter."""
     design = model.problem.design
-    degree, _ = degrees_and_orders(max(model.lmax))
-    rows = np.zeros((len(degree), design.shape[1]))
-    length = float(np.linalg.norm(design[:, np.flatnonzero(is_white)[0]]))
-    rows[:, is_white] = np.diag(math.sqrt(smoothness) * length * degree * (degree + 1) / HIGHEST)
+    own = laplace_beltrami(max(model.lmax), smoothness, float(np.linalg.norm(design[:, np.flatnonzero(is_white)[0]])))
+    rows = np.zeros((len(own), design.shape[1]))
+    rows[:, is_white] = own
     before = model.problem.penalty
-    penalty = rows[degree > 0] if before is None else np.vstack([before, rows[degree > 0]])
+    penalty = rows if before is None else np.vstack([before, rows])
     return replace(model, problem=replace(model.problem, penalty=penalty))
-
-
-def _slack_problem(white: np.ndarray, directions: np.ndarray | None, slack: float) -> ConeProblem:
-    """White matter alone, amplitude >= -slack x mean, the coefficient of l = 0 tied by one heavy row."""
-    n = white.shape[1]
-    length = float(np.linalg.norm(white[:, 0]))
-    tie = TIE * length * np.eye(n)[:1]
-    design = np.vstack([white, tie])
-    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
-    is_determined = len(white) >= n and singular[-1] > DETERMINED * singular[0]
-    penalty = None if is_determined else math.sqrt(RIDGE) * length * np.eye(n)
-    constraints = constraint_matrix((lmax_of(n),), directions)
-    constraints[:, 0] *= 1 + slack
-    return ConeProblem(design, constraints, penalty)
 
 
 def _without(parts: tuple[np.ndarray, ...], place: int) -> list[np.ndarray]:

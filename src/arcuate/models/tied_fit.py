@@ -1,0 +1,62 @@
+"""Fits of white matter alone, its amount and the other tissues held: sharper or smoother than that of all tissues."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from arcuate.models.multitissue import constraint_matrix
+from arcuate.numerics.qp import ConeFit, ConeProblem
+from arcuate.numerics.sh import degrees_and_orders, lmax_of
+
+TIE = 30.0  # weight of the tied coefficient over the length of its column: it moves by a thousandth of what it would
+HIGHEST = 72.0  # l(l+1) of degree 8, in units of which the Laplace-Beltrami term is written
+RIDGE = 1e-7  # of the square of white matter's mean signal, where the directions do not determine the degree
+DETERMINED = 1e-6  # least singular value over the largest, columns of length one, from which they do
+
+
+def make_tied_problem(
+    white: np.ndarray, directions: np.ndarray | None = None, *, slack: float = 0.0, smoothness: float = 0.0
+) -> ConeProblem:
+    """|Xu - s|² over white matter alone, the coefficient of l = 0 tied by one heavy row.
+
+    Parameters
+    ----------
+    white : (n_row, n_wm) float, X
+    directions : (n_dir, 3) float, where amplitudes are constrained; by default those of multi-tissue CSD
+    slack : amplitudes may be down to minus this share of the mean amplitude
+    smoothness : weight of the Laplace-Beltrami term, see :func:`laplace_beltrami`
+    """
+    n, length = white.shape[1], float(np.linalg.norm(white[:, 0]))
+    design = np.vstack([white, TIE * length * np.eye(n)[:1]])
+    penalty = None if is_determined(design, len(white)) else math.sqrt(RIDGE) * length * np.eye(n)
+    if smoothness > 0:
+        rows = laplace_beltrami(lmax_of(n), smoothness, length)
+        penalty = rows if penalty is None else np.vstack([penalty, rows])
+    constraints = constraint_matrix((lmax_of(n),), directions)
+    constraints[:, 0] *= 1 + slack
+    return ConeProblem(design, constraints, penalty)
+
+
+def solve_tied(problem: ConeProblem, rows: np.ndarray, amount: np.ndarray) -> ConeFit:
+    """Solutions for rows (n_vox, n_row) less the other tissues, with l = 0 tied to ``amount`` (n_vox,)."""
+    weight = float(problem.design[-1, 0])
+    return problem.solve(np.hstack([rows, weight * amount[:, None]]))
+
+
+def laplace_beltrami(lmax: int, smoothness: float, length: float) -> np.ndarray:
+    """(n_coef - 1, n_coef) rows whose squares sum to m |x₀|² Σ (l(l+1)/72)² u_lm².
+
+    ``length`` is |x₀|, that of the column of l = 0, and ``smoothness`` m.
+    """
+    degree, _ = degrees_and_orders(lmax)
+    return np.diag(math.sqrt(smoothness) * length * degree * (degree + 1) / HIGHEST)[degree > 0]
+
+
+def is_determined(design: np.ndarray, n_rows: int | None = None) -> bool:
+    """Whether the rows determine the columns; ``n_rows`` where some of the rows are no measurements."""
+    if (len(design) if n_rows is None else n_rows) < design.shape[1]:
+        return False
+    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
+    return bool(singular[-1] > DETERMINED * singular[0])
