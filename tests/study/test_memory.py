@@ -97,12 +97,15 @@ def _run(*arguments: object) -> tuple[int, int]:
     return int(code), int(peak)
 
 
-def _compare(tmp_path: Path, sizes: list[tuple[int, int]], steps: tuple[str, ...], *, with_report: bool) -> None:
+def _compare(
+    tmp_path: Path, sizes: list[tuple[int, int]], steps: tuple[str, ...], *, with_report: bool, exclude: str = ""
+) -> None:
     options = ["--steps", ",".join(steps), "--mask-method", "otsu"]
     options += [] if with_report else ["--no-report"]
+    options += ["--exclude", exclude] if exclude else []
     for i, (tiles, n_per_shell) in enumerate(sizes):
         path = _write(tmp_path, tiles, n_per_shell)
-        scan = Dwi.from_files(path)
+        scan = Dwi.from_files(path, exclude=exclude)
         plan = make_plan(scan, Settings(steps=steps, mask_method="otsu"))
         needed = expected_memory(plan, scan.volume, scan.gradients, with_report=with_report)
         if i == 0:
@@ -124,6 +127,7 @@ def test_all_steps_and_the_report_take_less_than_was_expected_and_not_much_less(
     steps = ("dti", "kurtosis", "noddi", "peaks")
     _compare(tmp_path, [(1, 30), (2, 60), (3, 60)], steps, with_report=True)
     _compare(tmp_path, [(1, 30), (2, 60), (2, 110)], ("denoise", "dti"), with_report=True)
+    _compare(tmp_path, [(1, 30), (2, 60), (2, 110)], ("dti",), with_report=False, exclude="5")
 
 
 def test_a_run_that_may_take_more_than_it_is_allowed_is_refused_with_the_figure(

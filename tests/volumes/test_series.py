@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
+from arcuate.io import NiftiVolumeResource
 from arcuate.volumes.resource import InMemoryVolumeResource
 from arcuate.volumes.selection import note_selection, parse_numbers, parse_volumes, volumes_of_shells
-from arcuate.volumes.series import Piece, SeriesVolume, check_same_grid, pick
+from arcuate.volumes.series import Piece, SeriesVolume, bytes_beside, check_same_grid, pick
 
 
 def image(n: int, seed: int = 0, order: str = "F", dtype: type = np.float32) -> InMemoryVolumeResource:
@@ -113,3 +117,25 @@ def test_what_was_left_out_is_numbered_as_in_the_file_however_often_one_selects(
     assert first == {"VolumesGiven": 10, "VolumesExcluded": [1]}
     second = note_selection(first, 9, np.array([0, 1, 2, 3, 4, 5, 6, 7]))
     assert second["VolumesExcluded"] == [1, 9]
+
+
+def test_volumes_left_out_of_a_file_take_no_second_image_in_memory(tmp_path: Path) -> None:
+    array = np.random.default_rng(3).normal(100, 20, (80, 80, 40, 24)).astype(np.float32)  # larger than what reads it
+    whole = InMemoryVolumeResource(np.asfortranarray(array), np.diag([2.0, 2, 2, 1]))
+    file = NiftiVolumeResource.save(whole, tmp_path / "scan.nii.gz")
+    kept = np.array([0, 1, 3, 4, 7, 11])
+    series = pick(file, kept)
+    tracemalloc.start()
+    found = series.get_array()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, whole.array[..., kept])
+    assert found.flags.f_contiguous
+    assert peak < 1.4 * whole.array.nbytes
+    np.testing.assert_array_equal(file.get_array(), whole.array, "the file is as it was")
+    backwards = pick(file, kept[::-1])
+    np.testing.assert_array_equal(backwards.get_array(), whole.array[..., kept[::-1]])
+    np.testing.assert_array_equal(pick(whole, kept).get_array(), whole.array[..., kept])
+    assert pick(whole, kept).get_array().base is not whole.array, "what somebody holds is not written to"
+    assert bytes_beside(series) == 18 * whole.array.nbytes // 24
+    assert bytes_beside(backwards) == whole.array.nbytes

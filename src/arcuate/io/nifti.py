@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class NiftiVolumeResource(VolumeResource):
     path : the file, ``.nii`` or ``.nii.gz``, or either file of a pair (``.hdr``, ``.img``), gzipped or not; what it
         is, is told by its content
     """
+
+    is_read_anew: ClassVar[bool] = True
 
     path: Path
 

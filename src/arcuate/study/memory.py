@@ -12,6 +12,7 @@ from arcuate.models.response_voxels import MOST_BLOCKS, ROWS
 from arcuate.models.tensor import B_MAX
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.threads import n_threads
+from arcuate.volumes.series import bytes_beside
 from arcuate.volumes.voxels import BLOCK
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def expected_memory(
     Notes
     -----
     The scan is in memory from the first step to the FODs, twice in denoising; beside it what the largest of these
-    stages needs. After the FODs it is gone: then there are the FODs before and after normalisation, or the maps of a
-    report. What a stage needs is counted from its arrays: the maps it makes, as rows and as images, and the blocks in
-    double precision that it works on.
+    stages needs, and while it is read, what its volumes are taken from. After the FODs it is gone: then there are the
+    FODs before and after normalisation, or the maps of a report. What a stage needs is counted from its arrays: the
+    maps it makes, as rows and as images, and the blocks in double precision that it works on.
     """
     n_vox = int(np.prod(volume.shape[:3]))
     inside = (
@@ -91,6 +92,7 @@ def expected_memory(
     is_low = gradients.bvals <= B_MAX + 100
     n_low = int(is_low.sum()) if is_low.sum() > 6 else size.n_meas
     beside = {name: _beside_scan(name, step.how, size, n_low) for name, step in plan.steps.items()}
+    beside["reading"] = float(bytes_beside(volume))
     if with_report:
         beside["checks"] = _checks(size, n_low)
     after = [_after_scan(stage, size) for stage in plan.steps]
@@ -101,7 +103,7 @@ def expected_memory(
     kernels = sum(_KERNELS.get(stage, _OTHER_KERNELS) for stage in plan.steps)
     at_once = min(n_threads(), size.image / (_PER_THREAD * MIB) + 1)
     fixed = MIB * (_PROGRAM + kernels + _COMPILING * compiles + _PER_THREAD * at_once)
-    return int(MARGIN * (fixed + max(size.image + max(beside.values(), default=0.0), *after)))
+    return int(MARGIN * (fixed + max(size.image + max(beside.values()), *after)))
 
 
 def check_memory(needed: int, allowed_mb: int) -> None:

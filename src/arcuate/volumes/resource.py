@@ -28,6 +28,9 @@ class Resource(ABC):
 class VolumeResource(Resource):
     """An image: an array, the affine to scanner mm, and header entries."""
 
+    is_read_anew: ClassVar[bool] = False
+    """Whether :meth:`get_array` gives an array that nobody else holds, each time."""
+
     @abstractmethod
     def load(self) -> InMemoryVolumeResource:
         """The same volume in memory; itself if it is there already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,11 @@ class Piece:
         """Whether every volume is taken, in order."""
         return np.array_equal(self.index, np.arange(self.source.shape[3]))
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether volumes, in their order, are left out of an image that is read for it, as it is."""
+        return self.source.is_read_anew and self.scale == 1 and bool(np.all(np.diff(self.index) > 0))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SeriesVolume(VolumeResource):
@@ -52,6 +58,8 @@ class SeriesVolume(VolumeResource):
     def get_array(self) -> np.ndarray:
         if len(self.pieces) == 1 and self.pieces[0].is_whole:
             return _scaled(self.pieces[0].source.get_array(), self.pieces[0].scale)
+        if len(self.pieces) == 1 and self.pieces[0].can_be_cut:
+            return _cut(self.pieces[0])
         out: np.ndarray | None = None
         place = 0
         for piece in self.pieces:  # one after the other: at most the result and one source are in memory
@@ -118,6 +126,28 @@ class VolumeMadeLater(VolumeResource):
     @property
     def shape(self) -> tuple[int, ...]:
         return self._like.shape
+
+
+def bytes_beside(volume: VolumeResource) -> int:
+    """Bytes that are in memory beside an image while it is made from its sources: the largest of them, as float32."""
+    if isinstance(volume, VolumeMadeLater):
+        return max(bytes_beside(volume._like), 4 * math.prod(volume.shape))
+    if not isinstance(volume, SeriesVolume):
+        return 0
+    first = volume.pieces[0]
+    if len(volume.pieces) == 1 and first.is_whole and first.scale == 1:
+        return 0
+    largest = max(4 * math.prod(piece.source.shape) for piece in volume.pieces)
+    return largest - 4 * math.prod(volume.shape) if len(volume.pieces) == 1 and first.can_be_cut else largest
+
+
+def _cut(piece: Piece) -> np.ndarray:
+    """The volumes of a piece moved to the front of the array that was read for it: no second one is in memory."""
+    array = piece.source.get_array()
+    for place, i in enumerate(piece.index):
+        if place != i:
+            array[..., place] = array[..., i]
+    return array[..., : len(piece.index)]
 
 
 def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
