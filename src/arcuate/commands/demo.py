@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.phantom import Phantom
     from arcuate.study.accuracy import Error
-    from arcuate.study.pipeline import SubjectResult
+    from arcuate.study.result import SubjectResult
 
 SHAPES = {"full": (96, 96, 60), "small": (48, 48, 30)}  # of 2 mm and 4 mm voxels
 N_DIRECTIONS = {"full": 32, "small": 21}

@@ -14,7 +14,7 @@ from arcuate.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
-    from arcuate.study.pipeline import SubjectResult
+    from arcuate.study.result import SubjectResult
     from arcuate.volumes.resource import VolumeResource
 
 

@@ -37,11 +37,13 @@ from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
 from arcuate.study.stages import NOT_ASKED
 
 if TYPE_CHECKING:
+    from arcuate.dwi import Dwi
     from arcuate.models.response import Response
     from arcuate.study.bids import Derivatives
-    from arcuate.study.pipeline import SubjectResult
     from arcuate.study.plan import Plan
     from arcuate.study.regions import Atlas
+    from arcuate.study.result import SubjectResult
+    from arcuate.volumes.resource import VolumeResource
 
 
 class StepList(click.ParamType):
@@ -171,14 +173,9 @@ def run(
     check_run_outputs(names, inputs)
     unread = scan.checked
     inside = read_mask(mask, unread.volume)
-    level = None if noise is None else read_image(noise)
-    plan = make_plan(unread, settings, inside, response, regions, noise=level)
+    plan = make_plan(unread, settings, inside, response, regions, noise=read_image(noise) if noise else None)
     note = note_name(settings, with_report=with_report)
-    needed = expected_memory(
-        plan, unread.volume, unread.gradients, inside, with_report=with_report, compiles=not are_noted(note)[1]
-    )
-    if mem_mb is not None:
-        check_memory(needed, mem_mb)
+    needed = _checked_memory(plan, unread, inside, mem_mb, with_report=with_report, compiles=not are_noted(note)[1])
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     for sentence in plan.sentences:
@@ -198,6 +195,16 @@ def run(
     for sentence in closing_words(result, with_report):
         lines.say(sentence)
     tell(f"{names.folder}")
+
+
+def _checked_memory(
+    plan: Plan, scan: Dwi, inside: VolumeResource | None, mem_mb: int | None, *, with_report: bool, compiles: bool
+) -> int:
+    """Bytes that the run may take, which are no more than what was allowed."""
+    needed = expected_memory(plan, scan.volume, scan.gradients, inside, with_report=with_report, compiles=compiles)
+    if mem_mb is not None:
+        check_memory(needed, mem_mb)
+    return needed
 
 
 def _say_what_would_be_done(plan: Plan, names: Derivatives, needed: int) -> None:

@@ -21,7 +21,7 @@ from arcuate.volumes.scan import Scan, compute_mean_least_weighted
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.study.bids import Derivatives
-    from arcuate.study.pipeline import SubjectResult
+    from arcuate.study.result import SubjectResult
 
 
 @storable

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from arcuate.noddi import Noddi
     from arcuate.phantom import Phantom
-    from arcuate.study.pipeline import SubjectResult
+    from arcuate.study.result import SubjectResult
 
 
 @dataclass(frozen=True)

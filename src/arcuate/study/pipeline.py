@@ -25,6 +25,7 @@ from arcuate.study.maps import (
 from arcuate.study.outputs import REPORT, Outputs, possible_files, refuse_overwriting
 from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.regions import Atlas, write_regions
+from arcuate.study.result import SubjectResult
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
 from arcuate.volumes.scale_steps import scale_doubts
 from arcuate.volumes.voxels import check_mask
@@ -44,38 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Settings", "SubjectResult", "run_subject"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class SubjectResult:
-    """What a run made: None for a step that it left out."""
-
-    plan: Plan
-    outputs: Outputs
-    log: StageLog
-    scan: Dwi  # as it was given
-    examined: Any = None  # what ``examine`` said of the scan, None where it was not at hand
-    denoised: Dwi | None = None  # on disk
-    mask: VolumeResource | None = None  # (x, y, z) of 0 and 1
-    dti: Dti | None = None
-    kurtosis: Dki | None = None
-    water: FreeWater | None = None
-    noddi: Noddi | None = None
-    response: Response | None = None
-    fods: Fods | None = None
-    peaks: tuple[VolumeResource, VolumeResource] | None = None
-    tracts: VolumeResource | None = None
-    doubts: tuple[str, ...] = ()  # about the scan, said while it was at hand
-    notes: tuple[str, ...] = ()  # sentences about what was found in the output folder
-
-    @property
-    def names(self) -> Derivatives:
-        """Where the results lie."""
-        return self.outputs.names
-
-    def without_maps(self) -> SubjectResult:
-        """The same run with its maps on disk alone, where the report reads them."""
-        return replace(self, dti=None, kurtosis=None, water=None, noddi=None, fods=None, peaks=None, tracts=None)
 
 
 class _Run:
