@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -16,13 +14,11 @@ from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fractional_anisotropy, tensor_design
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.nnls import solve_nonnegative
-from arcuate.numerics.threads import n_threads
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
 FULL_DEGREE = 10  # fitted and cut to the degree of the response: a fit of that degree alone is biased (MRtrix3's)
 SMALLEST = 1e-6  # of the largest signal of a voxel: what a tensor takes for one that is not positive
-ROWS = 20_000  # voxels whose tensors are fitted together ...
-MOST_BLOCKS = 4  # ... and so many times that side by side: each takes a few rows of memory per voxel
+ROWS = 20_000  # voxels whose tensors are fitted together
 N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
 DEFAULT_LMAX = 8
 
@@ -149,14 +145,10 @@ def rank_by_tensors(
     products = np.einsum("ij,ik->ijk", design, design).reshape(len(design), -1)
     chosen = np.arange(len(signals)) if chosen is None else chosen
     tensors = np.empty((len(chosen), 6))
-
-    def fit(start: int) -> None:
-        block = np.asarray(signals[chosen[start : start + ROWS]], dtype=np.float64)
-        tensors[start : start + ROWS] = _tensors_of(block, design, products)
-
-    # the bits must not depend on threads: whole blocks side by side, BLAS on one thread in each
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(n_threads(), MOST_BLOCKS)) as pool:
-        deque(pool.map(fit, range(0, len(chosen), ROWS)), maxlen=0)
+    with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+        for start in range(0, len(chosen), ROWS):
+            block = np.asarray(signals[chosen[start : start + ROWS]], dtype=np.float64)
+            tensors[start : start + ROWS] = _tensors_of(block, design, products)
     evals, evecs = eigh_3x3(tensors)
     return fractional_anisotropy(evals), evecs[:, 0]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.models.response_voxels import MOST_BLOCKS, ROWS
+from arcuate.models.response_voxels import ROWS
 from arcuate.models.tensor import B_MAX
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.threads import n_threads
@@ -131,8 +131,7 @@ def _beside_scan(stage: str, how: str, size: Size, n_low: int) -> float:
         n_used = n_low if stage == "dti" else size.n_meas
         return _FLOAT * _KEPT[stage] * size.both + _block(size, BLOCK, n_used * _FLOAT + 8 * 64)
     if stage == "response":
-        n_blocks = min(n_threads(), MOST_BLOCKS)
-        return _FLOAT * size.n_inside * size.n_meas + _block(size, n_blocks * ROWS, 4 * 8 * size.n_meas)
+        return _FLOAT * size.n_inside * size.n_meas + _block(size, ROWS, 4 * 8 * size.n_meas)
     if stage == "fod":
         n = n_coefs(_DEGREE) + 2
         return _FLOAT * (n + 2) * size.both + _block(size, BLOCK, _FLOAT * size.n_meas + 4 * 8 * n)
