@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -123,3 +126,32 @@ def test_the_signal_that_came_is_told_and_the_next_one_would_end_the_process(num
     assert exit_status(told[0]) == 128 + number
     assert seen == [signal.SIG_DFL] * 2
     assert [signal.getsignal(n) for n in SIGNALS] == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the interpreter ends the process elsewhere")
+def test_a_process_cleans_up_and_ends_with_its_status_without_taking_the_interpreter_apart() -> None:
+    code = """
+import atexit, sys
+from arcuate import __main__, cli
+
+class Loud:
+    def __del__(self):
+        print("taken apart")
+
+def command():
+    atexit.register(print, "cleaned up")
+    sys.stdout.write("no line end")
+    raise SystemExit(3)
+
+kept, cli.main = Loud(), command
+__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "no line endcleaned up\n", "")
+
+
+def test_a_bug_keeps_its_traceback_and_its_status() -> None:
+    code = "from arcuate import __main__, cli; cli.main = lambda: 1 / 0; __main__.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
