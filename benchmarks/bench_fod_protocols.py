@@ -159,21 +159,25 @@ def _cells(fods: np.ndarray, kinds: dict[str, Kind], count: int) -> tuple[list[s
 
 
 def _compared(each: dict[str, dict[str, np.ndarray]], kinds: dict[str, Kind]) -> str:
-    """In which kinds ours is worse than the better of MRtrix3's methods in all figures that the kind has."""
-    theirs = [found for method, found in each.items() if method.startswith("MRtrix3")]
+    """In which kinds ours is worse in all figures that the kind has: than one of MRtrix3's methods, or than both."""
+    theirs = {method: found for method, found in each.items() if method.startswith("MRtrix3")}
     if not theirs:
         return ""
     said = []
     for method in (ONE, SECOND):
-        worse = []
+        by_one, by_both = [], []
         for kind, voxels in kinds.items():
             counted = slice(None) if voxels.fibres.shape[1] else slice(2, None)
-            if is_worse(each[method][kind], [found[kind] for found in theirs])[counted].all():
-                worse.append(kind)
-        said.append(f"{method}: {', '.join(worse) or 'none'}")
+            ours, peers = each[method][kind], [found[kind] for found in theirs.values()]
+            if any(is_worse(ours, [peer])[counted].all() for peer in peers):
+                by_one.append(kind)
+            if is_worse(ours, peers)[counted].all():
+                by_both.append(kind)
+        mixed = f"against the better in each figure {', '.join(by_both) or 'none'}"
+        said.append(f"{method} {', '.join(by_one) or 'none'} ({mixed})")
     return (
-        "Kinds in which all three figures are worse than the better of MRtrix3's two methods by more than a standard "
-        f"error, each figure against the better in it: {'; '.join(said)}."
+        "Kinds in which one of MRtrix3's two methods is better in all three figures by more than a standard error: "
+        f"{'; '.join(said)}."
     )
 
 
