@@ -392,6 +392,12 @@ print(MissingExtraError("pyvista", "viz", "drawing tracts"))
 assert did_you_mean("dholander", ["dhollander", "tournier"]) == " Did you mean dhollander?"
 print(how_to_install("viz"))
 
+# %% arcuate.errors.of_one_cause
+from arcuate.errors import of_one_cause
+
+doubts = of_one_cause(["there is no b=0 volume: NODDI is left out", "there is no b=0 volume: no SNR can be had"])
+print(doubts)  # one sentence with all that follows
+
 # %% arcuate.errors.noted_warnings, arcuate.errors.silenced_warnings
 with silenced_warnings(), noted_warnings() as texts:
     warn("the scan has no b=0 volume")
