@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ import pytest
 from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import (
+    ILL_CONDITIONED,
     fit_multi_tissue,
     make_multi_tissue_model,
     tissue_fractions,
@@ -177,6 +179,29 @@ def test_a_degree_that_the_directions_do_not_carry_rests_on_the_constraint_and_s
     theirs, ours = _fit_with_mrtrix(mrtrix, tmp_path, part, response, rows), np.hstack(fit.coefs)
     off = np.abs(ours - theirs).max(axis=1) / np.abs(ours).max(axis=1)
     assert np.mean(off < 1e-2) >= 0.95
+
+
+def test_directions_that_are_many_but_badly_spread_lower_the_degree_or_take_a_ridge() -> None:
+    rng = np.random.default_rng(0)
+    turn = np.pi * (np.arange(16) + rng.random()) / 16
+    circle = np.column_stack([np.cos(turn), np.sin(turn), np.zeros(16)])
+    circles = np.vstack([circle, circle[:, [1, 2, 0]], circle[:, [2, 0, 1]]])  # in three planes, degree 8 is not seen
+    bvals = np.repeat(SHELLS, [3, 16, 16, 16])
+    planes = GradientTable(bvals, np.vstack([np.zeros((3, 3)), circles]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = make_multi_tissue_model(planes, make_response())
+    assert model.lmax[0] < 8
+    assert np.linalg.cond(model.problem.design / np.linalg.norm(model.problem.design, axis=0)) < ILL_CONDITIONED
+    with pytest.warns(InputWarning, match=r"48 distinct directions on all shells, unevenly spread: .*super-resolved"):
+        sharp = make_multi_tissue_model(planes, make_response(), lmax=8)
+    fibres = rng.normal(size=(20, 1, 3))
+    fibres /= np.linalg.norm(fibres, axis=-1, keepdims=True)
+    signals = add_rician_noise(simulate_rows(planes, fibres, 1.0, ndi=0.6, odi=0.08, s0=1000.0), 1000.0 / 30, rng)
+    fit = model.fit(signals[:, model.volumes])
+    assert np.all(fit.status == Status.FITTED)
+    for coefs in (fit.coefs[0], sharp.fit(signals[:, sharp.volumes]).coefs[0]):
+        assert np.median(coefs[:, 0]) * math.sqrt(4 * math.pi) == pytest.approx(1.0, abs=0.3)
 
 
 def test_a_degree_above_that_of_the_response_is_refused(gradients: GradientTable) -> None:

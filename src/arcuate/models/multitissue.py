@@ -318,8 +318,9 @@ def _is_super_resolved(
     count, n = _count_directions(gradients, volumes), n_coefs(max(degrees))
     if is_determined and count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
         return False
+    spread = ", unevenly spread" if count >= n else ""
     warn(
-        f"lmax = {max(degrees)} has {n} coefficients, the scan has {count} distinct directions on all shells: the FOD "
-        "rests on its constraint (super-resolved). A lower lmax is determined by the signals alone."
+        f"lmax = {max(degrees)} has {n} coefficients, the scan has {count} distinct directions on all shells{spread}: "
+        "the FOD rests on its constraint (super-resolved). A lower lmax is determined by the signals alone."
     )
     return True
