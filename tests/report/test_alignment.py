@@ -13,6 +13,7 @@ from arcuate.registration import TransformResource
 from arcuate.report.alignment import (
     Named,
     agreement_of,
+    borders_of,
     edges_of,
     mutual_information,
     write_registration_page,
@@ -35,14 +36,14 @@ def test_edges_of_a_ball_lie_on_its_surface(affine: np.ndarray) -> None:
     radius = np.linalg.norm(np.indices((33, 33, 33)).T - 16, axis=-1)
     ball = (radius < 10).astype(np.float32)
     for plane, row in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
-        edges = edges_of(ball, affine, plane)
+        edges = edges_of(borders_of(ball, affine), affine, plane)
         assert edges.any()
         across = int(np.argmax(np.abs(affine[row, :3])))
         middle = edges.take(16, axis=across)
         assert np.abs(radius.take(16, axis=across)[middle] - 10).max() < 1.2
         ring = middle.sum()
         assert 40 < ring < 130  # one voxel wide, about 2 pi 10
-    assert not edges_of(np.ones((9, 9, 9)), affine, "axial").any()
+    assert not edges_of(borders_of(np.ones((9, 9, 9)), affine), affine, "axial").any()
 
 
 def test_numbers_of_a_known_move_are_those_of_the_move(t1: InMemoryVolumeResource) -> None:

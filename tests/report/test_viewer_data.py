@@ -18,6 +18,7 @@ from arcuate.figures.views import Canonical
 from arcuate.numerics.sh import n_coefs
 from arcuate.report import SubjectFiles, glyph_slices, layers, page, viewer, write_report
 from arcuate.report.layers import nifti_bytes, quantised, reduce_grid, reduced_affine, viewer_maps
+from arcuate.report.template import shared_facts
 from arcuate.report.viewer import viewer_of
 from arcuate.report.viewer_grid import ViewerGrid
 
@@ -233,7 +234,7 @@ class TestPage:
 
         own, digest = (
             base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-            for content in (page._asset("page.js"), script)
+            for content in (shared_facts("page.js")["script"], script)
         )
         policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
         assert policy is not None

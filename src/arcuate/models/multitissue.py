@@ -125,7 +125,12 @@ def make_multi_tissue_model(
         degrees = _lowered_to_directions(gradients, volumes, degrees)
     table = gradients.subset(volumes)
     design = forward_matrix(table, response.coefs, rows, degrees)
-    while lmax is None and max(degrees) > 2 and not _is_determined(design) and _has_distinct_means(design, degrees):
+    while (
+        not (is_carried := is_determined(design))
+        and lmax is None
+        and max(degrees) > 2
+        and _has_distinct_means(design, degrees)
+    ):
         degrees = tuple(min(degree, max(degrees) - 2) for degree in degrees)  # as many directions, but badly spread
         design = forward_matrix(table, response.coefs, rows, degrees)
     constraints = constraint_matrix(degrees, constraint_directions)
@@ -136,7 +141,7 @@ def make_multi_tissue_model(
             f"{', '.join(response.tissues)} with lmax {max(degrees)}: two responses are alike, or the degree is too "
             "high for the directions. Lower lmax, or leave out a tissue."
         )
-    is_super_resolved = _is_super_resolved(gradients, volumes, degrees, is_determined=_is_determined(design))
+    is_super_resolved = _is_super_resolved(gradients, volumes, degrees, is_carried=is_carried)
     penalty = np.diag(RIDGE * lengths) if is_super_resolved else None
     return MultiTissueModel(ConeProblem(design, constraints, penalty), volumes, degrees)
 
@@ -299,24 +304,34 @@ def _count_directions(gradients: GradientTable, volumes: np.ndarray) -> int:
     return count_directions(gradients.directions[weighted]) if len(weighted) else 0
 
 
-def _is_determined(design: np.ndarray) -> bool:
+def is_determined(design: np.ndarray, n_rows: int | None = None, *, most_apart: float = ILL_CONDITIONED) -> bool:
+    """Whether the rows determine the columns.
+
+    Parameters
+    ----------
+    design : (n_row, n_unknown) float
+    n_rows : how many there are of them, where some are no measurements
+    most_apart : ratio of the singular values, columns of length one, up to which they do
+    """
+    if (len(design) if n_rows is None else n_rows) < design.shape[1]:
+        return False
     singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
-    return len(design) >= design.shape[1] and bool(singular[-1] * ILL_CONDITIONED >= singular[0])
+    return bool(singular[-1] * most_apart >= singular[0])
 
 
 def _has_distinct_means(design: np.ndarray, degrees: tuple[int, ...]) -> bool:
-    return _is_determined(design[:, np.cumsum([0, *map(n_coefs, degrees[:-1])])])
+    return is_determined(design[:, np.cumsum([0, *map(n_coefs, degrees[:-1])])])
 
 
 def _is_super_resolved(
-    gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...], *, is_determined: bool
+    gradients: GradientTable, volumes: np.ndarray, degrees: tuple[int, ...], *, is_carried: bool
 ) -> bool:
     """Whether the degree asked for has more coefficients than the directions or the volumes determine; with a warning.
 
     The non-negative FOD is then decided by its constraint (Tournier 2007), as MRtrix3 allows it.
     """
     count, n = _count_directions(gradients, volumes), n_coefs(max(degrees))
-    if is_determined and count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
+    if is_carried and count >= n and len(volumes) >= sum(map(n_coefs, degrees)):
         return False
     spread = ", unevenly spread" if count >= n else ""
     warn(

@@ -11,10 +11,10 @@ import numpy as np
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import MAX_LMAX
-from arcuate.models.multitissue import MultiTissueFit, constraint_matrix, forward_matrix, match_shells
+from arcuate.models.multitissue import MultiTissueFit, constraint_matrix, forward_matrix, is_determined, match_shells
 from arcuate.models.response import Response, check_response
 from arcuate.models.status import Status
-from arcuate.models.tied_fit import RIDGE, is_determined, make_tied_problem, solve_tied
+from arcuate.models.tied_fit import MOST_APART, RIDGE, make_tied_problem, solve_tied
 from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED
@@ -66,7 +66,7 @@ class ThreeTissueModel:
         """Qᵀ (n_wm + 1, n_row) and R of white and grey matter, R as the design of signals times Q."""
         two = self.design[:, :-1]
         n_row, n = two.shape
-        if not is_determined(two):
+        if not is_determined(two, most_apart=MOST_APART):
             ridge = math.sqrt(RIDGE) * float(np.linalg.norm(two[:, 0])) * np.eye(n)[: n - 1]
             two = np.vstack([two, ridge])
         q, r = np.linalg.qr(two)

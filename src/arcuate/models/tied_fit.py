@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from arcuate.models.multitissue import constraint_matrix
+from arcuate.models.multitissue import constraint_matrix, is_determined
 from arcuate.numerics.qp import ConeFit, ConeProblem
 from arcuate.numerics.sh import degrees_and_orders, lmax_of
 
 TIE = 30.0  # weight of the tied coefficient over the length of its column: it moves by a thousandth of what it would
 HIGHEST = 72.0  # l(l+1) of degree 8, in units of which the Laplace-Beltrami term is written
 RIDGE = 1e-7  # of the square of white matter's mean signal, where the directions do not determine the degree
-DETERMINED = 1e-6  # least singular value over the largest, columns of length one, from which they do
+MOST_APART = 1e6  # ratio of singular values up to which they do, see is_determined
 
 
 def make_tied_problem(
@@ -30,7 +30,8 @@ def make_tied_problem(
     """
     n, length = white.shape[1], float(np.linalg.norm(white[:, 0]))
     design = np.vstack([white, TIE * length * np.eye(n)[:1]])
-    penalty = None if is_determined(design, len(white)) else math.sqrt(RIDGE) * length * np.eye(n)
+    is_carried = is_determined(design, len(white), most_apart=MOST_APART)
+    penalty = None if is_carried else math.sqrt(RIDGE) * length * np.eye(n)
     if smoothness > 0:
         rows = laplace_beltrami(lmax_of(n), smoothness, length)
         penalty = rows if penalty is None else np.vstack([penalty, rows])
@@ -52,11 +53,3 @@ def laplace_beltrami(lmax: int, smoothness: float, length: float) -> np.ndarray:
     """
     degree, _ = degrees_and_orders(lmax)
     return np.diag(math.sqrt(smoothness) * length * degree * (degree + 1) / HIGHEST)[degree > 0]
-
-
-def is_determined(design: np.ndarray, n_rows: int | None = None) -> bool:
-    """Whether the rows determine the columns; ``n_rows`` where some of the rows are no measurements."""
-    if (len(design) if n_rows is None else n_rows) < design.shape[1]:
-        return False
-    singular = np.linalg.svd(design / np.linalg.norm(design, axis=0), compute_uv=False)
-    return bool(singular[-1] > DETERMINED * singular[0])

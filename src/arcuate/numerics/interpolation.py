@@ -79,6 +79,15 @@ def _corner(at, size):
     return low, min(low + 1, size - 1), at - low
 
 
+@inner()
+def _cell(at, nx, ny, nz):
+    """The eight grid points around a place: along each axis the lower, the upper, and how far it is from the lower."""
+    i0, i1, a = _corner(at[0], nx)
+    j0, j1, b = _corner(at[1], ny)
+    k0, k1, c = _corner(at[2], nz)
+    return (i0, j0, k0), (i1, j1, k1), (a, b, c)
+
+
 @kernel()
 def _linear(grid, at, outside, out):
     nx, ny, nz, n = grid.shape
@@ -86,9 +95,7 @@ def _linear(grid, at, outside, out):
         if not _is_inside(at[p], nx, ny, nz):
             out[p] = outside
             continue
-        i0, i1, a = _corner(at[p, 0], nx)
-        j0, j1, b = _corner(at[p, 1], ny)
-        k0, k1, c = _corner(at[p, 2], nz)
+        (i0, j0, k0), (i1, j1, k1), (a, b, c) = _cell(at[p], nx, ny, nz)
         for m in range(n):
             low = (grid[i0, j0, k0, m] * (1 - c) + grid[i0, j0, k1, m] * c) * (1 - b)
             low += (grid[i0, j1, k0, m] * (1 - c) + grid[i0, j1, k1, m] * c) * b
@@ -106,9 +113,7 @@ def _vote(grid, at, outside, out):
         if not _is_inside(at[p], nx, ny, nz):
             out[p] = outside
             continue
-        i0, i1, a = _corner(at[p, 0], nx)
-        j0, j1, b = _corner(at[p, 1], ny)
-        k0, k1, c = _corner(at[p, 2], nz)
+        (i0, j0, k0), (i1, j1, k1), (a, b, c) = _cell(at[p], nx, ny, nz)
         for m in range(n):
             n_found = 0
             for corner in range(8):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arcuate._version import __version__
 from arcuate.figures.mosaic import Layout, box_of, draw_mosaic
 from arcuate.figures.panels import Panel, choose_slices, robust_limits
 from arcuate.figures.views import Canonical, View
 from arcuate.io import write_text_atomically
+from arcuate.numerics.interpolation import map_points
 from arcuate.registration import TransformResource
 from arcuate.report.arrays import thick_planes
 from arcuate.report.section import Picture, Section, Table
-from arcuate.report.template import render
-from arcuate.report.viewer import digest_of
+from arcuate.report.template import render, shared_facts
 from arcuate.volumes.geometry import nearest_rotation, voxel_size
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.transforms import Affine, jacobians
@@ -39,6 +37,13 @@ class Named(NamedTuple):
 
     name: str
     volume: VolumeResource
+
+
+class Borders(NamedTuple):
+    """What the edges of an image (x, y, z) are found from, bool each."""
+
+    is_positive: np.ndarray  # its Laplacian
+    is_steep: np.ndarray
 
 
 class Agreement(NamedTuple):
@@ -76,8 +81,9 @@ def write_registration_page(
     )
     affine, head = fixed.volume.get_affine(), _head(_array(fixed.volume))
     grey = {which: _grey(v) for which, v in (("before", before), ("after", warped), ("fixed", fixed.volume))}
+    borders = borders_of(_array(fixed.volume), affine)
     for plane in thick_planes(head.shape, affine):
-        edges = edges_of(_array(fixed.volume), affine, plane)
+        edges = edges_of(borders, affine, plane)
         shown = {which: _drawn(_marked(grey[which], edges), affine, plane, head) for which in ("before", "after")}
         pictures.pictures.append(
             Picture(f"{plane.capitalize()} slices of {moving.name} with the edges of {fixed.name}.",
@@ -125,8 +131,7 @@ def write_template_page(
     rows = []
     points = _points(head, affine)
     for subject, transform in transforms.items():
-        moved = np.linalg.norm(transform.map_points(points) - points, axis=1)
-        volumes = np.linalg.det(jacobians(transform.transform, points, 0.5 * min(voxel_size(affine))))
+        moved, volumes = _motion(transform, points, affine)
         rows.append((subject, *(f"{v:.1f}" for v in np.percentile(moved, [50, 95])),
                      *(f"{v:.2f}" for v in np.percentile(volumes, [5, 95]))))  # fmt: skip
     head_row = ("subject", "median shift (mm)", "95 % (mm)", "volume, 5 %", "volume, 95 %")
@@ -135,13 +140,8 @@ def write_template_page(
     return _write(path, f"Template of {len(transforms)} subjects", "Template by ANTs", [section, subjects], [])
 
 
-def edges_of(image: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:
-    """Where the borders of an image (x, y, z) run in slices of a plane, (x, y, z) bool, one voxel wide.
-
-    Notes
-    -----
-    The Laplacian of the smoothed image changes its sign between neighbours of the plane, where the gradient is strong.
-    """
+def borders_of(image: np.ndarray, affine: np.ndarray) -> Borders:
+    """Where an image (x, y, z) bends up, and where it is steep, from one smoothing for all planes."""
     from scipy.ndimage import gaussian_gradient_magnitude, gaussian_laplace
 
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
@@ -149,16 +149,25 @@ def edges_of(image: np.ndarray, affine: np.ndarray, plane: str) -> np.ndarray:
     positive = gaussian_laplace(values, scale) > 0
     gradient = gaussian_gradient_magnitude(values, scale)
     known = gradient[gradient > 0]
-    if not known.size:
-        return np.zeros(values.shape, dtype=bool)
+    is_steep = gradient > _STRONG * np.percentile(known, 95) if known.size else np.zeros(values.shape, dtype=bool)
+    return Borders(positive, is_steep)
+
+
+def edges_of(borders: Borders, affine: np.ndarray, plane: str) -> np.ndarray:
+    """Where the borders of an image run in slices of a plane, (x, y, z) bool, one voxel wide.
+
+    Notes
+    -----
+    The Laplacian of the smoothed image changes its sign between neighbours of the plane, where the gradient is strong.
+    """
     through = int(np.argmax(np.abs(affine[_ROWS[plane], :3])))
-    crossing = np.zeros(values.shape, dtype=bool)
+    crossing = np.zeros(borders.is_steep.shape, dtype=bool)
     for axis in {0, 1, 2} - {through}:
-        step = np.diff(positive, axis=axis)  # True where the sign changes
+        step = np.diff(borders.is_positive, axis=axis)  # True where the sign changes
         at = [slice(None)] * 3
         at[axis] = slice(1, None)
         crossing[tuple(at)] |= step
-    return crossing & (gradient > _STRONG * np.percentile(known, 95))
+    return crossing & borders.is_steep
 
 
 def agreement_of(
@@ -168,9 +177,7 @@ def agreement_of(
     affine, values = fixed.get_affine(), _array(fixed)
     head = _head(values)
     points = _points(head, affine)
-    moved = np.linalg.norm(transform.map_points(points) - points, axis=1)
-    step = 0.5 * min(voxel_size(affine))
-    volumes = np.linalg.det(jacobians(transform.transform, points, step))
+    moved, volumes = _motion(transform, points, affine)
     before, after = (mutual_information(values[head], _array(image)[head]) for image in images)
     linear = np.eye(4)
     for link in transform.transform.links:
@@ -199,7 +206,13 @@ def _points(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Scanner coordinates (n, 3) of some voxels of a mask (x, y, z), evenly taken."""
     index = np.argwhere(head)
     index = index[:: max(1, len(index) // _MOST_POINTS)]
-    return index @ affine[:3, :3].T + affine[:3, 3]
+    return map_points(index, affine)
+
+
+def _motion(transform: TransformResource, points: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far a transform moves points (n, 3), mm, and what it makes of the volume there, (n,) each."""
+    moved = np.linalg.norm(transform.map_points(points) - points, axis=1)
+    return moved, np.linalg.det(jacobians(transform.transform, points, 0.5 * min(voxel_size(affine))))
 
 
 def _numbers(agreement: Agreement) -> Table:
@@ -266,12 +279,9 @@ def _drawn(color: np.ndarray, affine: np.ndarray, plane: str, head: np.ndarray) 
 
 
 def _write(path: Path, title: str, subtitle: str, sections: list[Section], doubts: list[str]) -> Path:
-    asset = resources.files("arcuate.report")
-    script = (asset / "page.js").read_text(encoding="utf-8")
     facts: dict[str, Any] = {
-        "title": title, "subtitle": subtitle, "version": __version__, "doubts": doubts, "sections": sections,
-        "stem": path.stem, "css": (asset / "page.css").read_text(encoding="utf-8"), "script": script,
-        "script_digest": digest_of(script),
+        "title": title, "subtitle": subtitle, "doubts": doubts, "sections": sections, "stem": path.stem,
+        **shared_facts("page.js"),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, render("pictures.html.j2", facts))

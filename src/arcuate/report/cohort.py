@@ -7,16 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arcuate._version import __version__
 from arcuate.io import write_text_atomically
-from arcuate.report.template import render
-from arcuate.report.viewer import digest_of
+from arcuate.report.template import render, shared_facts
 from arcuate.study.bids import Derivatives
 from arcuate.study.cohort_status import STATUS_TABLE, read_status
 from arcuate.study.group import FAR, MEASURES, Measure, SubjectRow, robust_z
@@ -78,7 +75,6 @@ def cohort_facts(out: Path, rows: Sequence[SubjectRow]) -> dict[str, Any]:
     z = {m.name: robust_z([row.values.get(m.name) for row in rows]) for m in MEASURES}
     strips = [strip for m in MEASURES if (strip := _strip(m, rows, links, z[m.name])) is not None]
     status = read_status(out / STATUS_TABLE)
-    script = (resources.files("arcuate.report") / "cohort.js").read_text(encoding="utf-8")
     table = {
         "columns": ["scan", *(m.title + (f" ({m.unit})" if m.unit else "") for m in MEASURES)],
         "rows": [
@@ -89,7 +85,6 @@ def cohort_facts(out: Path, rows: Sequence[SubjectRow]) -> dict[str, Any]:
     }
     return {
         "title": f"Cohort of {len(rows)} scans",
-        "version": __version__,
         "n_scans": len(rows),
         "n_subjects": len({row.subject for row in rows}),
         "states": dict(Counter(row[2] for row in status)),
@@ -99,9 +94,7 @@ def cohort_facts(out: Path, rows: Sequence[SubjectRow]) -> dict[str, Any]:
         "height": HEIGHT,
         "far": FAR,
         "data": json.dumps(table, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c"),
-        "css": (resources.files("arcuate.report") / "page.css").read_text(encoding="utf-8"),
-        "script": script,
-        "script_digest": digest_of(script),
+        **shared_facts("cohort.js"),
     }
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from arcuate._version import __version__
 from arcuate.errors import of_one_cause
 from arcuate.io import write_text_atomically
 from arcuate.models.status import advice_of
@@ -22,8 +20,8 @@ from arcuate.report.pictures import sections_of
 from arcuate.report.scan_facts import scan_facts
 from arcuate.report.styles import step_name
 from arcuate.report.subject import SubjectFiles
-from arcuate.report.template import render
-from arcuate.report.viewer import digest_of, viewer_of
+from arcuate.report.template import render, shared_facts
+from arcuate.report.viewer import viewer_of
 
 FOLLOWS = 0.2  # correlation of the residual with the anatomy above which denoising is doubted
 SMOOTH = 0.5  # and between neighbours
@@ -49,11 +47,9 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as helper:
         viewer = helper.submit(viewer_of, subject, inside, planes, arrays)
         sections = sections_of(subject, arrays)
-    script = _asset("page.js")
     return {
         "title": subject.names.prefix,
         "state": state_of(subject),
-        "version": __version__,
         "scan": _scan_rows(facts, is_denoised),
         "tilt": facts.get("obliquity", 0.0),
         "shells": facts.get("shells", []),
@@ -73,16 +69,9 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
         "references": list(map(with_doi, references)),
         "viewer": viewer.result(),
         "stem": subject.names.prefix,
-        "css": _asset("page.css"),
-        "script": script,
-        "script_digest": digest_of(script),
         "bibtex": bibtex_of(references),
+        **shared_facts("page.js"),
     }
-
-
-def _asset(name: str) -> str:
-    """A style sheet or a script that is part of the package."""
-    return (resources.files("arcuate.report") / name).read_text(encoding="utf-8")
 
 
 def doubts_of(subject: SubjectFiles, facts: Mapping[str, Any]) -> list[str]:

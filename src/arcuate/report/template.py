@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
+
+from arcuate._version import __version__
 
 
 def render(template: str, facts: Mapping[str, Any]) -> str:
@@ -18,3 +23,16 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(facts)
+
+
+def shared_facts(script: str) -> dict[str, str]:
+    """What every page takes: the version, the style sheet, and the script of that name with its digest."""
+    folder = resources.files("arcuate.report")
+    text = (folder / script).read_text(encoding="utf-8")
+    css = (folder / "page.css").read_text(encoding="utf-8")
+    return {"version": __version__, "css": css, "script": text, "script_digest": digest_of(text)}
+
+
+def digest_of(script: str) -> str:
+    """Of a script, as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +15,7 @@ from arcuate.report.arrays import Arrays
 from arcuate.report.glyph_slices import viewer_glyphs
 from arcuate.report.layers import viewer_maps
 from arcuate.report.subject import SubjectFiles
+from arcuate.report.template import digest_of
 from arcuate.report.viewer_grid import ViewerGrid
 
 NOT_BUILT = (
@@ -57,11 +56,6 @@ class Viewer:
     @property
     def glyphs_json(self) -> str:
         return _embedded(self.glyphs)
-
-
-def digest_of(script: str) -> str:
-    """Of a script, as a content security policy names it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def viewer_of(
