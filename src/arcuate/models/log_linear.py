@@ -121,18 +121,22 @@ def residual_rms(
     """
     rms = np.zeros(len(signals))
 
-    def work(begin: int, end: int) -> None:
-        part = coefs[begin:end]
-        fitted = np.exp(np.minimum(part @ design.T - part[:, -1:], 50.0))
+    def work(begin: int, end: int) -> None:  # in place: pages for new arrays cost as much as the exponentials
+        part, unit = coefs[begin:end], np.exp(-coefs[begin:end, -1:])
+        squares = part @ design.T
+        squares -= part[:, -1:]
+        np.exp(np.minimum(squares, 50.0, out=squares), out=squares)
         with np.errstate(invalid="ignore", over="ignore"):
-            squares = (np.asarray(signals[begin:end], dtype=np.float64) * np.exp(-part[:, -1:]) - fitted) ** 2
+            squares -= signals[begin:end] * unit
+            np.square(squares, out=squares)
         count = np.full(end - begin, squares.shape[1])
         if kept is not None:
-            squares, count = np.where(kept[begin:end], squares, 0.0), kept[begin:end].sum(axis=1)
+            squares[~kept[begin:end]] = 0.0
+            count = kept[begin:end].sum(axis=1)
         found = np.sqrt(squares.sum(axis=1) / np.maximum(count, 1))
         rms[begin:end] = np.where(np.any(part != 0, axis=1) & np.isfinite(found), found, 0.0)
 
-    run_in_chunks(work, len(signals), 4 * CHUNK)
+    run_in_chunks(work, len(signals), CHUNK)
     return rms
 
 
