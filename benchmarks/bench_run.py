@@ -1,10 +1,14 @@
 """One subject from read to written: a head stage by stage, and a small scan the first and the second time.
 
-usage: python -m benchmarks.bench_run [--small] [--write] [--repeats N]
+usage: python -m benchmarks.bench_run [--kwneuro PYTHON] [--small] [--write] [--repeats N]
 
 The small scan starts with an empty folder of kernels: its first run compiles all that it needs. A second run is of the
 same scan into another folder, with nothing kept but the kernels. Processor seconds are those of the command and its
 helpers together: on a machine that does other work they say more than those on the clock.
+
+With --kwneuro, the program of an environment that has kwneuro and AMICO, its own steps are timed on the same head, too:
+some ten minutes. Ours denoise by Patch2Self there, as kwneuro does, and are counted with mask, checks, kurtosis and
+report.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +34,7 @@ from benchmarks.side_by_side import arguments, show, table
 
 SHAPE = (128, 128, 60)
 SMALL = (48, 48, 30)
+KWNEURO_RUNNER = Path(__file__).with_name("kwneuro_runner.py")
 
 
 # Linux counts the memory of the process that starts another as that one's: a small one lies between.
@@ -59,10 +65,10 @@ def write_phantom(shape: tuple[int, int, int], folder: Path, n_directions: int =
     return folder / "sub-phantom_dwi.nii.gz", phantom.signal.nbytes
 
 
-def run_once(scan: Path, out: Path, kernels: Path | None = None) -> Run:
+def run_once(scan: Path, out: Path, kernels: Path | None = None, options: Sequence[str] = ()) -> Run:
     """The command in a process of its own, with nothing kept from before but kernels."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu"]
+    command = [sys.executable, "-m", "arcuate", "run", str(scan), "--out", str(out), "--mask-method", "otsu", *options]
     environment = os.environ | ({"NUMBA_CACHE_DIR": str(kernels)} if kernels else {})
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     measured = [sys.executable, "-c", MEASURED, *command]
@@ -121,13 +127,54 @@ def first_table(folder: Path, repeats: int) -> str:
     return table(title, ("run", "on the clock", "of the processor"), rows, "Medians of the second run.")
 
 
+def against_table(shape: tuple[int, int, int], folder: Path, repeats: int, python: str) -> str:
+    """A head by ours, start to end, and by kwneuro's steps, in turns: ours before and after."""
+    scan, _ = write_phantom(shape, folder / "against")
+    out, theirs_out = folder / "ours", folder / "kwneuro"
+    theirs_out.mkdir()
+    same_steps = ("--denoise", "patch2self")
+    run_once(scan, out, options=same_steps)  # compiles
+    ours = [run_once(scan, out, options=same_steps).wall for _ in range(repeats)]
+    mask = next(out.rglob("*_desc-brain_mask.nii.gz"))
+    command = [python, str(KWNEURO_RUNNER), str(scan), str(mask), str(theirs_out)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{python}: {done.stderr[-2000:]}")
+    theirs: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    stages = read_timings(out)
+    ours += [run_once(scan, out, options=same_steps).wall for _ in range(repeats)]
+    without = statistics.median(run_once(scan, out).wall for _ in range(repeats))
+    total, typical = sum(theirs.values()), statistics.median(ours)
+    together = {"fod and peaks": ("fod", "peaks")}
+    rows = []
+    for step, seconds in theirs.items():
+        own = [stages[name] for name in together.get(step, (step,)) if name in stages]
+        cells = [f"{sum(own):.1f} s", f"{seconds / sum(own):.1f}"] if own else ["", ""]
+        rows.append([step, f"{seconds:.1f} s", *cells])
+    rows.append(["all", f"{total:.1f} s", f"{typical:.1f} s", f"{total / typical:.1f}"])
+    rows.append(
+        ["all, ours without denoising (the default)", f"{total:.1f} s", f"{without:.1f} s", f"{total / without:.1f}"]
+    )
+    note = (
+        "On the clock, one run of kwneuro's steps between ours (medians). Ours in all: start of the program, mask, "
+        "checks, kurtosis and report too; its response and FODs are of three tissues and all shells, kwneuro's of one."
+    )
+    title = f"kwneuro's steps and `arcuate run` on {' x '.join(map(str, shape))} x 193"
+    return table(title, ("step", "kwneuro", "arcuate", "times"), rows, note)
+
+
 def main() -> None:
     """Print the tables; with ``--write`` keep them."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--kwneuro", metavar="PYTHON", help="the Python of an environment with kwneuro and AMICO")
+    options = parser.parse_args()
     load = os.getloadavg()[0]
     repeats = max(2, options.repeats // 2)
     with tempfile.TemporaryDirectory() as name:
         texts = [first_table(Path(name), repeats), head_table(SMALL if options.small else SHAPE, Path(name), repeats)]
+        if options.kwneuro:
+            texts.append(against_table(SMALL if options.small else SHAPE, Path(name), repeats, options.kwneuro))
     texts.append(f"Load average of the machine when this began: {load:.1f} (0 on a quiet one).\n")
     show("run", "\n".join(texts), write=options.write)
 
