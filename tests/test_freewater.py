@@ -19,6 +19,7 @@ from arcuate.models.robust_tensor import prepare_robust_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.maps import FREE_WATER_MAPS, TENSOR_MAPS
 from arcuate.study.plan import Settings, make_plan
+from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 
@@ -96,6 +97,22 @@ def test_noise_that_is_not_used_or_lies_on_another_grid_is_refused(scan):
         scan.estimate_dti(noise=noise)
     with pytest.raises(InputError, match=r"noise map of shape \(3, 3, 3\); expected \(12, 12, 9\)"):
         scan.estimate_dti(robust=True, noise=noise)
+    moved = scan.volume.get_affine() + np.array([[0, 0, 0, 9.0]] + [[0] * 4] * 3)
+    with pytest.raises(InputError, match="the noise map lies elsewhere"):
+        scan.estimate_dti(robust=True, noise=InMemoryVolumeResource(np.ones((12, 12, 9)), moved))
+
+
+def test_noise_stored_in_another_order_is_the_same_noise(scan, mask):
+    sigma = np.random.default_rng(0).uniform(5, 25, mask.shape)
+    turn = Orientation.of((2, 0, 1), (True, False, True), mask.shape, scan.volume.get_affine())
+    straight, turned = (
+        scan.estimate_dti(mask, rician=True, noise=noise).volume.get_array()
+        for noise in (
+            InMemoryVolumeResource(sigma, scan.volume.get_affine()),
+            InMemoryVolumeResource(turn.turn(sigma), turn.affine),
+        )
+    )
+    np.testing.assert_array_equal(straight, turned)
 
 
 def test_the_rician_fit_takes_the_noise_map_and_is_refused_without_one(scan, mask):

@@ -14,6 +14,7 @@ from arcuate.models.status import Status
 from arcuate.phantom import Phantom, make_phantom, three_shell_gradients
 from arcuate.phantom.anatomy import REGIONS
 from arcuate.regions import join_tables, region_table
+from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.5, 0, -12], [0, 0, 3, 4], [0, 0, 0, 1]])
@@ -125,6 +126,16 @@ def test_tracts_of_a_4d_image_may_overlap_and_weigh(fa: InMemoryVolumeResource) 
     assert table["mean"][1] == pytest.approx(np.average(fa.array, weights=w), rel=1e-6)
     assert table["weighting"][1] == "region"
     assert (table["voxels"][2], table["mean"][2]) == (0, None)
+
+
+def test_labels_and_maps_in_another_storage_order_give_the_same_table(
+    fa: InMemoryVolumeResource, labels: InMemoryVolumeResource
+) -> None:
+    turn = Orientation.of((1, 2, 0), (True, False, False), fa.shape, AFFINE)
+    turned = [_volume(turn.turn(volume.array), turn.affine) for volume in (fa, labels)]
+    same = region_table({"fa": fa}, labels)
+    assert region_table({"fa": fa}, turned[1])["mean"] == same["mean"]
+    assert region_table({"fa": fa, "turned": turned[0]}, labels)["mean"][1::2] == same["mean"]
 
 
 def test_labels_on_another_grid_are_refused_with_the_remedy(

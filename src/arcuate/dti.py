@@ -23,7 +23,15 @@ from arcuate.numerics.eigen import eigh_3x3
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
-from arcuate.volumes.voxels import check_mask, fit_masked, masked_blocks, scatter, scatter_fields
+from arcuate.volumes.voxels import (
+    check_mask,
+    check_same_place,
+    fit_masked,
+    masked_blocks,
+    scatter,
+    scatter_fields,
+    stored_like,
+)
 
 TENSOR_ORDERS = {  # of the six elements in a file, from the order that arcuate works in, which is FSL's
     "fsl": ("xx xy xz yy yz zz", (0, 1, 2, 3, 4, 5)),
@@ -135,7 +143,7 @@ class Dti:
         options: dict[str, Any] = {"b_max": b_max, "n_reweight": n_reweight, "nonnegative": nonnegative}
         inside = check_mask(dwi.volume, mask)
         facts: dict[str, Any] = {}
-        sigma = None if noise is None else _noise_rows(noise, inside)
+        sigma = None if noise is None else _noise_rows(stored_like(dwi.volume, noise), inside)
         if robust:
             volumes, robust_model = prepare_robust_tensor(gradients, **options)
             fields, facts = _fit_robust(dwi.volume.get_array(), inside, volumes, robust_model, sigma)
@@ -281,7 +289,7 @@ def _fields_of(
 def check_noise(
     volume: VolumeResource, noise: VolumeResource | None, *, robust: bool = False, rician: bool = False
 ) -> None:
-    """Refuse a noise map that no fit asks for, a Rician fit without one, and a map of another grid; no voxel is read.
+    """Refuse a noise map that no fit asks for, a Rician fit without one, and a map of another grid, by its header.
 
     Parameters
     ----------
@@ -307,12 +315,14 @@ def check_noise(
         raise InputError(
             "found a noise map for a fit that is not robust; add robust=True (--robust), or rician=True (--rician)."
         )
+    noise = stored_like(volume, noise)
     shape = tuple(noise.shape)
     if shape[:3] != tuple(volume.shape[:3]) or shape[3:] not in {(), (1,)}:
         raise InputError(
             f"found a noise map of shape {shape}; expected {tuple(volume.shape[:3])}, the grid of the scan. Give the "
             "map that `arcuate denoise --noise` writes."
         )
+    check_same_place(volume, noise, "the noise map")
 
 
 def _fit_rician(

@@ -18,7 +18,7 @@ from arcuate.models.status import Status
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.geometry import voxel_size
 from arcuate.volumes.resource import VolumeResource
-from arcuate.volumes.voxels import check_same_place
+from arcuate.volumes.voxels import check_same_place, stored_like
 
 TISSUE_WEIGHTED = ("ndi", "icvf", "odi")  # maps of what is not free water, and mean nothing where all is
 FREE_WATER = ("fwf", "isovf")
@@ -190,6 +190,7 @@ def _said(is_given: bool, is_tissue: bool, is_region: bool) -> str:
 
 def _on_grid(volume: VolumeResource, like: VolumeResource, what: str, remedy: str | None = None) -> np.ndarray:
     """(x, y, z) values of an image that has to lie on the grid of the maps; refused otherwise."""
+    volume = stored_like(like, volume)
     shape, grid = tuple(volume.shape), tuple(like.shape[:3])
     remedy = remedy or "bring it to the grid of the maps first"
     if shape[:3] != grid:
@@ -227,7 +228,7 @@ def _status_of(
     own = status.get(name) if isinstance(status, Mapping) else status
     if own is None:
         return None
-    array = as_labels(as_volume(own, like=like), "the status")
+    array = as_labels(stored_like(like, as_volume(own, like=like)), "the status")
     if array.shape != tuple(like.shape[:3]) or array.min() < 0 or array.max() >= len(Status):
         raise InputError(
             f"found a status of shape {array.shape} with values {array.min()} to {array.max()}; expected the grid of "
@@ -243,6 +244,7 @@ def _read_atlas(
 ) -> _Atlas:
     path: Any = labels if isinstance(labels, str | os.PathLike) else getattr(labels, "path", None)
     volume = read_image(labels) if isinstance(labels, str | os.PathLike) else as_volume(labels, like=like)
+    volume = stored_like(like, volume)
     if names is None and path is not None:
         names = find_label_names(Path(path))
     named = _names_of(names)

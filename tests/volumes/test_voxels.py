@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from arcuate.errors import InputError, InputWarning
+from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource
 from arcuate.volumes.voxels import check_mask, masked_blocks, masked_rows, scatter, values_inside
 
@@ -104,8 +107,23 @@ def test_empty_mask_is_refused(scan):
         check_mask(scan, InMemoryVolumeResource(np.zeros(scan.shape[:3]), AFFINE))
 
 
-def test_mask_stored_in_another_orientation_is_refused(scan, mask):
-    flipped = AFFINE @ np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("flips", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("tilt", [0.0, 0.6])
+def test_mask_in_any_storage_order_of_the_grid_is_the_same_mask(scan, mask, order, flips, tilt):
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    oblique = InMemoryVolumeResource(scan.get_array(), turn @ AFFINE)
+    stored = Orientation.of(order, flips, mask.shape, turn @ AFFINE)
+    other = InMemoryVolumeResource(stored.turn(mask), stored.affine)
+    np.testing.assert_array_equal(check_mask(oblique, other), mask)
+    moved = stored.affine + np.array([[0, 0, 0, 5.0]] + [[0] * 4] * 3)
+    with pytest.raises(InputError, match=r"lies elsewhere|found a mask of shape"):
+        check_mask(oblique, InMemoryVolumeResource(stored.turn(mask), moved))
+
+
+def test_mask_that_mirrors_the_scan_elsewhere_is_refused(scan, mask):
+    flipped = AFFINE @ np.diag([-1.0, 1, 1, 1])
     with pytest.raises(InputError, match=r"lies elsewhere.*copy the affine"):
         check_mask(scan, InMemoryVolumeResource(mask, flipped))
 

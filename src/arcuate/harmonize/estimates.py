@@ -17,7 +17,7 @@ from arcuate.io.tables import Table, read_table
 from arcuate.models.combat import CombatFit
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.voxels import check_same_place
+from arcuate.volumes.voxels import check_same_place, stored_like
 
 _FIT_FIELDS = ("coefs", "grand_mean", "variance", "gamma", "delta", "gamma_hat", "delta_hat", "is_constant")
 
@@ -207,7 +207,7 @@ def as_covariates(covars: Any, n_rows: int | None, what: str) -> Table:
 def rows_of(volumes: Sequence[VolumeResource], inside: np.ndarray) -> np.ndarray:
     """(n_volumes, n_vox) float64, the voxels of the mask; volumes are checked to lie on one grid."""
     rows = np.empty((len(volumes), int(inside.sum())))
-    for i, volume in enumerate(volumes):
+    for i, volume in enumerate(stored_like(volumes[0], other) for other in volumes):
         if tuple(volume.shape) != inside.shape:
             raise InputError(
                 f"volume {i} has the shape {tuple(volume.shape)}; expected {inside.shape}, one grid for all. Bring "

@@ -13,7 +13,7 @@ from arcuate.io.tables import Table
 from arcuate.models.combat import CombatFit, CombatOptions, fit_combat
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.voxels import check_same_place
+from arcuate.volumes.voxels import check_same_place, stored_like
 
 
 def harmonize_volumes(
@@ -229,7 +229,7 @@ def _names(columns: Sequence[str] | str | None) -> tuple[str, ...]:
 
 
 def _mask_of(mask: VolumeResource, like: VolumeResource) -> np.ndarray:
-    volume = as_volume(mask, like=like)
+    volume = stored_like(like, as_volume(mask, like=like))
     if tuple(volume.shape[:3]) != tuple(like.shape):
         raise InputError(f"found a mask of shape {tuple(volume.shape)}; expected that of the volumes, {like.shape}.")
     check_same_place(like, volume, "the mask")

@@ -13,6 +13,7 @@ from arcuate.io.tables import Table
 from arcuate.regions import REMEDY, region_table
 from arcuate.registration import TransformResource
 from arcuate.volumes.resource import VolumeResource
+from arcuate.volumes.voxels import stored_like
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
@@ -60,14 +61,16 @@ class Atlas:
 
     def check(self, scan: VolumeResource) -> None:
         """Refuse labels (x, y, z) of another grid than the scan's (x, y, z, n_meas) that come without a transform."""
-        grid, shape = tuple(scan.shape[:3]), tuple(self.labels.shape)
-        if self.transform is None and shape[:3] != grid:
+        if self.transform is not None:
+            return
+        grid, shape = tuple(scan.shape[:3]), tuple(stored_like(scan, self.labels).shape)
+        if shape[:3] != grid:
             raise InputError(f"found an atlas of shape {shape}; expected {grid}, the grid of the scan: {REMEDY}.")
 
     def on_grid_of(self, scan: VolumeResource) -> VolumeResource:
         """The atlas (x, y, z[, n]) on the grid of the scan (x, y, z, n_meas)."""
         if self.transform is None:
-            return self.labels
+            return stored_like(scan, self.labels)
         is_weighted = len(self.labels.shape) == 4 and self.labels.shape[3] > 1
         return self.transform.apply(self.labels, scan, "linear" if is_weighted else "label", invert=self.inverted)
 

@@ -13,7 +13,7 @@ from arcuate.errors import InputError, MissingExtraError
 from arcuate.volumes.as_volume import as_volume
 from arcuate.volumes.geometry import nearest_rotation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
-from arcuate.volumes.voxels import check_same_place
+from arcuate.volumes.voxels import check_same_place, stored_like
 
 _SHEAR = 1e-3  # largest part by which axes may fail to be orthogonal
 
@@ -82,7 +82,7 @@ def mask_to_ants(mask: VolumeResource, image: VolumeResource, what: str = "the m
     InputError
         The mask has another grid, or is the same everywhere.
     """
-    volume = as_volume(mask, like=image)
+    volume = stored_like(image, as_volume(mask, like=image))
     if tuple(volume.shape[:3]) != tuple(image.shape[:3]):
         raise InputError(
             f"found {what} of shape {tuple(volume.shape)}; expected {tuple(image.shape[:3])}, the grid of its image."

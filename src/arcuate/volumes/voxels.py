@@ -11,7 +11,7 @@ import numpy as np
 
 from arcuate.errors import InputError, warn
 from arcuate.numerics.compiled import kernel, run_in_chunks
-from arcuate.volumes.geometry import voxel_size
+from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 BLOCK = 50_000  # voxels per block: 40 MB of float32 for 200 volumes
@@ -27,7 +27,7 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
     Parameters
     ----------
     volume : the scan, (x, y, z, n_meas)
-    mask : the mask, (x, y, z), on the same grid
+    mask : the mask, (x, y, z), on the same grid, in any storage order of it
 
     Raises
     ------
@@ -46,6 +46,7 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
         )
     if mask is None:
         return np.ones(grid, dtype=bool)
+    mask = stored_like(volume, mask)
     shape = tuple(mask.shape)
     if shape[:3] != grid or shape[3:] not in {(), (1,)}:
         raise InputError(
@@ -58,6 +59,32 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
     if not inside.any():
         raise InputError("the mask is empty: no voxel is at or above 0.5. Check that it belongs to this scan.")
     return inside
+
+
+def stored_like(volume: VolumeResource, other: VolumeResource) -> VolumeResource:
+    """An image with its axes exchanged and flipped to those of another whose grid it has; itself where that is no use.
+
+    Headers say where voxels lie, so that a mask drawn on a copy of the scan in another storage order (RAS and LAS, say)
+    is the same mask. No voxel is read but to be turned.
+
+    Parameters
+    ----------
+    volume : the scan, (x, y, z, ...)
+    other : an image (x', y', z', ...) of any grid
+    """
+    ours, theirs = (np.asarray(image.get_affine(), dtype=np.float64) for image in (volume, other))
+    if len(other.shape) < 3 or min(*voxel_size(ours), *voxel_size(theirs)) <= 0:
+        return other
+    along = (ours[:3, :3] / voxel_size(ours)).T @ (theirs[:3, :3] / voxel_size(theirs))  # of our axes along theirs
+    order = np.argmax(np.abs(along), axis=1)
+    flips = along[np.arange(3), order] < 0
+    if (not flips.any() and np.array_equal(order, (0, 1, 2))) or len(set(order.tolist())) < 3:
+        return other
+    turn = Orientation.of(tuple(order.tolist()), tuple(flips.tolist()), tuple(other.shape), theirs)
+    shape = tuple(other.shape[axis] for axis in turn.order)
+    if shape != tuple(volume.shape[:3]) or _corners_apart(shape, ours, turn.affine) >= 0.5 * min(voxel_size(ours)):
+        return other
+    return InMemoryVolumeResource(turn.turn(np.asarray(other.get_array())), turn.affine, other.get_metadata())
 
 
 def check_same_place(
@@ -81,8 +108,7 @@ def check_same_place(
         The other image lies elsewhere in the scanner.
     """
     ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(other.get_affine(), float)
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in volume.shape[:3]], indexing="ij"), -1).reshape(-1, 3)
-    apart = np.linalg.norm(corners @ (ours - theirs)[:3, :3].T + (ours - theirs)[:3, 3], axis=1).max()
+    apart = _corners_apart(tuple(volume.shape[:3]), ours, theirs)
     smallest = min(voxel_size(ours))
     if apart < 0.05 * smallest:
         return
@@ -100,6 +126,13 @@ def check_same_place(
             f"{remedy}."
         )
     warn(f"{found}; taken as drawn voxel by voxel on the scan.")
+
+
+def _corners_apart(shape: tuple[int, ...], ours: np.ndarray, theirs: np.ndarray) -> float:
+    """mm by which two affines (4, 4) place the corners of an image of this shape apart, at most."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
+    difference = ours - theirs
+    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
 
 
 def masked_blocks(
