@@ -27,7 +27,7 @@ from kwneuro.dwi import Dwi
 from kwneuro.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 
 
-def run(scan: str, mask_path: str, folder: Path) -> dict[str, float]:
+def run(scan: str, mask: str, folder: Path) -> dict[str, float]:
     """Seconds of each step."""
     seconds: dict[str, float] = {}
 
@@ -40,28 +40,28 @@ def run(scan: str, mask_path: str, folder: Path) -> dict[str, float]:
     with timed("read"):
         bval, bvec = (scan.replace(".nii.gz", ending) for ending in (".bval", ".bvec"))
         dwi = Dwi(NiftiVolumeResource(scan), FslBvalResource(bval), FslBvecResource(bvec)).load()
-        mask = NiftiVolumeResource(mask_path).load()
+        brain = NiftiVolumeResource(mask).load()
     with timed("denoise"):
         dwi = dwi.denoise()
         dwi.save(folder, "denoised")
     with timed("dti"):
-        dti = dwi.estimate_dti(mask)
+        dti = dwi.estimate_dti(brain)
         NiftiVolumeResource.save(dti.volume, folder / "dti.nii.gz")
     with timed("noddi"):
-        noddi = dwi.estimate_noddi(mask)
+        noddi = dwi.estimate_noddi(brain)
         NiftiVolumeResource.save(noddi.volume, folder / "noddi.nii.gz")
     with timed("response"):
-        response = estimate_response_function(dwi, mask)
+        response = estimate_response_function(dwi, brain)
     with timed("fod and peaks"):
-        peaks = combine_csd_peaks_to_vector_volume(*compute_csd_peaks(dwi, mask, response))
+        peaks = combine_csd_peaks_to_vector_volume(*compute_csd_peaks(dwi, brain, response))
         NiftiVolumeResource.save(peaks, folder / "peaks.nii.gz")
     return seconds
 
 
 if __name__ == "__main__":
-    arguments = [os.path.abspath(path) for path in sys.argv[1:4]]
-    os.chdir(arguments[2])  # where AMICO puts its kernels
+    scan_path, mask_path, out = (Path(path).resolve() for path in sys.argv[1:4])
+    os.chdir(out)  # where AMICO puts its kernels
     with redirect_stdout(sys.stderr):
         amico.setup()
-        found = run(arguments[0], arguments[1], Path(arguments[2]))
+        found = run(str(scan_path), str(mask_path), out)
     print(json.dumps(found))
