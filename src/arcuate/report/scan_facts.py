@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +10,12 @@ import numpy as np
 
 from arcuate.cache import cacheable, storable
 from arcuate.errors import silenced_warnings
-from arcuate.numerics.threads import n_threads
 from arcuate.study.bids import as_plain, write_json
 from arcuate.study.outputs import REPORT
 from arcuate.study.quality import inspect_scan
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan, compute_mean_least_weighted
+from arcuate.volumes.voxels import sums_of_slices
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -101,10 +100,9 @@ def signal_carpet(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any] | No
     groups = [(0.0, np.flatnonzero(gradients.is_b0))] if gradients.is_b0.any() else []
     groups += [(float(shell.b), np.asarray(shell.indices)) for shell in gradients.levels]
     columns = []
-    with ThreadPoolExecutor(n_threads()) as pool:
-        of_volume = list(pool.map(lambda i: _sums_of_slices(array[..., i], inside), range(array.shape[3])))
+    of_volume = sums_of_slices(array, inside, range(array.shape[3]))
     for _, index in groups:
-        sums = np.stack([of_volume[i] for i in index], axis=1)
+        sums = of_volume[index].T
         middle = np.median(sums, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             columns.append(np.where((sizes[:, None] >= 20) & (middle > 0), sums / middle - 1, np.nan))
@@ -113,11 +111,6 @@ def signal_carpet(scan: Dwi, mask: VolumeResource | None) -> dict[str, Any] | No
         "groups": [[b, len(index)] for b, index in groups],
         "change": [[round(float(v), 3) if np.isfinite(v) else None for v in row] for row in change],
     }
-
-
-def _sums_of_slices(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(z,) sum of what is a number inside."""
-    return np.asarray(np.nansum(volume, axis=(0, 1), where=inside, dtype=np.float64))
 
 
 def keep_residuals(names: Derivatives, scan: Dwi, denoised: Dwi, mask: VolumeResource | None) -> dict[str, Path]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.volumes.voxels import values_inside
+from arcuate.volumes.voxels import sums_of_slices, values_inside
 
 OUTLIER = 6.0  # robust standard deviations
 DROP = 0.15  # and at least this share of the signal
@@ -58,7 +58,7 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
         group = np.setdiff1d(whole_group, empty)
         if len(group) < 5:
             continue
-        sums = np.array([_sums_of_slices(array[..., i], inside) for i in group])
+        sums = sums_of_slices(array, inside, group)
         whole = sums.sum(axis=1)
         design = _design_of(gradients, group)
         is_fitted = design.shape[1] > 1
@@ -72,12 +72,6 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
         for i, k in zip(*np.nonzero(far), strict=True):
             found.append(Outlier(int(group[i]), int(slices[k]), float(change[i, k])))
     return tuple(sorted(found, key=lambda o: (o.volume, -1 if o.slice is None else o.slice)))
-
-
-def _sums_of_slices(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(z,) sum of the finite values inside."""
-    use = inside & np.isfinite(volume)
-    return np.asarray(np.where(use, volume, 0).sum(axis=(0, 1), dtype=np.float64))
 
 
 def _design_of(gradients: GradientTable, group: np.ndarray) -> np.ndarray:

@@ -5,12 +5,14 @@ Rows follow the order in which NIfTI stores voxels (x fastest), whatever the mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from arcuate.errors import InputError, warn
 from arcuate.numerics.compiled import kernel, run_in_chunks
+from arcuate.numerics.threads import n_threads
 from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
@@ -167,6 +169,17 @@ def values_inside(array: np.ndarray, inside: np.ndarray) -> Iterator[np.ndarray]
     index = np.flatnonzero(inside.ravel(order="F"))
     for i in range(array.shape[3]):
         yield array[..., i].ravel(order="F")[index]
+
+
+def sums_of_slices(array: np.ndarray, inside: np.ndarray, volumes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(n, z) float64: the sum of finite values inside, of each slice of these volumes of an image (x, y, z, n_meas)."""
+
+    def of_one(i: int) -> np.ndarray:
+        volume = array[..., i]
+        return np.asarray(np.where(inside & np.isfinite(volume), volume, 0).sum(axis=(0, 1), dtype=np.float64))
+
+    with ThreadPoolExecutor(n_threads()) as pool:
+        return np.array(list(pool.map(of_one, volumes))).reshape(len(volumes), array.shape[2])
 
 
 def masked_rows(array: np.ndarray, mask: np.ndarray, *, volumes: np.ndarray | None = None) -> np.ndarray:
