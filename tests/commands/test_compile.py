@@ -17,8 +17,9 @@ from compilations import COUNT
 from numba import njit
 from numba.core import event
 
-from arcuate.commands.ahead import Ahead, Claims, are_compiled
+from arcuate.commands.ahead import NEEDS, ORDER, Ahead, Claims, are_compiled
 from arcuate.commands.compilation import TASKS, compile_kernels
+from arcuate.numerics.threads import n_threads
 from arcuate.study.stages import Silent, Stage, StageLog, compiling_noted
 
 Arcuate = Callable[..., Any]  # code, out and err of a command, see conftest
@@ -163,6 +164,13 @@ def test_kernels_that_are_there_are_known(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+def test_every_task_that_is_shared_is_one_of_arcuate_compile_and_is_known_by_its_last_kernel() -> None:
+    assert {task for tasks in NEEDS.values() for task in tasks} == set(ORDER) <= set(TASKS)
+    assert all(isinstance(are_compiled(task), bool) for task in ORDER)
+    with Ahead.of_steps(["report"]) as ahead:
+        assert ahead._tasks == (() if are_compiled("report") or n_threads() == 1 else ("report",))
 
 
 @pytest.mark.long

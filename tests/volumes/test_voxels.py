@@ -10,7 +10,7 @@ import pytest
 from arcuate.errors import InputError, InputWarning
 from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource
-from arcuate.volumes.voxels import check_mask, masked_blocks, masked_rows, scatter, values_inside
+from arcuate.volumes.voxels import _gather_voxels, check_mask, masked_blocks, masked_rows, scatter, values_inside
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
 
@@ -66,6 +66,13 @@ def test_blocks_cover_every_row_once_and_are_no_longer_than_asked(scan, mask):
     places = [place for place, _ in masked_blocks(scan.array, mask, block=11)]
     assert np.concatenate([np.arange(p.start, p.stop) for p in places]).tolist() == list(range(mask.sum()))
     assert max(p.stop - p.start for p in places) == 11
+
+
+def test_an_image_of_one_volume_is_gathered_without_a_kernel_of_its_own(scan, mask):
+    array = np.asfortranarray(scan.array, dtype=np.float32)
+    one = np.asfortranarray(array[..., :1])
+    np.testing.assert_array_equal(masked_rows(one, mask), masked_rows(array, mask)[:, :1])
+    assert all(signature[0].layout == "F" for signature in _gather_voxels.signatures)
 
 
 def test_scatter_undoes_the_gathering(scan, mask):

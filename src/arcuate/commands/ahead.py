@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -20,21 +21,26 @@ NEEDS = {  # of each stage, in the order in which the run compiles them
     "response": ("cone", "peaks"),
     "fod": ("cone",),
     "peaks": ("peaks",),
+    "report": ("report",),
 }
-ORDER = ("cone", "refine", "peaks", "noddi")  # of the other process: what the run needs last, and takes longest, first
+# of the other process: what the run needs last, and takes longest, first; and what is soon done, to fill the end
+ORDER = ("cone", "refine", "peaks", "noddi", "report")
+_LAST = {  # of each task, the kernel that is compiled last
+    "cone": ("arcuate.numerics.qp_kernel", "solve_open"),
+    "refine": ("arcuate.models.noddi_refine", "refine_voxels"),
+    "peaks": ("arcuate.models.peak_kernels", "find_peaks_of_voxels"),
+    "noddi": ("arcuate.models.noddi_stages", "fit_voxels"),
+    "report": ("arcuate.figures.raster", "draw_behind"),
+}
 POLL = 0.05  # s
 
 
 def are_compiled(task: str) -> bool:
     """Whether the kernels of one of ``ORDER`` are kept on disk for the present source, judged by the last of them."""
-    from arcuate.models.noddi_refine import refine_voxels
-    from arcuate.models.noddi_stages import fit_voxels
-    from arcuate.models.peak_kernels import find_peaks_of_voxels
-    from arcuate.numerics.qp_kernel import solve_open
-
-    last = {"cone": solve_open, "noddi": fit_voxels, "refine": refine_voxels, "peaks": find_peaks_of_voxels}
+    module, name = _LAST[task]
+    last = getattr(importlib.import_module(module), name)
     try:  # numba has no public question for this; without an answer nothing is done ahead
-        return bool(last[task]._cache._cache_file._load_index())
+        return bool(last._cache._cache_file._load_index())
     except Exception:
         return True
 

@@ -27,37 +27,42 @@ def compile_kernels(task: str) -> None:
     """Compile what one of :data:`TASKS` calls, and keep it where numba keeps kernels; nothing where it is there."""
     with warnings.catch_warnings(), collecting_rarely():
         warnings.simplefilter("ignore")  # about a head of a thousand voxels
-        TASKS[task](*_make_scan())
+        TASKS[task]()
 
 
-def _tensor(dwi: Dwi, mask: VolumeResource) -> None:
+def _tensor() -> None:
+    dwi, mask = _make_scan()
     dwi.estimate_dti(mask=mask)
     dwi.estimate_dki(mask=mask)
 
 
-def _noddi(dwi: Dwi, _: VolumeResource) -> None:
+def _noddi() -> None:
     from arcuate.models.noddi import prepare_noddi
+    from arcuate.numerics.nnls import solve_nonnegative
 
+    dwi, _ = _make_scan()
     prepare_noddi(dwi.gradients).fit(dwi.volume.get_array().reshape(-1, len(dwi.gradients))[:8])
+    solve_nonnegative(np.eye(2), np.eye(2), np.ones(2))  # of responses: the same solver in the same size
 
 
-def _refine(dwi: Dwi, _: VolumeResource) -> None:
+def _refine() -> None:
     from arcuate.models.noddi import compile_refinement
 
-    compile_refinement(dwi.gradients)
+    compile_refinement(_make_scan()[0].gradients)
 
 
-def _denoise(dwi: Dwi, mask: VolumeResource) -> None:
+def _denoise() -> None:
     from arcuate.denoise import shell_residuals
 
+    dwi, mask = _make_scan()
     shell_residuals(dwi, dwi.denoise(method="mppca"), mask)
 
 
-def _mask(dwi: Dwi, _: VolumeResource) -> None:
-    dwi.extract_brain(method="otsu")
+def _mask() -> None:
+    _make_scan()[0].extract_brain(method="otsu")
 
 
-def _report(_: Dwi, __: VolumeResource) -> None:
+def _report() -> None:
     from arcuate.figures.glyphs import render_glyphs
     from arcuate.numerics.sphere import get_sphere
 
@@ -67,40 +72,42 @@ def _report(_: Dwi, __: VolumeResource) -> None:
 
 
 @lru_cache(maxsize=1)
-def _three_tissues(dwi: Dwi, mask: VolumeResource) -> Response:
+def _three_tissues() -> Response:
     from arcuate.csd import estimate_response_function
 
-    return estimate_response_function(dwi, mask, algorithm="dhollander")
+    return estimate_response_function(*_make_scan(), algorithm="dhollander")
 
 
-def _response(dwi: Dwi, mask: VolumeResource) -> None:
+def _response() -> None:
     from arcuate.csd import compute_csd_fods, estimate_response_function
 
-    _three_tissues(dwi, mask)
+    dwi, mask = _make_scan()
+    _three_tissues()
     response = estimate_response_function(dwi, mask, algorithm="tournier", shell=SHELLS[-1])
     compute_csd_fods(dwi, mask, response)
 
 
-def _fod(dwi: Dwi, mask: VolumeResource) -> None:
+def _fod() -> None:
     from arcuate.csd import estimate_fods
     from arcuate.mtnormalise import mtnormalise
 
-    mtnormalise(estimate_fods(dwi, mask, _three_tissues(dwi, mask)).volumes, mask)
+    dwi, mask = _make_scan()
+    mtnormalise(estimate_fods(dwi, mask, _three_tissues()).volumes, mask)
 
 
-def _cone(_: Dwi, __: VolumeResource) -> None:
+def _cone() -> None:
     from arcuate.numerics.qp import compile_solver
 
     compile_solver()
 
 
-def _peaks(_: Dwi, __: VolumeResource) -> None:
+def _peaks() -> None:
     from arcuate.models.peaks import find_peaks
 
     find_peaks(np.eye(45), n_peaks=3)
 
 
-TASKS: dict[str, Callable[[Dwi, VolumeResource], None]] = {
+TASKS: dict[str, Callable[[], None]] = {
     "cone": _cone,
     "fod": _fod,
     "tensor": _tensor,

@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     """Values below these are raised."""
 
     diffusivity: float  # mm²/s, of an eigenvalue; -inf: none
-    signal: float  # unit of the signal; 0: relative to the voxel's largest, see :func:`load_logs`
+    signal: float  # unit of the signal; 0: relative to the voxel's largest, see :func:`take_logs`
 
 
 class Results(NamedTuple):
@@ -80,7 +80,7 @@ class Scratch(NamedTuple):
     weighted: np.ndarray  # (n_rows LANES,) fitted logs, then weights times residuals
     powers: np.ndarray  # (n_rows LANES,) for the elementary functions
     point: np.ndarray  # (width LANES,) coordinates in the basis
-    normal: np.ndarray  # normal equations of the voxels taken together, see :func:`step`
+    normal: np.ndarray  # normal equations of the voxels taken together, see :func:`take_step`
     matrix: np.ndarray  # those of LINE voxels, see :func:`cholesky_solve_lanes`
     solution: np.ndarray  # (n LINE,)
     scale: np.ndarray  # (LANES,) unit of the signal
@@ -100,17 +100,17 @@ def make_scratch(tables):
     )  # fmt: skip
 
 
-@kernel()
+@kernel(error_model="numpy")
 def fit_voxels(signals, tables, n_reweight, limits, results, kept):
     """Fit every row of ``signals`` (n_vox, n_meas) float64; ``results`` is filled, and ``kept`` where it has room."""
     scratch = make_scratch(tables)
     for group in range((signals.shape[0] + LANES - 1) // LANES):
-        load_logs(signals, group * LANES, limits.signal, scratch)
+        take_logs(signals, group * LANES, limits.signal, scratch)
         project(tables, scratch)
         for _ in range(n_reweight):
             predict(tables, scratch)
             weigh(scratch)
-            step(tables, scratch)
+            take_step(tables, scratch)
         if kept.points.size > 0:
             for i in range(scratch.point.size):
                 kept.points[group, i] = scratch.point[i]
@@ -123,6 +123,12 @@ def fit_voxels(signals, tables, n_reweight, limits, results, kept):
 
 @inner(error_model="numpy")
 def load_logs(signals, first, absolute, scratch):
+    """:func:`take_logs` as a function of its own, for kernels that are large without it."""
+    take_logs(signals, first, absolute, scratch)
+
+
+@part()
+def take_logs(signals, first, absolute, scratch):
     """Logarithms of floored signals divided by ``scale``; lanes that cannot be fitted get log 1.
 
     Signals below ``absolute`` are raised to it. If that is 0, those at or below NOTHING of the voxel's largest are
@@ -236,6 +242,12 @@ def predict(tables, scratch):
 
 @inner(error_model="numpy")
 def step(tables, scratch):
+    """:func:`take_step` as a function of its own, for kernels that take several."""
+    take_step(tables, scratch)
+
+
+@part()
+def take_step(tables, scratch):
     """``point += (basisᵀ W basis)⁻¹ basisᵀ weighted``; a lane whose matrix is singular keeps its point and says so."""
     n = tables.has_column.size
     width = LANES if n <= LINE else LINE  # voxels whose normal equations are made together

@@ -73,10 +73,49 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
     has_dot : bool
     room : of :func:`make_refine_room`
     """
+    parameters, axes, predictions, scratch = room.parameters, room.axes, room.predictions, room.rows[0]
+    lowest = 1e-8
     for v in range(rows.shape[0]):
         if status[v] == Status.NO_SIGNAL.value or status[v] == Status.NOT_FINITE.value:
             continue
-        is_converged = _refine_one(rows[v], tables, series, has_dot, room, maps[v], directions[v])
+        signal = rows[v]
+        _start(maps[v], directions[v], parameters, axes)
+        variance, cost, gain = max(maps[v, RMSE] * maps[v, RMSE], lowest), np.inf, 0.0
+        now, other = np.int64(1), np.int64(0)  # literals would be constants for a while, and _predict compiled for each
+        damping, growth, is_converged, renewals, is_renewed = LEAST_DAMPED, 2.0, False, 0, False
+        for turn in range(MAX_ROUNDS + 1):
+            if is_renewed:
+                variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
+            else:
+                _write_tangents(axes, room.tangents, other)
+                write_moments(parameters[other, ODI], series.moments, room.watson)
+                _predict(other, tables, series, room, room.derivatives[other], predictions[other])
+            new_cost = negative_log_likelihood(signal, predictions[other], variance, scratch)
+            if is_renewed or new_cost <= cost:
+                if not is_renewed and turn > 0:
+                    kept_promise = (cost - new_cost) / max(gain, 1e-300)
+                    damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
+                    growth = 2.0
+                now, cost = other, new_cost
+                _write_normal_equations(signal, predictions[now], room.derivatives[now], variance, room)
+            else:
+                damping *= growth
+                growth *= 2.0
+            if turn == MAX_ROUNDS:
+                break
+            gain = _solve_step(room, parameters, now, has_dot, damping)
+            is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
+            is_renewed = is_at_end or damping > MOST_DAMPED  # nothing to gain, or no way down within rounding
+            if is_renewed and renewals >= 2:
+                is_converged = True
+                break
+            if is_renewed:
+                renewals += 1
+                damping, growth, other = min(damping, LEAST_DAMPED), 2.0, now
+            else:
+                other = 1 - now
+                _take_step(room, now, has_dot)
+        _write_result(signal, room, now, maps[v], directions[v])
         if not is_converged:
             status[v] = Status.NOT_CONVERGED.value
         elif status[v] == Status.NOT_CONVERGED.value:
@@ -84,50 +123,9 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
 
 
 @part()
-def _refine_one(signal, tables, series, has_dot, room, maps, direction):
-    """Levenberg-Marquardt steps on the Rician likelihood, the noise level renewed on the way; True if converged.
-
-    Each turn looks at a candidate, or anew at the point for a new noise level, and then decides on the next. What it
-    calls it calls in one place: the compiler would make anything else as often as it is called.
-    """
-    parameters, axes, predictions, scratch = room.parameters, room.axes, room.predictions, room.rows[0]
-    _start(maps, direction, parameters, axes)
-    lowest = 1e-8
-    variance, cost, gain = max(maps[RMSE] * maps[RMSE], lowest), np.inf, 0.0
-    now, other = np.int64(1), np.int64(0)  # literals would be constants for a while, and _predict compiled for each
-    damping, growth, is_converged, renewals, is_renewed = LEAST_DAMPED, 2.0, False, 0, False
-    for turn in range(MAX_ROUNDS + 1):
-        if is_renewed:
-            variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
-        else:
-            _write_tangents(axes, room.tangents, other)
-            write_moments(parameters[other, ODI], series.moments, room.watson)
-            _predict(other, tables, series, room, room.derivatives[other], predictions[other])
-        new_cost = negative_log_likelihood(signal, predictions[other], variance, scratch)
-        if is_renewed or new_cost <= cost:
-            if not is_renewed and turn > 0:
-                kept_promise = (cost - new_cost) / max(gain, 1e-300)
-                damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
-                growth = 2.0
-            now, cost = other, new_cost
-            _write_normal_equations(signal, predictions[now], room.derivatives[now], variance, room)
-        else:
-            damping *= growth
-            growth *= 2.0
-        if turn == MAX_ROUNDS:
-            break
-        gain = _solve_step(room, parameters, now, has_dot, damping)
-        is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
-        is_renewed = is_at_end or damping > MOST_DAMPED  # nothing to gain, or no way down within rounding
-        if is_renewed and renewals >= 2:
-            is_converged = True
-            break
-        if is_renewed:
-            renewals += 1
-            damping, growth, other = min(damping, LEAST_DAMPED), 2.0, now
-        else:
-            other = 1 - now
-            _take_step(room, now, has_dot)
+def _write_result(signal, room, now, maps, direction):
+    """What was reached."""
+    parameters, axes, predictions = room.parameters, room.axes, room.predictions
     for a in range(4):
         maps[a] = parameters[now, a]
     maps[SIGNAL] = parameters[now, S0]
@@ -137,7 +135,6 @@ def _refine_one(signal, tables, series, has_dot, room, maps, direction):
     maps[RMSE] = math.sqrt(total / signal.shape[0])
     for c in range(3):
         direction[c] = axes[now, c]
-    return is_converged
 
 
 @part()

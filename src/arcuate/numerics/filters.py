@@ -49,7 +49,7 @@ def _median_pass(image, reach_z, out, begin, end):
     for x in range(begin, end):
         for y in range(ny):
             for z in range(nz):
-                n = 0
+                n = np.int64(0)  # a literal would be a constant for a while, and middle_of compiled for it
                 for i in range(-1, 2):
                     u = min(max(x + i, 0), nx - 1)
                     for j in range(-1, 2):

@@ -242,7 +242,8 @@ def scatter(values: np.ndarray, mask: np.ndarray, dtype: np.typing.DTypeLike = n
 def _gather(array: np.ndarray, index: np.ndarray, volumes: np.ndarray, dtype: type) -> np.ndarray:
     """Rows (n, n_volumes) of the voxels at the x-fastest positions ``index``."""
     rows: np.ndarray = np.empty((len(index), len(volumes)), dtype)
-    if array.flags.f_contiguous and array.dtype in (np.float32, np.float64):
+    # an image of one volume lies in C order as well, and the kernel would be compiled once more for that
+    if array.flags.f_contiguous and array.dtype in (np.float32, np.float64) and array.shape[3] > 1:
         flat = array.reshape(-1, array.shape[3], order="F")
 
         def work(begin: int, end: int) -> None:
