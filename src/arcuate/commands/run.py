@@ -183,7 +183,8 @@ def run(
     if is_asked_for("dry_run"):
         _say_what_would_be_done(plan, names, needed)
         return
-    with Ahead.of_steps({*plan.steps, *(["report"] if with_report else [])}) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
+    stages = [*plan.steps, *(["report"] if with_report else [])]
+    with Ahead.of_steps(stages) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
         told = ahead.listener(lines)
         result = run_subject(
             scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,
