@@ -212,7 +212,7 @@ class TestPage:
 
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(page, "sections_of", lambda subject, arrays: [])
+        monkeypatch.setattr(page, "sections_of", lambda *_: [])
 
     def test_without_the_built_script_it_says_what_is_missing(
         self, lobe_run: Callable, monkeypatch: pytest.MonkeyPatch

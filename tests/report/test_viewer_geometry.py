@@ -32,7 +32,7 @@ TAKE_DRAWN = """() => {
 @pytest.fixture
 def quick_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of the viewer alone, without the still pictures."""
-    monkeypatch.setattr(page, "sections_of", lambda subject, arrays: [])
+    monkeypatch.setattr(page, "sections_of", lambda *_: [])
 
 
 def _drawn(opened: Any) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from arcuate.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
+    from arcuate.report import EarlySections
     from arcuate.study.result import SubjectResult
     from arcuate.volumes.resource import VolumeResource
 
@@ -29,10 +31,22 @@ def examination(with_report: bool) -> Callable[[Dwi, VolumeResource | None], Any
     return examine if with_report else None
 
 
-def end_with_report(run: SubjectResult) -> Path | None:
+@contextmanager
+def drawing_meanwhile(with_report: bool) -> Iterator[EarlySections | None]:
+    """What draws sections of the page while a run that ends with a report goes on; None without one."""
+    if not with_report:
+        yield None
+        return
+    from arcuate.report import EarlySections
+
+    with EarlySections() as early:
+        yield early
+
+
+def end_with_report(run: SubjectResult, early: EarlySections | None = None) -> Path | None:
     """Last stage of a run: note what only the scan tells, and make the page; None where the extra is not installed.
 
-    A page that was made from the same derivatives stays.
+    A page that was made from the same derivatives stays; sections that were drawn early are taken.
     """
     from arcuate.report import SubjectFiles, is_current
 
@@ -49,7 +63,7 @@ def end_with_report(run: SubjectResult) -> Path | None:
             if not is_drawn:
                 from arcuate.report import write_report
 
-                write_report(SubjectFiles(run.names))
+                write_report(SubjectFiles(run.names), early)
             stage.facts, stage.words = {"page": page}, f"{page}"
     except MissingExtraError as error:
         run.log.skip("report", str(error))

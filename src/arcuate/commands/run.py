@@ -22,7 +22,7 @@ from arcuate.commands.options import (
     tensor_order_option,
 )  # fmt: skip
 from arcuate.commands.paths import OutFolder, out_folder_option
-from arcuate.commands.report import end_with_report, examination
+from arcuate.commands.report import drawing_meanwhile, end_with_report, examination
 from arcuate.commands.shell import Choice, is_asked_for, tell
 from arcuate.commands.stage_lines import StageLines
 from arcuate.commands.written import check_run_outputs
@@ -184,14 +184,15 @@ def run(
         _say_what_would_be_done(plan, names, needed)
         return
     stages = [*plan.steps, *(["report"] if with_report else [])]
-    with Ahead.of_steps(stages) as ahead, Cache(cache_folder or out / ".arcuate-cache"):
+    kept = Cache(cache_folder or out / ".arcuate-cache")
+    with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report) as early:
         told = ahead.listener(lines)
         result = run_subject(
             scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,
-            keeps_maps=False, examine=examination(with_report),
+            keeps_maps=False, examine=examination(with_report), written=early.draw if early is not None else None,
         )  # fmt: skip
         if with_report:
-            end_with_report(result)
+            end_with_report(result, early)
     note_kernels(note)
     for sentence in closing_words(result, with_report):
         lines.say(sentence)

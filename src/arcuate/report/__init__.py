@@ -10,12 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from arcuate.report.early import EarlySections
     from arcuate.report.freshness import is_current
     from arcuate.report.page import doubts_of, write_report
     from arcuate.report.scan_facts import examine_scan, keep_scan_facts
     from arcuate.report.subject import SubjectFiles, find_subjects
 
 __all__ = [
+    "EarlySections",
     "SubjectFiles",
     "doubts_of",
     "examine_scan",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "EarlySections": "early",
     "SubjectFiles": "subject",
     "doubts_of": "page",
     "examine_scan": "scan_facts",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arcuate.errors import of_one_cause
 from arcuate.io import write_text_atomically
@@ -23,20 +23,24 @@ from arcuate.report.subject import SubjectFiles
 from arcuate.report.template import render, shared_facts
 from arcuate.report.viewer import viewer_of
 
+if TYPE_CHECKING:
+    from arcuate.report.early import EarlySections
+
+TEMPLATE = "page.html.j2"
 FOLLOWS = 0.2  # correlation of the residual with the anatomy above which denoising is doubted
 SMOOTH = 0.5  # and between neighbours
 
 
-def write_report(subject: SubjectFiles) -> Path:
+def write_report(subject: SubjectFiles, early: EarlySections | None = None) -> Path:
     """Write ``<out>/<prefix>.html`` from the derivatives on disk; its path.
 
     Without PyVista the page says that the surfaces of tracts are missing.
     """
-    write_text_atomically(subject.names.report, render("page.html.j2", page_facts(subject)))
+    write_text_atomically(subject.names.report, render(TEMPLATE, page_facts(subject, early)))
     return subject.names.report
 
 
-def page_facts(subject: SubjectFiles) -> dict[str, Any]:
+def page_facts(subject: SubjectFiles, early: EarlySections | None = None) -> dict[str, Any]:
     """Everything that the template shows."""
     facts, is_denoised = subject.scan_facts, False
     if not facts and subject.denoised is not None:
@@ -46,7 +50,7 @@ def page_facts(subject: SubjectFiles) -> dict[str, Any]:
     inside, planes = arrays.inside, arrays.planes
     with ThreadPoolExecutor(1) as helper:
         viewer = helper.submit(viewer_of, subject, inside, planes, arrays)
-        sections = sections_of(subject, arrays)
+        sections = sections_of(subject, arrays, early)
     return {
         "title": subject.names.prefix,
         "state": state_of(subject),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from arcuate.report.section import Picture, Section, Table, png_bytes
 from arcuate.report.styles import NOT_PLAIN, rank_of, style_of, tissue_name
 from arcuate.report.subject import MapFile, SubjectFiles
 
+if TYPE_CHECKING:
+    from arcuate.report.early import EarlySections
+
 NDI_BLANK = 0.9  # free water fraction from which the density of neurites is not told by the signal
 NDI_BOUND = 0.985  # at and above it NDI lies at the upper bound of the fit
 _ROUNDING = 1e-9  # of S0; a smaller residual is that of floating-point numbers
@@ -38,39 +41,31 @@ _TRACT_COLORS = np.array(  # Okabe and Ito's
 )
 
 
-def sections_of(subject: SubjectFiles, arrays: Arrays | None = None) -> list[Section]:
-    """Every section for which the run left something."""
+def sections_of(
+    subject: SubjectFiles, arrays: Arrays | None = None, early: EarlySections | None = None
+) -> list[Section]:
+    """Every section for which the run left something; those that were drawn early are taken as they are."""
     arrays = arrays or Arrays(subject)
-    makers: tuple[tuple[str, str, Callable[[Arrays, Section], None]], ...] = (
-        ("directions", "Directions", _directions),
-        ("denoising", "Denoising", _denoising),
-        ("signal", "Signal by slice and volume", _signal),
-        ("mask", "Brain mask", _mask),
-        ("tensor", "Diffusion tensor", _tensor),
-        ("kurtosis", "Kurtosis", lambda a, s: _draw_maps(a, s, _maps(a, "kurtosis"))),
-        ("freewater", "Free water", lambda a, s: _draw_maps(a, s, _maps(a, "fwdti"))),
-        ("noddi", "NODDI", _noddi),
-        ("response", "Fibre response", _response),
-        ("fods", "Fibre orientations", _fods),
-        ("tissues", "Tissues", lambda a, s: _draw_maps(a, s, [m for m in _maps(a) if m.param == "fraction"])),
-        ("tracts", "Tracts", _tracts),
-        ("regions", "Regions", draw_regions),
-        ("others", "Other maps", _others),
-    )
 
-    def fill(maker: tuple[str, str, Callable[[Arrays, Section], None]]) -> Section:
-        anchor, title, make = maker
-        section = Section(anchor, title)
-        try:
-            make(arrays, section)
-        except MissingExtraError as error:
-            section.missing.append(str(error))
-        return section
+    def make(anchor: str) -> Section:
+        drawn = early.of(anchor, subject) if early is not None else None
+        return draw_section(anchor, arrays) if drawn is None else drawn
 
     with ThreadPoolExecutor(n_threads(), thread_name_prefix="arcuate-report") as pool:
-        longest_first = sorted(makers, key=lambda maker: maker[0] != "fods")
-        made = dict(zip(longest_first, pool.map(fill, longest_first), strict=True))
-    return [made[maker] for maker in makers if not made[maker].is_empty]
+        longest_first = sorted(_MAKERS, key=lambda anchor: anchor != "fods")
+        made = dict(zip(longest_first, pool.map(make, longest_first), strict=True))
+    return [made[anchor] for anchor in _MAKERS if not made[anchor].is_empty]
+
+
+def draw_section(anchor: str, arrays: Arrays) -> Section:
+    """One section; empty where the run left nothing for it."""
+    title, make = _MAKERS[anchor]
+    section = Section(anchor, title)
+    try:
+        make(arrays, section)
+    except MissingExtraError as error:
+        section.missing.append(str(error))
+    return section
 
 
 def _mosaic(arrays: Arrays, panel: Panel, layout: Layout | None = None) -> bytes:
@@ -335,3 +330,21 @@ def _tract_surfaces(arrays: Arrays, masks: dict[str, np.ndarray]) -> Iterator[Pi
         yield Picture(
             f"{len(masks)} tracts in the head, {plane} view.", caption, f"tracts_3d_{plane}", png_bytes(image)
         )
+
+
+_MAKERS: dict[str, tuple[str, Callable[[Arrays, Section], None]]] = {  # in the order of the page
+    "directions": ("Directions", _directions),
+    "denoising": ("Denoising", _denoising),
+    "signal": ("Signal by slice and volume", _signal),
+    "mask": ("Brain mask", _mask),
+    "tensor": ("Diffusion tensor", _tensor),
+    "kurtosis": ("Kurtosis", lambda a, s: _draw_maps(a, s, _maps(a, "kurtosis"))),
+    "freewater": ("Free water", lambda a, s: _draw_maps(a, s, _maps(a, "fwdti"))),
+    "noddi": ("NODDI", _noddi),
+    "response": ("Fibre response", _response),
+    "fods": ("Fibre orientations", _fods),
+    "tissues": ("Tissues", lambda a, s: _draw_maps(a, s, [m for m in _maps(a) if m.param == "fraction"])),
+    "tracts": ("Tracts", _tracts),
+    "regions": ("Regions", draw_regions),
+    "others": ("Other maps", _others),
+}

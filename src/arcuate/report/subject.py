@@ -43,9 +43,16 @@ class MapFile:
 
 @dataclass(frozen=True)
 class SubjectFiles:
-    """The derivatives of one scan: those that the list of its run names, and that are there."""
+    """The derivatives of one scan: those that the list of its run names, and that are there.
+
+    Parameters
+    ----------
+    names : where they lie
+    so_far : the list of a run that goes on; read from disk, where it must be finished, if None
+    """
 
     names: Derivatives
+    so_far: RunRecord | None = None
 
     @cached_property
     def record(self) -> RunRecord:
@@ -56,6 +63,8 @@ class SubjectFiles:
         InputError
             There is no list of outputs, it cannot be read, or the run was stopped before its end.
         """
+        if self.so_far is not None:
+            return self.so_far
         record = read_record(self.names)
         if record is None:
             raise InputError(

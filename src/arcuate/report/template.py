@@ -5,14 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arcuate._version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def render(template: str, facts: Mapping[str, Any]) -> str:
     """The page that a template of this package makes of facts."""
+    return load_template(template).render(facts)
+
+
+@cache
+def load_template(name: str) -> Template:
+    """A template of this package, compiled."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -22,7 +32,7 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(facts)
+    return environment.get_template(name)
 
 
 def shared_facts(script: str) -> dict[str, str]:

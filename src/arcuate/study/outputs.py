@@ -282,6 +282,13 @@ class Outputs:
         """The record as it stands."""
         return replace(self._record, files=tuple(self._files.values()))
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a run of the same inputs and options ended here before."""
+        former, now = self._former, self._record
+        is_same = former is not None and (former.inputs, former.options) == (now.inputs, now.options)
+        return is_same and former is not None and former.is_finished
+
     def save(self) -> None:
         """Write the list of a run that goes on: what is written, and what a former run left."""
         left = [file for file in (self._former.files if self._former else ()) if file.path not in self._files]

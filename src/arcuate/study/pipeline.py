@@ -50,8 +50,10 @@ T = TypeVar("T")
 class _Run:
     """Does the steps of a plan one by one, times them, and leaves out what turns out not to apply to the scan."""
 
-    def __init__(self, plan: Plan, outputs: Outputs, log: StageLog) -> None:
-        self.plan, self.outputs, self.log = plan, outputs, log
+    def __init__(
+        self, plan: Plan, outputs: Outputs, log: StageLog, written: Callable[[Outputs, str], None] | None
+    ) -> None:
+        self.plan, self.outputs, self.log, self.written = plan, outputs, log, written
         self.left_out = dict(plan.left_out)
 
     def do(self, step: str, make: Callable[..., T], *given: Any) -> T | None:
@@ -71,7 +73,10 @@ class _Run:
             if missing is not None:
                 raise NotApplicable(f"it needs the {missing}, which was left out.")
             with self.log.stage(step) as stage:
-                return make(*given, _Context(step, self.plan, self.outputs, stage))
+                made = make(*given, _Context(step, self.plan, self.outputs, stage))
+            if self.written is not None:
+                self.written(self.outputs, step)
+            return made
         except NotApplicable as error:
             if self.plan.insists_on(step):
                 raise
@@ -127,6 +132,7 @@ def run_subject(
     atlas: Atlas | None = None,
     keeps_maps: bool = True,
     examine: Callable[[Dwi, VolumeResource | None], Any] | None = None,
+    written: Callable[[Outputs, str], None] | None = None,
 ) -> SubjectResult:
     """Run the pipeline on one scan and write its derivatives.
 
@@ -146,6 +152,7 @@ def run_subject(
     keeps_maps : whether the result holds the maps; without, they are on disk alone as soon as no step needs them
     examine : shown the scan as it was given, and the mask, while its voxels are in memory; what it says is in the
         result. Not called where the scan is denoised, because then only the denoised one is at hand
+    written : told of each step whose files were written, by its name, with the list of them; the next step waits for it
 
     Raises
     ------
@@ -156,7 +163,7 @@ def run_subject(
     plan = plan or make_plan(scan, settings or Settings(), mask, response, atlas)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
-    run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener))
+    run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener), written)
     doubts = _warn_of_scales(scan)
 
     denoised = run.do("denoise", _denoise, scan)
