@@ -13,7 +13,6 @@ MOST_LINES_OF_A_FUNCTION = 60  # the docstring left out
 MOST_PARAMETERS_OF_A_KERNEL = 8
 LARGER = {
     "dwi.py": "every step as a method of the scan, its arguments written out for editors",
-    "numerics/qp_active_set.py": "one algorithm; its steps share the tables of one voxel",
 }
 WIDER = {
     "numerics/lanes.py:add_outer_tile",  # one instruction, as numba takes it

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from arcuate.numerics.qp import ConeProblem
-from arcuate.numerics.qp_kernel import SOLVED, ZERO
+from arcuate.numerics.qp import FEASIBILITY, ConeProblem
+from arcuate.numerics.qp_active_set import make_active_set, panels_of
+from arcuate.numerics.qp_kernel import SOLVED, ZERO, Solutions, take_starts
+from arcuate.numerics.qp_start import make_lanes, make_start, start_problems
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
 
@@ -102,6 +104,30 @@ def test_threads_and_neighbours_do_not_change_a_bit(problem: ConeProblem, signal
 def test_single_precision_signals_are_taken(problem: ConeProblem, signals: np.ndarray) -> None:
     single = signals.astype(np.float32)
     assert np.array_equal(problem.solve(single).solution, problem.solve(single.astype(np.float64)).solution)
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 1e-2, 1e-1])
+def test_the_start_tells_the_active_constraints_of_most_problems_however_smooth(
+    problem: ConeProblem, smoothness: float
+) -> None:
+    degree = np.repeat(np.arange(0, 9, 2), [1, 5, 9, 13, 17])
+    smooth = ConeProblem(problem.design, problem.constraints, smoothness * np.diag(degree * (degree + 1.0))[1:])
+    rng = np.random.default_rng(6)
+    rows = np.abs(rng.normal(size=(64, 1))) * (sh_matrix(rng.normal(size=(64, 3)), 8) @ problem.design.T)
+    rows += 0.03 * rng.normal(size=rows.shape)
+    tables, cone = smooth._factors
+    n, start, out = 45, make_start(64, *reversed(cone.rows.shape)), _room_for(64, 45)
+    start_problems(rows, tables, start, make_lanes(n, len(problem.constraints)))
+    state = make_active_set(cone, panels_of(cone.columns.shape[0]))
+    take_starts(start, n, cone, state, FEASIBILITY, out)
+    assert np.mean(out.outcome == SOLVED) > 0.7
+    fit = smooth.solve(rows)
+    assert np.all(fit.outcome == SOLVED)
+    assert fit.kkt_residual.max() < 1e-9
+
+
+def _room_for(n_vox: int, n: int) -> Solutions:
+    return Solutions(np.empty((n_vox, n)), np.empty(n_vox), np.empty(n_vox, np.int64), np.empty(n_vox, np.uint8))
 
 
 @pytest.mark.parametrize("lmax", [2, 6, 10])

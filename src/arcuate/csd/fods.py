@@ -58,7 +58,7 @@ class Fods:
         return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
-@cacheable(version=5)
+@cacheable(version=6)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,

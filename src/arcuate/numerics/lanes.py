@@ -11,10 +11,12 @@ half as many lines, or halves of lines. Each accumulator sums in the same order 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -26,6 +28,14 @@ LINE = 8  # doubles of one line of cache, and of the widest register
 def padded(n: int) -> int:
     """``n`` rounded up to a whole number of lines."""
     return -(-n // LINE) * LINE
+
+
+def zero_lines(*shape: int) -> np.ndarray:
+    """Zeros that start at a line of cache, so that a line of eight numbers never lies in two of them."""
+    count = math.prod(shape)
+    buffer = np.zeros(count + LINE)
+    skip = -(buffer.ctypes.data // buffer.itemsize) % LINE
+    return buffer[skip : skip + count].reshape(shape)
 
 
 _DOUBLE = ir.DoubleType()

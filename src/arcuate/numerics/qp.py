@@ -4,16 +4,17 @@ X and A belong to the acquisition, s to one voxel, so everything that can be fac
 
 1.  X = QR. With y = Ru and g = Qᵀs the problem is the projection of g on the cone By >= 0, B = AR⁻¹, rows scaled to
     one. Its solution is y = g + Bᵀλ with λ >= 0, By >= 0 and λᵀBy = 0.
-2.  A good start: from (I + cBᵀB)⁻¹g, Newton steps with a line search on ½|y - g|² + ½ρ|min(By, 0)|², ρ growing at
-    every step, until one changes no side. A step costs one Cholesky factor, and little for a constraint that changes
-    sides. As a rule the constraints that the last iterate violates are those that are active at the solution. Where
-    more are violated than there are unknowns, the solution is the corner in which all of them are zero.
+2.  A good start: from (I + cBᵀB)⁻¹g, Newton steps with a line search on ½|y - g|² + ½ρ|min(By, 0)|², ρ growing as
+    fast as whole steps are taken, until one changes no side. A step costs one Cholesky factor, and little for a
+    constraint that changes sides. As a rule the constraints that the last iterate violates are those that are active
+    at the solution. Where more are violated than there are unknowns, the solution is the corner in which all of them
+    are zero.
 3.  Else Lawson and Hanson's active set method from there, on the pseudo-inverse of the active rows, which one
     constraint that enters or leaves changes by a matrix of rank one. A violated row in the span of the active ones
     takes the place of one of them, as in Goldfarb and Idnani's method.
 4.  The multipliers of the final set are solved anew, rows in their natural order, so that the result does not depend
     on the path. It is accepted only if it satisfies the conditions of Karush, Kuhn and Tucker.
-5.  What is left goes to scipy's NNLS on the dual.
+5.  What is left goes to scipy's NNLS on the dual, and the point is found anew from the rows that are active there.
 
 References
 ----------
@@ -22,13 +23,14 @@ Lawson & Hanson 1974, Solving Least Squares Problems, ch. 23. Goldfarb & Idnani 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.lanes import padded
+from arcuate.numerics.lanes import padded, zero_lines
 from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.qp_active_set import Cone, make_active_set, panels_of
 from arcuate.numerics.qp_kernel import (
@@ -42,7 +44,7 @@ from arcuate.numerics.qp_kernel import (
     solve_problems,
     take_starts,
 )
-from arcuate.numerics.qp_start import StartTables, make_lanes, make_start, start_problems
+from arcuate.numerics.qp_start import FIRST_WEIGHT, StartTables, make_lanes, make_start, start_problems
 
 DAMPING = 10.0  # of the constraints' values where the path starts: at g itself half of them are violated by noise
 LEAST_SIZE = 48  # unknowns, padding included, of degree 8 with up to three tissues: smaller problems take its kernel
@@ -101,16 +103,17 @@ class ConeProblem:
         norms = np.linalg.norm(rows, axis=1)
         rows = rows / norms[:, None]
         n_pad, m_pad = max(padded(n), LEAST_SIZE), padded(n_con)
-        padded_rows, narrow_rows = _embed(rows, n_con, n_pad), _embed(rows, n_con, padded(n))
         tables = StartTables(
             projection=as_panels(_embed(q.T, n_pad, len(q))),
             damped=as_panels(_embed(np.linalg.solve(np.eye(n) + DAMPING * rows.T @ rows, q.T), n_pad, len(q))),
             constraints=as_panels(rows),
-            rows=np.vstack([narrow_rows, -narrow_rows]).ravel(),
+            rows=_embed(np.vstack([rows, -rows]), 2 * n_con, padded(n)).ravel(),
+            gram=_embed(rows.T @ rows, padded(n), padded(n)).ravel(),
             n=n,
+            first_weight=FIRST_WEIGHT / math.exp(np.linalg.slogdet(rows.T @ rows)[1] / n),
         )
         cone = Cone(
-            rows=padded_rows,
+            rows=_embed(rows, n_con, n_pad),
             columns=_embed(rows.T, n_pad, m_pad),
             gram=rows @ rows.T,
             norms=norms,
@@ -167,10 +170,17 @@ class ConeProblem:
         norms = np.linalg.norm(rows, axis=1)
         g = q.T @ signal
         try:
-            multipliers = nnls(-rows.T / norms, g, maxiter=30 * len(rows))[0] / norms
+            multipliers = nnls(-rows.T / norms, g, maxiter=30 * len(rows))[0]
         except RuntimeError:  # too many iterations: the outcome stays
             return
-        u = np.linalg.solve(r, g + rows.T @ multipliers)
+        # the sum of rows that nearly depend on each other has lost digits: the point anew, from a basis of their span
+        active = multipliers > 0
+        basis, triangle = np.linalg.qr(rows[active].T / norms[active])
+        inside = basis.T @ g
+        y = g - basis @ inside
+        u = np.linalg.solve(r, y - basis @ (basis.T @ y))
+        multipliers[active] = np.maximum(np.linalg.lstsq(triangle, -inside, rcond=None)[0], 0)
+        multipliers /= norms
         u -= min(0.0, float((self.constraints @ u).min())) * inner_direction(self.constraints)
         values, linear = self.constraints @ u, self.design.T @ signal
         gap = r.T @ (r @ u) - linear - self.constraints.T @ multipliers
@@ -207,6 +217,6 @@ def inner_direction(constraints: np.ndarray) -> np.ndarray:
 
 
 def _embed(matrix: np.ndarray, n_rows: int, n_columns: int) -> np.ndarray:
-    out = np.zeros((n_rows, n_columns))
+    out = zero_lines(n_rows, n_columns)
     out[: matrix.shape[0], : matrix.shape[1]] = matrix
     return out

@@ -9,21 +9,8 @@ import numpy as np
 
 from arcuate.numerics.compiled import inner, kernel, part
 from arcuate.numerics.lanes import LINE
-from arcuate.numerics.qp_active_set import (
-    FAST,
-    SPANNED,
-    ActiveSet,
-    Cone,
-    add_combination,
-    change_active_set,
-    constraint_values,
-    dot,
-    dot_row,
-    factorise,
-    restart,
-    solve_factored,
-    solve_multipliers,
-)
+from arcuate.numerics.qp_active_set import SPANNED, ActiveSet, Cone, change_active_set, restart, solve_multipliers
+from arcuate.numerics.qp_rows import FAST, add_combination, constraint_values, dot, dot_row, factorise, solve_factored
 from arcuate.numerics.qp_start import Start
 
 MAX_ROUNDS = 8  # times the active set method is started, each time with a pseudo-inverse built anew

@@ -1,8 +1,10 @@
 """Start of :mod:`arcuate.numerics.qp`: the multipliers of eight problems side by side, one per lane, nearly right.
 
-Follows the minimisers of ½|y - g|² + ½ρ|min(By, 0)|² as ρ grows, one Newton step with a line search for each weight:
-one that grows faster leaves more to the active set method than it saves here. A problem leaves the path after the
-first step that changes no side, and the next one takes its lane; what a lane computes depends on its own problem alone.
+Follows the minimisers of ½|y - g|² + ½ρ|min(By, 0)|² as ρ grows, one Newton step with a line search for each weight.
+How much it grows is settled by how much of the last step was taken: where that was little, the point is off the path,
+and a larger weight would lose it for good. The first weight goes by the scale of BᵀB: what suits one problem is thirty
+times too much for the same with a smooth term. A problem leaves the path after the first whole step that changes no
+side, and the next one takes its lane; what a lane computes depends on its own problem alone.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from arcuate.numerics.lanes import (
     multiply_panel,
     padded,
     transpose_8,
+    zero_lines,
 )
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
 
-FIRST_WEIGHT, GROWTH = 1000.0, 1.7  # of the weight, from step to step
+FIRST_WEIGHT = 170.0  # over the geometric mean of the eigenvalues of BᵀB
+FAST_GROWTH, SLOW_GROWTH = 2.5, 1.4  # of the weight, after a step of full length, and of half the length at least
+FULL_LENGTH, HALF_LENGTH = 0.95, 0.5  # of the Newton step; after a shorter one the weight stays
 FEWEST_STEPS, MOST_STEPS = 16, 30  # of one problem; at the end the rounding of the factor begins to matter
 SEARCHES = 20  # trial steps of one line search
 SLOPE_LEFT = 0.05  # of the slope at the start: the line search is content
@@ -36,14 +41,17 @@ class StartTables(NamedTuple):
     damped: np.ndarray  # flat, panels of (I + cBᵀB)⁻¹Qᵀ (n_pad, n_meas): where the path starts
     constraints: np.ndarray  # flat, panels of B (n_con, n)
     rows: np.ndarray  # flat, rows of B, then their negatives, (2 n_con, width)
+    gram: np.ndarray  # (width²,) float, BᵀB
     n: int  # unknowns
+    first_weight: float  # of the path
 
 
 class Lanes(NamedTuple):
     """Scratch of eight problems side by side; lines of eight numbers, made once: fresh memory costs page faults."""
 
     chosen: np.ndarray  # (8,) int, the problem in each lane, -1 in one without
-    weights: np.ndarray  # (8,) float, of the step to come
+    weights: np.ndarray  # (8,) float, of the last step
+    lengths: np.ndarray  # (8,) float, of the last step, over that of the Newton step
     n_steps: np.ndarray  # (8,) int, taken
     z: np.ndarray  # (8 width,) float, g; width: n, padded to whole lines
     y: np.ndarray  # (8 width,) float, the point on the path
@@ -73,14 +81,15 @@ def make_lanes(n: int, n_con: int) -> Lanes:
     return Lanes(
         np.full(LINE, -1, np.int64),
         np.ones(LINE),
+        np.ones(LINE),
         np.zeros(LINE, np.int64),
-        np.zeros(LINE * width),
-        np.zeros(LINE * width),
-        np.zeros(LINE * width),
-        np.zeros(LINE * m),
-        np.empty(LINE * m),
-        np.zeros(LINE * width * width),
-        np.zeros(LINE * triangle_lines(n)),
+        zero_lines(LINE * width),
+        zero_lines(LINE * width),
+        zero_lines(LINE * width),
+        zero_lines(LINE * m),
+        zero_lines(LINE * m),
+        zero_lines(LINE * width * width),
+        zero_lines(LINE * triangle_lines(n)),
         np.zeros(n_con, np.uint8),
         np.zeros(m, np.uint8),
         np.empty((LINE, n_con), np.int64),
@@ -91,7 +100,7 @@ def make_lanes(n: int, n_con: int) -> Lanes:
 
 def make_start(count: int, n_pad: int, n_con: int) -> Start:
     """Room for ``count`` problems."""
-    g, y = np.zeros((count, n_pad)), np.zeros((count, n_pad))
+    g, y = zero_lines(count, n_pad), zero_lines(count, n_pad)
     return Start(g, y, np.zeros((count, n_con)))
 
 
@@ -116,7 +125,7 @@ def start_problems(signals, tables, start, lanes):
             if v < 0 or _is_at_end(lanes, lane, tables.n):
                 if v >= 0:
                     _publish(start, lanes, lane)
-                _load(start, lanes, lane, following if following < len(signals) else -1, tables.n)
+                _load(start, lanes, lane, following if following < len(signals) else -1, tables)
                 following += 1
             n_open += lanes.chosen[lane] >= 0
         if n_open > 0:
@@ -154,10 +163,10 @@ def _project_lanes(signals, begin, end, panels, out):
 
 @part()
 def _is_at_end(lanes, lane, n):
-    """Whether the last step changed no side and no more constraints are violated than unknowns, or was the last."""
+    """Whether the last step, a whole one, changed no side and no more are violated than unknowns, or was the last."""
     if lanes.n_steps[lane] >= MOST_STEPS:
         return True
-    if lanes.n_steps[lane] < FEWEST_STEPS or lanes.n_changes[lane] > 0:
+    if lanes.n_steps[lane] < FEWEST_STEPS or lanes.n_changes[lane] > 0 or lanes.lengths[lane] < 1.0:
         return False
     n_violated = 0
     for i in range(len(lanes.inside)):
@@ -168,28 +177,33 @@ def _is_at_end(lanes, lane, n):
 @part()
 def _publish(start, lanes, lane):
     """Multipliers of a lane in the row of its problem."""
-    v, weight = lanes.chosen[lane], lanes.weights[lane] / GROWTH
+    v, weight = lanes.chosen[lane], lanes.weights[lane]
     for i in range(start.multipliers.shape[1]):
         start.multipliers[v, i] = max(-weight * lanes.w[LINE * i + lane], 0.0)
 
 
 @part()
-def _load(start, lanes, lane, v, n):
+def _load(start, lanes, lane, v, tables):
     """Problem ``v`` in a lane; -1 for the problem of zero."""
     is_there, n_con, count, width = v >= 0, len(lanes.inside), 0, len(lanes.z) // LINE
-    lanes.chosen[lane], lanes.n_steps[lane], lanes.weights[lane] = v, 0, FIRST_WEIGHT
-    lanes.normal[lane * width * width : (lane + 1) * width * width] = 0.0
-    for k in range(n):
+    lanes.chosen[lane], lanes.n_steps[lane], lanes.weights[lane] = v, 0, tables.first_weight
+    for k in range(tables.n):
         lanes.z[LINE * k + lane] = start.g[v, k] if is_there else 0.0
         lanes.y[LINE * k + lane] = start.y[v, k] if is_there else 0.0
-    bit = np.uint8(1 << lane)
+    n_negative = 0
     for i in range(n_con):
         value = start.multipliers[v, i] if is_there else 0.0
         lanes.w[LINE * i + lane] = value
-        lanes.inside[i] &= ~bit
-        if value < 0.0:
-            lanes.inside[i] |= bit
-            lanes.enters[lane, count] = lanes.leaves[lane, count] = i
+        n_negative += value < 0.0
+    are_most, bit = 2 * n_negative > n_con, np.uint8(1 << lane)
+    for k in range(width * width):
+        lanes.normal[lane * width * width + k] = tables.gram[k] if are_most else 0.0
+    for i in range(n_con):
+        is_violated = lanes.w[LINE * i + lane] < 0.0
+        lanes.inside[i] = lanes.inside[i] | bit if is_violated else lanes.inside[i] & ~bit
+        if is_violated != are_most:
+            lanes.enters[lane, count] = i + n_con if are_most else i
+            lanes.leaves[lane, count] = i
             count += 1
     lanes.n_changes[lane] = count
 
@@ -199,6 +213,9 @@ def _step(lanes, tables):
     """One Newton step of each lane at its weight, once the constraints that changed sides are listed."""
     n, new, width = tables.n, lanes.new, len(lanes.z) // LINE
     for lane in range(LINE):
+        if lanes.n_steps[lane] > 0 and lanes.lengths[lane] >= HALF_LENGTH:
+            lanes.weights[lane] *= FAST_GROWTH if lanes.lengths[lane] >= FULL_LENGTH else SLOW_GROWTH
+        lanes.n_steps[lane] += 1
         if lanes.n_changes[lane] == 0:
             continue
         at, n_changes = lane * width * width, lanes.n_changes[lane]
@@ -212,9 +229,6 @@ def _step(lanes, tables):
     for panel in range(len(lanes.marks) // LINE):
         multiply_panel(tables.constraints, panel * n * LINE, new, n, lanes.dw, panel * LINE)
     _search(lanes, n)
-    for lane in range(LINE):
-        lanes.weights[lane] *= GROWTH
-        lanes.n_steps[lane] += 1
 
 
 @part()
@@ -265,7 +279,8 @@ def _search(lanes, n):
             square[lane] += d * d
     for t in range(len(w)):
         dw[t] -= w[t]
-    low, high, a = np.zeros(LINE), np.ones(LINE), np.zeros(LINE)
+    low, high, a = np.zeros(LINE), np.ones(LINE), lanes.lengths
+    a[:] = 0.0
     slope, curvature = np.empty(LINE), np.empty(LINE)
     _slopes(w, dw, a, weight, linear, square, slope, curvature)
     enough, is_done = np.empty(LINE), np.empty(LINE, np.bool_)
