@@ -75,10 +75,10 @@ def glyphs(radii: np.ndarray, centers: np.ndarray, vertices: np.ndarray, faces: 
     normals = sums.reshape(n_vertices, n_glyph, 3).transpose(1, 0, 2)
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), vertices)
-    shifts = np.arange(n_glyph)[:, None, None] * n_vertices
+    shifts = np.arange(n_glyph, dtype=np.int32)[:, None, None] * np.int32(n_vertices)
     return Mesh(
         (shapes + centers[:, None].astype(np.float32)).reshape(-1, 3),
-        (faces + shifts).reshape(-1, 3),
+        (faces.astype(np.int32) + shifts).reshape(-1, 3),
         normals.reshape(-1, 3).astype(np.float32),
         np.broadcast_to(colors, (n_glyph, n_vertices, 3)).reshape(-1, 3),
     )

@@ -33,8 +33,9 @@ class Raster:
         width, height = _FINER * size[0], _FINER * size[1]
         self._turn, self._middle, self._zoom = turn, middle, _FINER * zoom
         self._half = np.array([width / 2, height / 2])
-        self._colors = np.empty((height, width, 3), np.float32)
-        self._colors[:] = background
+        self._colors = np.zeros((height, width, 3), np.float32)  # black costs nothing where nothing is drawn
+        if np.any(background):
+            self._colors[:] = np.asarray(background, np.float32)
         self._depth = np.full((height, width), -np.inf, np.float32)
 
     def add_mesh(self, mesh: Mesh, opacity: float = 1.0) -> None:
@@ -42,7 +43,7 @@ class Raster:
         if not len(mesh.points):
             return
         shades = lit(mesh.colors, mesh.normals @ self._turn.T.astype(np.float32))
-        points, faces = self._project(mesh.points), np.ascontiguousarray(mesh.faces, dtype=np.int64)
+        points, faces = self._project(mesh.points), np.ascontiguousarray(mesh.faces, dtype=np.int32)
         if opacity >= 1:
             draw_triangles(points, faces, shades, self._depth, self._colors)
             return
@@ -127,7 +128,7 @@ def draw_triangles(points, faces, shades, depth, colors):  # type: ignore[no-unt
     Parameters
     ----------
     points : (n, 3) float32, pixels from the left and from the top, nearness
-    faces : (m, 3) int64
+    faces : (m, 3) int32
     shades : (n, 3) float32
     depth : (height, width) float32, changed: nearness of what is drawn
     colors : (height, width, 3) float32, changed

@@ -2,53 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from arcuate.figures.views import Canonical, View
+from arcuate.numerics.threads import n_threads
 from arcuate.report.arrays import Arrays
 from arcuate.report.section import png_bytes
+from arcuate.report.subject import MapFile
 
 _WIDTH = 44  # voxels across: more are too small to be seen as shapes
 _SIZE = (900, 900)
 
 
-def fod_pictures(arrays: Arrays) -> Iterator[tuple[bytes, str, str, str]]:
-    """PNG, description, caption and name of each picture; none if the run made no FODs."""
-    from arcuate.figures import render_fods, render_peaks
+class GlyphPicture(NamedTuple):
+    """A picture as the page takes it."""
+
+    png: bytes
+    alt: str
+    caption: str
+    name: str
+
+
+def fod_pictures(arrays: Arrays) -> list[GlyphPicture]:
+    """Slices of FODs, and of their peaks; none if the run made no FODs."""
+    subject = arrays.subject
+    fods = subject.get_map(subject.csd_model, "fod") if subject.csd_model else None
+    if fods is None or arrays.affine is None or arrays.inside is None:
+        return []
+    peaks = subject.get_map(subject.csd_model, "peaks") if subject.csd_model else None
+    with ThreadPoolExecutor(n_threads(), thread_name_prefix="arcuate-report") as pool:
+        drawn = [pool.submit(_draw_fods, arrays, fods, plane) for plane in arrays.planes if plane != "sagittal"]
+        if peaks is not None:
+            drawn.append(pool.submit(_draw_peaks, arrays, peaks))
+    return [picture.result() for picture in drawn]
+
+
+def _draw_fods(arrays: Arrays, fods: MapFile, plane: str) -> GlyphPicture:
+    """The middle slice of a plane, on FA."""
+    from arcuate.figures import render_fods
     from arcuate.volumes.resource import InMemoryVolumeResource
 
-    subject, affine = arrays.subject, arrays.affine
-    fods = subject.get_map(subject.csd_model, "fod") if subject.csd_model else None
-    if fods is None or affine is None or arrays.inside is None:
-        return
-    fa = subject.get_map("tensor", "fa")
-    background = None if fa is None else arrays.of(fa)
-    coefs = arrays.of(fods)
-    for plane in [p for p in arrays.planes if p != "sagittal"]:
-        box = middle_box(coefs[..., 0] != 0, affine, plane)
-        part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
-        below = None if background is None else background[box]
-        image = render_fods(part, view=View(plane), background=below, size=_SIZE)
-        alt = f"FOD glyphs of the middle {plane} slice, coloured by direction."
-        yield (
-            png_bytes(image),
-            alt,
-            f"FODs on FA, {plane}: red left-right, green front-back, blue up-down.",
-            f"fods_{plane}",
-        )
-    peaks = subject.get_map(subject.csd_model, "peaks") if subject.csd_model else None
-    if peaks is not None:
-        flat = arrays.of(peaks)
-        box = middle_box(np.any(np.nan_to_num(flat[..., :3]) != 0, axis=-1), affine, "axial")
-        vectors = np.nan_to_num(flat[box])
-        vectors = vectors.reshape(*vectors.shape[:3], -1, 3)
-        below = None if arrays.anatomy is None else arrays.anatomy[box]
-        lengths = np.linalg.norm(vectors, axis=-1)
-        image = render_peaks(vectors, lengths, affine=affine, background=below, size=_SIZE, norm=True)
-        alt = "Peaks of the FODs in the middle axial slice, on the anatomy."
-        yield png_bytes(image), alt, "Peaks on the anatomy, axial, the longest of each voxel alike.", "peaks_axial"
+    affine, coefs, fa = arrays.affine, arrays.of(fods), arrays.subject.get_map("tensor", "fa")
+    assert affine is not None
+    box = middle_box(coefs[..., 0] != 0, affine, plane)
+    part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
+    below = None if fa is None else arrays.of(fa)[box]
+    image = render_fods(part, view=View(plane), background=below, size=_SIZE)
+    return GlyphPicture(
+        png_bytes(image),
+        f"FOD glyphs of the middle {plane} slice, coloured by direction.",
+        f"FODs on FA, {plane}: red left-right, green front-back, blue up-down.",
+        f"fods_{plane}",
+    )
+
+
+def _draw_peaks(arrays: Arrays, peaks: MapFile) -> GlyphPicture:
+    """The middle axial slice of peaks, on the anatomy."""
+    from arcuate.figures import render_peaks
+
+    affine, flat = arrays.affine, arrays.of(peaks)
+    assert affine is not None
+    box = middle_box(np.any(np.nan_to_num(flat[..., :3]) != 0, axis=-1), affine, "axial")
+    vectors = np.nan_to_num(flat[box])
+    vectors = vectors.reshape(*vectors.shape[:3], -1, 3)
+    below = None if arrays.anatomy is None else arrays.anatomy[box]
+    lengths = np.linalg.norm(vectors, axis=-1)
+    image = render_peaks(vectors, lengths, affine=affine, background=below, size=_SIZE, norm=True)
+    return GlyphPicture(
+        png_bytes(image),
+        "Peaks of the FODs in the middle axial slice, on the anatomy.",
+        "Peaks on the anatomy, axial, the longest of each voxel alike.",
+        "peaks_axial",
+    )
 
 
 def middle_box(filled: np.ndarray, affine: np.ndarray, plane: str) -> tuple[slice, ...]:
