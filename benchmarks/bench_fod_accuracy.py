@@ -16,15 +16,15 @@ from arcuate.dwi import Dwi
 from arcuate.gradients import GradientTable
 from arcuate.io.responses import write_response
 from arcuate.models.csd import fit_csd
-from arcuate.models.multitissue import fit_multi_tissue
+from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
+from arcuate.models.second_pass import SURE, make_two_pass_model
 from arcuate.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import RESULTS, arguments, show, table
 
 SNRS, ANGLES = (15, 30, 60), (40, 50, 60, 70, 80, 90)
-SEEDS = (0, 1, 2)  # of whole heads
 S0 = 1000.0
 RELATIVE_THRESHOLD = 0.3  # a peak counts above this share of the strongest
 FAR = 25.0  # degrees: a peak further than this from every fibre is false
@@ -59,10 +59,7 @@ def main() -> None:
                 part = slice(i * count, (i + 1) * count)
                 scores[method, snr, angle] = score(directions[part], values[part], truth[part])
     methods = list(dict.fromkeys(key[0] for key in scores))
-    tables = _tables(scores, methods, count)
-    if shutil.which("dwi2response"):
-        tables.append(_table_of_heads(gradients, SEEDS[:1] if options.small else SEEDS))
-    show("fod_accuracy", "\n".join(tables), write=options.write)
+    show("fod_accuracy", _table(scores, methods, count), write=options.write)
     if options.write:
         _plot(scores, methods)
 
@@ -117,8 +114,12 @@ def _methods(
     assert isinstance(ours, Response)
     assert isinstance(single, Response)
     out = {}
+    base = make_multi_tissue_model(gradients, ours)
+    sure, both = make_two_pass_model(base, settings=SURE), make_two_pass_model(base)
     for name, coefs in (
-        ("arcuate, multi-tissue", fit_multi_tissue(signals, gradients, ours).coefs[0]),
+        ("arcuate, multi-tissue, one pass", base.fit(signals[:, base.volumes]).coefs[0]),
+        ("arcuate, multi-tissue, sure second pass", sure.fit(signals[:, sure.volumes]).coefs[0]),
+        ("arcuate, multi-tissue, second pass", both.fit(signals[:, both.volumes]).coefs[0]),
         ("arcuate, single-shell", fit_csd(signals, gradients, single).coefs),
     ):
         peaks = find_peaks(coefs, n_peaks=N_PEAKS, relative_peak_threshold=0.0, min_separation_angle=0.0)  # as sh2peaks
@@ -142,46 +143,6 @@ def _methods(
     return out
 
 
-def _table_of_heads(gradients: GradientTable, seeds: tuple[int, ...]) -> str:
-    """First peaks in all single-fibre and crossing voxels of whole heads, each program with its own response."""
-    rows = []
-    for snr in SNRS:
-        errors: dict[str, list[np.ndarray]] = {}
-        for seed in seeds:
-            for key, found in _first_peak_errors(gradients, snr, seed).items():
-                errors.setdefault(key, []).append(found)
-        for key, found in errors.items():
-            by_head = " / ".join(f"{np.median(e):.3f}" for e in found)
-            everything = np.concatenate(found)
-            rows.append([snr, key, f"{np.median(everything):.3f}", by_head, f"{everything.mean():.3f}"])
-    header = ["SNR", "voxels and method", "median", "of each head", "mean"]
-    note = (
-        "Degrees between the strongest peak and the nearest fibre. Heads of 48 x 48 x 30 voxels, another brain and "
-        "another noise each; dhollander responses, each program its own."
-    )
-    return table("First peak in whole heads, multi-tissue CSD", header, rows, note)
-
-
-def _first_peak_errors(gradients: GradientTable, snr: float, seed: int) -> dict[str, np.ndarray]:
-    head, scan, mask = _head(gradients, snr, seed)
-    response = estimate_response_function(scan, mask, "dhollander")
-    kinds = {"single fibre": head.is_single_fibre & head.brain_mask, "crossing": head.is_crossing & head.brain_mask}
-    folder = _written(head)
-    grad = ("-grad", "grad.b", "-mask", "mask.nii")
-    _run(folder, "dwi2response", "dhollander", "dwi.nii", "wm.txt", "gm.txt", "csf.txt", *grad, "-scratch", ".")
-    _run(folder, "dwi2fod", "msmt_csd", "dwi.nii", "wm.txt", "a.nii", "gm.txt", "b.nii", "csf.txt", "c.nii", *grad)
-    peer = _sh2peaks(folder, "a.nii", 1, "-mask", "mask.nii")[0].reshape(*head.brain_mask.shape, 3)
-    shutil.rmtree(folder)
-    out = {}
-    for kind, inside in kinds.items():
-        fit = fit_multi_tissue(head.signal[inside], gradients, response)
-        ours = find_peaks(fit.coefs[0], n_peaks=1).directions[:, 0]
-        for name, found in (("arcuate", ours), ("MRtrix3", peer[inside])):
-            cosine = np.abs(np.einsum("nc,nfc->nf", found, head.directions[inside])).max(axis=1)
-            out[f"{kind}, {name}"] = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
-    return out
-
-
 def score(directions: np.ndarray, values: np.ndarray, truth: np.ndarray) -> Score:
     """Errors of peaks (n, n_peaks, 3), strongest first, against fibres (n, 2, 3), 0 where there is one only."""
     counts = values > RELATIVE_THRESHOLD * values[:, :1]
@@ -197,7 +158,7 @@ def score(directions: np.ndarray, values: np.ndarray, truth: np.ndarray) -> Scor
     return Score(angle[rows, 0, nearest], second, n_false)
 
 
-def _tables(scores: dict[tuple[str, int, int], Score], methods: list[str], count: int) -> list[str]:
+def _table(scores: dict[tuple[str, int, int], Score], methods: list[str], count: int) -> str:
     rows = []
     for snr in SNRS:
         for method in methods:
@@ -219,7 +180,7 @@ def _tables(scores: dict[tuple[str, int, int], Score], methods: list[str], count
         "Responses: dhollander (multi-tissue) and tournier (single shell) of a head of the same SNR, each program its "
         "own."
     )
-    return [table("Accuracy of the peaks of FODs", header, rows, note)]
+    return table("Accuracy of the peaks of FODs", header, rows, note)
 
 
 def _plot(scores: dict[tuple[str, int, int], Score], methods: list[str]) -> None:

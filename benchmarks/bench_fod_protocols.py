@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -18,11 +19,12 @@ from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.models.response_dhollander import estimate_tissues
-from arcuate.models.second_pass import make_two_pass_model
+from arcuate.models.second_pass import SURE, make_two_pass_model
 from arcuate.models.three_tissue import make_three_tissue_model
 from arcuate.phantom import add_rician_noise
 from benchmarks.fod_peers import fit_by_cs_dmri, fit_by_mrtrix, fit_soft_by_mrtrix, has_mrtrix, peer_folder
 from benchmarks.fod_voxels import (
+    FALSE,
     KINDS,
     PROTOCOLS,
     S0,
@@ -39,8 +41,9 @@ from benchmarks.side_by_side import arguments, show, table
 
 RELATIVE, OF_ONE_FIBRE, APART = 0.2, 0.1, 15.0  # one rule for all: of the strongest, of one fibre's peak, degrees
 N_ITERATIONS = 2
-ONE, SMOOTH, SECOND = "arcuate", "arcuate, smooth first pass", "arcuate, second pass"
-_INTRODUCTION = f"""# Peaks of FODs on six protocols
+ONE, SURE_PASS, SECOND = "arcuate, one pass", "arcuate, sure second pass", "arcuate, second pass"
+SMOOTH = "arcuate, smooth first pass"
+_INTRODUCTION = f"""# Peaks of FODs, {{protocol}}
 
 First: median degrees between the strongest peak and the nearest fibre. Missed: % of second fibres without a peak
 within 20 degrees. False: peaks further than 20 degrees from any fibre, per 100 voxels. Right: % of voxels with as many
@@ -67,17 +70,22 @@ def main() -> None:
     warnings.simplefilter("ignore", InputWarning)
     snrs = options.snr or ([30.0] if options.small else [15.0, 30.0, 60.0])
     count = 20 if options.small else options.count
-    tables = [
-        one_table(protocol, snr, count, truth, seed=options.seed, peers=not options.no_peers)
-        for protocol in options.protocol or PROTOCOLS
-        for truth in options.truth or ("noddi", "sticks")
-        for snr in snrs
-    ]
-    show("fod_protocols", "\n".join([_INTRODUCTION, *tables]), write=options.write)
+    for protocol in options.protocol or PROTOCOLS:
+        tables, verdicts = [], []
+        for truth in options.truth or ("noddi", "sticks"):
+            for snr in snrs:
+                made, verdict = one_table(protocol, snr, count, truth, seed=options.seed, peers=not options.no_peers)
+                tables.append(made)
+                verdicts += [[f"{truth}, SNR {snr:g}", *cells] for cells in verdict]
+        worse = [table(f"Where MRtrix3 is better, {protocol}", _VERDICT, verdicts)] if verdicts else []
+        area = "fod_protocols_" + re.sub(r"\W+", "_", protocol)
+        show(area, "\n".join([_INTRODUCTION.format(protocol=protocol), *worse, *tables]), write=options.write)
 
 
-def one_table(protocol: str, snr: float, count: int, truth: str, *, seed: int = 1, peers: bool = True) -> str:
-    """All methods on the same voxels with the same noise."""
+def one_table(
+    protocol: str, snr: float, count: int, truth: str, *, seed: int = 1, peers: bool = True
+) -> tuple[str, list[list[str]]]:
+    """All methods on the same voxels with the same noise, and for each of ours where it is worse than MRtrix3."""
     gradients = make_gradients(protocol)
     head = make_head(gradients, snr, truth=truth, seed=seed - 1)
     response, _ = estimate_tissues(head.reshape(-1, head.shape[-1]), gradients, lmax=8)
@@ -104,24 +112,30 @@ def one_table(protocol: str, snr: float, count: int, truth: str, *, seed: int = 
                 cells, each[method] = _cells(fods, kinds, count)
                 rows.append([method, *cells])
                 amounts[method] = fods[:, 0]
-    own, plain = seconds[SECOND] / seconds[SMOOTH], seconds[SECOND] / seconds[ONE]
+    own, plain, sure = (
+        seconds[SECOND] / seconds[SMOOTH],
+        seconds[SECOND] / seconds[ONE],
+        seconds[SURE_PASS] / seconds[ONE],
+    )
     note = (
-        f"SNR {snr:g}, {count} voxels of each kind, seed {seed}. {_compared(each, kinds)} Two passes take {own:.2f} of "
-        f"the time of their first pass, {plain:.2f} of one without its smooth term; density of 50/50 crossings "
-        f"{_density(amounts, count)} of its first pass."
+        f"SNR {snr:g}, {count} voxels of each kind, seed {seed}. Two passes take {own:.2f} of "
+        f"the time of their first pass, {plain:.2f} of one pass, a sure second pass {sure:.2f}; density of 50/50 "
+        f"crossings {_density(amounts, count)} of its first pass."
     )
     title = f"Peaks of {protocol}, SNR {snr:g}, truth {truth!r}"
-    return table(title, ["method", *_HEADER], [row for row in rows if row[0] != SMOOTH], note)
+    made = table(title, ["method", *_HEADER], [row for row in rows if row[0] != SMOOTH], note)
+    return made, _compared(each, kinds)
 
 
 def _ours(signals: np.ndarray, gradients: GradientTable, response: Response, single: Response) -> Fits:
     make = make_three_tissue_model if len(gradients.shells) == 1 else make_multi_tissue_model
     model = make(gradients, response)
-    both = make_two_pass_model(model)
-    for each in (model, both):
+    sure, both = make_two_pass_model(model, settings=SURE), make_two_pass_model(model)
+    for each in (model, sure, both):
         each.fit(signals[:40, model.volumes])  # compiled and factorised
     return {
         ONE: lambda: model.fit(signals[:, model.volumes]).coefs[0],
+        SURE_PASS: lambda: sure.fit(signals[:, sure.volumes]).coefs[0],
         SMOOTH: lambda: both.first.fit(signals[:, both.volumes]).coefs[0],
         SECOND: lambda: both.fit(signals[:, both.volumes]).coefs[0],
         "arcuate, soft": lambda: fit_csd(signals, gradients, single).coefs,
@@ -129,9 +143,9 @@ def _ours(signals: np.ndarray, gradients: GradientTable, response: Response, sin
 
 
 _GROUPS = {
-    "first": ("one", "x45", "x60", "d15", "d20", "wm+gm", "fan25"),
+    "first": ("one", "x45", "x60", "t70", "d15", "d20", "wm+gm", "fan25"),
     "missed": ("x40", "x45", "x50", "x60", "x75", "x90", "y50", "y60", "t70", "t90"),
-    "false": ("one", "d20", "d30", "dx60", "fan25", "fan30", "wm+gm", "wm+csf", "gm", "csf"),
+    "false": ("one", "x45", "t70", "d20", "d30", "dx60", "fan25", "fan30", "wm+gm", "wm+csf", "gm", "csf"),
     "right": ("one", "x60", "x90", "t90", "fan25", "fan30", "gm"),
     "afd": ("x60", "d20", "wm+gm", "wm+csf", "gm"),
 }
@@ -158,27 +172,27 @@ def _cells(fods: np.ndarray, kinds: dict[str, Kind], count: int) -> tuple[list[s
     return cells, each
 
 
-def _compared(each: dict[str, dict[str, np.ndarray]], kinds: dict[str, Kind]) -> str:
-    """In which kinds ours is worse in all figures that the kind has: than one of MRtrix3's methods, or than both."""
+_VERDICT = ("voxels", "method", "worse", "mixed", "paired", "paired, mixed")
+
+
+def _compared(each: dict[str, dict[str, np.ndarray]], kinds: dict[str, Kind]) -> list[list[str]]:
+    """Kinds in which ours is worse in all figures that the kind has: a row of :data:`_VERDICT` for each of ours."""
     theirs = {method: found for method, found in each.items() if method.startswith("MRtrix3")}
-    if not theirs:
-        return ""
     said = []
-    for method in (ONE, SECOND):
-        by_one, by_both = [], []
-        for kind, voxels in kinds.items():
-            counted = slice(None) if voxels.fibres.shape[1] else slice(2, None)
-            ours, peers = each[method][kind], [found[kind] for found in theirs.values()]
-            if any(is_worse(ours, [peer])[counted].all() for peer in peers):
-                by_one.append(kind)
-            if is_worse(ours, peers)[counted].all():
-                by_both.append(kind)
-        mixed = f"against the better in each figure {', '.join(by_both) or 'none'}"
-        said.append(f"{method} {', '.join(by_one) or 'none'} ({mixed})")
-    return (
-        "Kinds in which one of MRtrix3's two methods is better in all three figures by more than a standard error: "
-        f"{'; '.join(said)}."
-    )
+    for method in (ONE, SURE_PASS, SECOND) if theirs else ():
+        cells = []
+        for paired in (False, True):
+            by_one, by_both = [], []
+            for kind, voxels in kinds.items():
+                counted = slice(None) if voxels.fibres.shape[1] else slice(FALSE, None)
+                ours, peers = each[method][kind], [found[kind] for found in theirs.values()]
+                if any(is_worse(ours, [peer], paired=paired)[counted].all() for peer in peers):
+                    by_one.append(kind)
+                if is_worse(ours, peers, paired=paired)[counted].all():
+                    by_both.append(kind)
+            cells += [", ".join(by_one) or "none", ", ".join(by_both) or "none"]
+        said.append([method, *cells])
+    return said
 
 
 def _density(amounts: dict[str, np.ndarray], count: int) -> str:

@@ -19,7 +19,7 @@ from arcuate.models.peak_rule import HARD
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.models.response_dhollander import TWO_TISSUES, estimate_tissues
-from arcuate.models.second_pass import Sharpening, make_two_pass_model
+from arcuate.models.second_pass import SURE, Sharpening, make_two_pass_model
 from arcuate.models.three_tissue import ThreeTissueModel, make_three_tissue_model
 from benchmarks.fod_peers import fit_by_mrtrix, has_mrtrix, peer_folder
 from benchmarks.side_by_side import arguments, show, table
@@ -27,7 +27,7 @@ from benchmarks.side_by_side import arguments, show, table
 DATA = Path(os.environ.get("ARCUATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CANON = ("3000_DTI_PA-ortho_cl", "5000_DTI_PA-SAG_20d_cl", "11000_SAG_DTI_PA-ALL_20d_cl")
 ONE, TERM, BOTH = "one pass", "the smooth first pass alone", "two passes"
-STRICT = "two passes, 0.005 of spread unexplained"
+STRICT, CERTAIN = "two passes, 0.005 of spread unexplained", "one pass and a sure second"
 
 
 class Found(NamedTuple):
@@ -152,7 +152,10 @@ def _fit_all(signals: np.ndarray, gradients: GradientTable, response: Response, 
         model = make_multi_tissue_model(gradients, response, lmax=8)
     both = make_two_pass_model(model)
     strict = make_two_pass_model(model, settings=Sharpening(unexplained=0.005))
-    models = {ONE: model, BOTH: both} if is_one_shell else {ONE: model, TERM: both.first, BOTH: both, STRICT: strict}
+    sure = make_two_pass_model(model, settings=SURE)
+    models = {ONE: model, CERTAIN: sure, BOTH: both}
+    if not is_one_shell:
+        models |= {TERM: both.first, STRICT: strict}
     fods = {name: each.fit(signals[:, each.volumes]).coefs[0] for name, each in models.items()}
     if peers:
         tissues = (response.tissues[0], response.tissues[-1]) if is_one_shell else response.tissues

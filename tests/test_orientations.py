@@ -28,6 +28,7 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import response_beside
 from arcuate.models.peak_rule import ALL_MAXIMA, HARD, NETWORK, SOFT, peak_rule_of
 from arcuate.models.response import Response, tensor_response
+from arcuate.models.second_pass import SURE
 from arcuate.phantom import Phantom, make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 
@@ -108,13 +109,32 @@ def test_the_soft_method_can_still_be_had(scan, response, small) -> None:
 
 def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> None:
     again = estimate_fods(scan[1], small, response, second_pass=True)
-    assert again.parameters["SecondPass"]["slack"] == 0.2
-    one, two = (np.asarray(f.volumes["wm"].get_array()) for f in (fods, again))
+    assert again.parameters["SecondPass"] == {
+        "slack": 0.2, "planarity": 0.06, "emptiness": 0.5, "evidence": 0.0
+    }  # fmt: skip
+    plain = estimate_fods(scan[1], small, response, second_pass=False)
+    assert "SecondPass" not in plain.parameters
+    one, two = (np.asarray(f.volumes["wm"].get_array()) for f in (plain, again))
     changed = np.any(one != two, axis=-1)
     assert 0.01 < changed.sum() / (np.asarray(small.get_array()) > 0).sum() < 0.6
     np.testing.assert_allclose(two[..., 0], one[..., 0], rtol=5e-3, atol=1e-6)
     with pytest.raises(InputError, match=r"a second pass needs FODs of a hard constraint.*dhollander"):
         estimate_fods(scan[1], small, response, second_pass=True, method="csd")
+
+
+def test_by_default_a_second_pass_stands_only_where_the_signals_ask_for_it(scan, response, small, fods) -> None:
+    assert fods.parameters["SecondPass"]["evidence"] == SURE.evidence == 18
+    assert fods.parameters["SecondPass"]["unexplained"] == 0.005
+    plain, bold = (
+        np.asarray(estimate_fods(scan[1], small, response, second_pass=asked).volumes["wm"].get_array())
+        for asked in (False, True)
+    )
+    sure = np.asarray(fods.volumes["wm"].get_array())
+    changed = np.any(sure != plain, axis=-1)
+    assert 0 < changed.sum() < 0.5 * np.any(bold != plain, axis=-1).sum()
+    np.testing.assert_array_equal(sure[changed], bold[changed])
+    soft = estimate_fods(scan[1], small, response, method="csd")
+    assert "SecondPass" not in soft.parameters
 
 
 def test_the_rule_of_peaks_is_that_of_the_response(response) -> None:
@@ -192,7 +212,7 @@ def test_the_sidecar_of_fods_decides_the_rule_on_the_command_line(tmp_path: Path
 
 def test_defaults_are_written_once() -> None:
     assert default_of(segment_fods, "min_amplitude") == 0.1
-    assert inspect.signature(inspect.unwrap(estimate_fods)).parameters["second_pass"].default is False
+    assert inspect.signature(inspect.unwrap(estimate_fods)).parameters["second_pass"].default is None
     assert ALL_MAXIMA == (0.0, 0.0, 0.0)
 
 

@@ -12,7 +12,9 @@ from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, tensor_zonal
 from arcuate.models.second_pass import (
+    SURE,
     Sharpening,
+    evidence_for,
     is_crossing,
     make_two_pass_model,
     second_moments,
@@ -26,18 +28,28 @@ from arcuate.phantom import add_rician_noise, simulate_rows, three_shell_gradien
 EVALS = np.array([1.75e-3, 3.2e-4, 3.2e-4])
 
 
-def make_response(bvals: tuple[float, ...]) -> Response:
+def make_response(bvals: tuple[float, ...], odi: float | None = None) -> Response:
+    """White matter of a tensor, or that of the voxels: fibres of a dispersion."""
     scale = math.sqrt(4 * math.pi)
-    wm = np.stack([tensor_zonal(EVALS, 1000.0, b, 8) for b in bvals])
+    wm = np.stack([tensor_zonal(EVALS, 1000.0, b, 8) if odi is None else zonal_of_fibres(odi, b) for b in bvals])
     wm[0, 1:] = 0
     flat = [scale * s0 * np.exp(-d * np.array(bvals))[:, None] for s0, d in ((1250.0, 0.8e-3), (2800.0, 3e-3))]
     return Response(("wm", "gm", "csf"), np.array(bvals), (wm, *flat), "made up")
 
 
-def make_models(kind: str):
+def zonal_of_fibres(odi: float, b: float) -> np.ndarray:
+    """(5,) zonal coefficients up to degree 8 of the signal of fibres along z."""
+    points = get_hemisphere("repulsion724").vertices
+    gradients = GradientTable(np.full(len(points), b), points)
+    signal = simulate_rows(gradients, np.array([[0.0, 0.0, 1.0]]), ndi=0.6, odi=odi, s0=1000.0)[0]
+    zonal = sh_matrix(points, 8)[:, [l * (l + 1) // 2 for l in range(0, 9, 2)]]
+    return np.linalg.lstsq(zonal, signal, rcond=None)[0]
+
+
+def make_models(kind: str, odi: float | None = None):
     shells = (1000.0, 2000.0, 3500.0) if kind == "several shells" else (3000.0,)
     gradients = three_shell_gradients(4, shells, 64, seed=1)
-    response = make_response((0.0, *shells))
+    response = make_response((0.0, *shells), odi)
     if kind == "several shells":
         return gradients, make_multi_tissue_model(gradients, response)
     return gradients, make_three_tissue_model(gradients, response)
@@ -114,6 +126,48 @@ def test_fans_are_not_split_by_noise_where_little_spread_may_be_left() -> None:
         split.append(np.mean(np.count_nonzero(peaks.values, axis=1) > 1))
     assert split[0] <= 0.03
     assert split[1] > 0.06
+
+
+@pytest.mark.parametrize("kind", ["several shells", "one shell"])
+def test_a_sure_second_pass_tells_crossings_apart_and_leaves_fans_as_they_were(kind: str) -> None:
+    gradients, model = make_models(kind, odi=0.06)
+    sure = make_two_pass_model(model, settings=SURE)
+    rows, fibres = signals_at(gradients, 50)
+    one, two = model.fit(rows[:, model.volumes]).coefs, sure.fit(rows[:, model.volumes]).coefs
+    assert n_missed(one[0], fibres) > 20
+    assert n_missed(two[0], fibres) < 0.7 * n_missed(one[0], fibres)
+    np.testing.assert_allclose(two[0][:, 0], one[0][:, 0], rtol=5e-3)
+    assert all(np.array_equal(a, b) for a, b in zip(one[1:], two[1:], strict=True))
+    fans = np.vstack([signals_of_a_fan(gradients, spread, 120)[:, model.volumes] for spread in (25, 30)])
+    rule = {"relative_peak_threshold": 0.2, "min_separation_angle": 15, "min_amplitude": 0.1}
+    split = [
+        np.mean(np.count_nonzero(find_peaks(each.fit(fans).coefs[0], **rule).values, axis=1) > 1)
+        for each in (model, sure)
+    ]
+    assert split[1] <= split[0] + 0.03
+
+
+def test_evidence_is_that_of_the_likelihood_whatever_the_unit_of_the_signals() -> None:
+    rng = np.random.default_rng(0)
+    design, truth = rng.normal(size=(50, 6)), rng.normal(size=(1, 6))
+    rows = truth @ design.T + 0.3 * rng.normal(size=(1, 50))
+    other = truth + 0.1
+    left = [float(np.sum((f @ design.T - rows) ** 2)) for f in (other, truth)]
+    found = evidence_for(design, rows, other, truth)
+    np.testing.assert_allclose(found, 50 * math.log(left[0] / left[1]))
+    assert found[0] > 0
+    np.testing.assert_allclose(evidence_for(7 * design, 7 * rows, other, truth), found)
+    assert evidence_for(design, rows, truth, truth)[0] == 0
+    assert evidence_for(design, np.zeros((1, 50)), np.zeros((1, 6)), truth)[0] == 0
+
+
+def test_a_response_of_one_tissue_on_several_shells_takes_two_passes() -> None:
+    gradients, _ = make_models("several shells")
+    response = make_response((0.0, 1000.0, 2000.0, 3500.0), 0.06)
+    model = make_multi_tissue_model(gradients, Response(("wm",), response.bvals, response.coefs[:1], "made up"))
+    rows, fibres = signals_at(gradients, 50)
+    one, two = (m.fit(rows).coefs[0] for m in (model, make_two_pass_model(model, settings=SURE)))
+    assert n_missed(two, fibres) < n_missed(one, fibres)
 
 
 def test_two_lobes_account_for_their_spread_and_one_wide_lobe_does_not() -> None:

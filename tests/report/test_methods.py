@@ -56,6 +56,16 @@ def test_single_shell_models_are_not_called_multi_tissue() -> None:
     assert references == [REFERENCES["tournier"], REFERENCES["csd"]]
 
 
+def test_a_second_pass_says_what_was_allowed_and_when_it_stood() -> None:
+    second = {"slack": 0.2, "planarity": 0.06, "emptiness": 0.5, "unexplained": 0.005, "evidence": 18.0}
+    text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": second}))
+    assert "down to -0.2 of the mean allowed" in text
+    assert "the second fit was kept where the log of the likelihood ratio exceeded 9" in text
+    text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": {**second, "evidence": 0.0}}))
+    assert "the second fit was kept throughout" in text
+    assert "fitted once more" not in methods_paragraph(_run(fod={"Response": THREE}))[0]
+
+
 def test_three_tissues_on_one_shell_cite_their_paper_and_peaks_say_their_least_amplitude() -> None:
     model = "single-shell three-tissue constrained spherical deconvolution"
     rule = {"NPeaks": 3, "RelativePeakThreshold": 0.2, "MinSeparationAngle": 15.0, "MinAmplitude": 0.1}

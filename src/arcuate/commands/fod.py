@@ -33,7 +33,11 @@ from arcuate.models.status import counts_in_words
 @click.option("--shell", type=float, help="s/mm²; the shell of a response that does not say it.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")
 @click.option("--directions", type=PATH, help="Text file of directions where the FOD is held non-negative.")
-@click.option("--second-pass", is_flag=True, help="Fit voxels that look like crossings once more, sharper.")
+@click.option(
+    "--second-pass/--no-second-pass",
+    default=None,
+    help="Fit crossings once more, sharper, wherever that may help, or nowhere. Default: where the signals ask for it.",
+)
 @step_option(
     estimate_fods,
     "--method",
@@ -48,7 +52,7 @@ def fod(
     shell: float | None,
     lmax: int | None,
     directions: Path | None,
-    second_pass: bool,
+    second_pass: bool | None,
     method: str,
 ) -> None:
     """Fibre orientation distributions of DWI by (multi-tissue) constrained spherical deconvolution.

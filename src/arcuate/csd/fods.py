@@ -15,7 +15,7 @@ from arcuate.errors import InputError, warn
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.response import Response, check_response
-from arcuate.models.second_pass import Sharpening, make_two_pass_model
+from arcuate.models.second_pass import SURE, Sharpening, TwoPassModel, make_two_pass_model
 from arcuate.models.status import count_status
 from arcuate.models.three_tissue import ThreeTissueModel, is_three_tissue, make_three_tissue_model
 from arcuate.numerics.sh import n_coefs
@@ -67,7 +67,7 @@ def estimate_fods(
     shell: float | None = None,
     lmax: int | None = None,
     constraint_directions: np.ndarray | None = None,
-    second_pass: bool = False,
+    second_pass: bool | None = None,
     method: str = "auto",
 ) -> Fods:
     """Fibre orientation distributions of all tissues of the response.
@@ -81,7 +81,9 @@ def estimate_fods(
     lmax : degree of the white-matter FOD; by default that of the response, at most 8
     constraint_directions : (n, 3) float, where the FOD is held non-negative; a fixed set by default
     second_pass : whether voxels that look like crossings are fitted once more, with slack on the constraint, see
-        :class:`arcuate.models.second_pass.TwoPassModel`; not with single-shell CSD
+        :class:`arcuate.models.second_pass.TwoPassModel`; not with single-shell CSD. By default only where the signals
+        ask for it (``SURE`` there). True: wherever it may help, after a smooth first pass,
+        which tells more crossings apart and splits fans. False: one pass, the published method and MRtrix3's
     method : str
         "auto": as the response says. "csd": the soft method of 2007 with the white-matter response of a response of
         several tissues on one shell.
@@ -132,7 +134,7 @@ def compute_csd_fods(
     *,
     shell: float | None = None,
     lmax: int | None = None,
-    second_pass: bool = False,
+    second_pass: bool | None = None,
     method: str = "auto",
 ) -> VolumeResource:
     """White-matter FODs (x, y, z, n_coef) float32, MRtrix3's basis, scanner frame.
@@ -203,7 +205,7 @@ def _response_for(method: str, response: Response) -> Response:
     return replace(response, tissues=response.tissues[:1], coefs=response.coefs[:1])
 
 
-def _model_facts(model: MultiTissueModel | ThreeTissueModel, *, second_pass: bool) -> dict[str, Any]:
+def _model_facts(model: MultiTissueModel | ThreeTissueModel, sharpening: Sharpening | None) -> dict[str, Any]:
     """What the sidecar says of the model."""
     facts: dict[str, Any] = {"Model": "multi-tissue constrained spherical deconvolution"}
     if isinstance(model, ThreeTissueModel):
@@ -215,9 +217,11 @@ def _model_facts(model: MultiTissueModel | ThreeTissueModel, *, second_pass: boo
         }
     else:
         facts["Constraints"] = len(model.problem.constraints)
-    if second_pass:
-        of_several_shells = () if isinstance(model, MultiTissueModel) else ("smoothness", "unexplained")
-        facts["SecondPass"] = {k: v for k, v in asdict(Sharpening()).items() if k not in of_several_shells}
+    if sharpening is not None:
+        unused = {"smoothness"} if isinstance(model, ThreeTissueModel) else set()
+        if unused and not sharpening.evidence:
+            unused |= {"unexplained"}
+        facts["SecondPass"] = {k: v for k, v in asdict(sharpening).items() if k not in unused}
     return facts
 
 
@@ -228,13 +232,16 @@ def _estimate_multi_tissue(
     *,
     lmax: int | None,
     constraint_directions: np.ndarray | None,
-    second_pass: bool,
+    second_pass: bool | None,
 ) -> Fods:
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())
     make = make_three_tissue_model if is_three_tissue(response) else make_multi_tissue_model
     base = make(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
-    model = make_two_pass_model(base, constraint_directions=constraint_directions) if second_pass else base
+    sharpening = {None: SURE, True: Sharpening(), False: None}[second_pass]
+    model: MultiTissueModel | ThreeTissueModel | TwoPassModel = base
+    if sharpening is not None:
+        model = make_two_pass_model(base, constraint_directions=constraint_directions, settings=sharpening)
     coefs = [np.zeros((n_vox, n_coefs(degree)), np.float32) for degree in model.lmax]
     status, residual = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
     for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=model.volumes):
@@ -243,7 +250,7 @@ def _estimate_multi_tissue(
             out[place] = part
         status[place], residual[place] = block.status, block.kkt_residual
     facts = {
-        **_model_facts(base, second_pass=second_pass),
+        **_model_facts(base, sharpening),
         "Tissues": list(response.tissues),
         "ShellsUsed": [float(round(b)) for b in response.shells],
         "VolumesUsed": [int(i) for i in model.volumes],

@@ -35,8 +35,10 @@ class Sharpening:
     planarity : least difference of the second and the third eigenvalue of the FOD's second moment, of trace one
     emptiness : least share of directions where the FOD is below a tenth of its mean
     unexplained : how much of that difference the two strongest peaks of the second pass may leave, on several shells;
-        on one shell it is known too roughly to part fans from crossings. 0.005 leaves fans whole, at the price of
-        close crossings in noise
+        on one shell it is known too roughly to part fans from crossings, unless evidence is asked for. 0.005 leaves
+        fans whole, at the price of close crossings in noise
+    evidence : what the signals must say for the second pass, twice the log of the likelihood ratio, see
+        :func:`evidence_for`; 0 asks for none
     """
 
     smoothness: float = 1e-3
@@ -44,6 +46,11 @@ class Sharpening:
     planarity: float = 0.06
     emptiness: float = 0.5
     unexplained: float = 0.05
+    evidence: float = 0.0
+
+
+SURE = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0)
+"""One pass as it is, and a second only where the signals ask for it: fans stay as they were on any protocol."""
 
 
 class TissueModel(Protocol):
@@ -67,9 +74,10 @@ class TwoPassModel:
     2. Where the FOD is planar and mostly empty, as where fibres cross and not where one is dispersed or grey matter is
        mixed in: |Xu - s'|² without that term, s' the signal less that of the isotropic tissues, amplitudes down to
        minus a share of the mean allowed, and u₀ tied to the first pass, so that apparent fibre density stays.
-    3. On several shells the second pass stands only where its peaks account for the spread of the first: two fibres at
-       a given angle spread so much in their plane and no more, while a fan that noise splits spreads further than its
-       two peaks are apart, see :func:`unexplained_spread`.
+    3. The second pass stands only where its peaks account for the spread of the first (on several shells, or with
+       evidence asked for): two fibres at a given angle spread so much in their plane and no more, while a fan that
+       noise splits spreads further than its two peaks are apart, see :func:`unexplained_spread`; and where the signals
+       ask for it, if evidence is: see :func:`evidence_for`.
     """
 
     first: TissueModel
@@ -101,9 +109,12 @@ class TwoPassModel:
             return fit
         picked = signals[chosen].astype(np.float64)
         rows = picked if self.averaging is None else evaluate_rows(picked, self.averaging)
-        rows = rows - evaluate_rows(others[chosen], self.other_design)
+        if others.shape[1] > 0:
+            rows = rows - evaluate_rows(others[chosen], self.other_design)
         second = solve_tied(self.problem, rows, white[chosen, 0])
         stands = second.outcome == SOLVED
+        if self.settings.evidence > 0:
+            stands &= evidence_for(self.white_design, rows, white[chosen], second.solution) > self.settings.evidence
         if self.tells_fans:
             stands &= unexplained_spread(white[chosen], second.solution) < self.settings.unexplained
         kept = chosen[stands]
@@ -136,7 +147,7 @@ def make_two_pass_model(
         white, others, averaging = design[:, is_white], design[:, ~is_white], None
         first = _smoothed(model, is_white, settings.smoothness) if settings.smoothness else model
     problem = make_tied_problem(white, constraint_directions, slack=settings.slack)
-    tells_fans = not isinstance(model, ThreeTissueModel)
+    tells_fans = settings.evidence > 0 or not isinstance(model, ThreeTissueModel)
     return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans)
 
 
@@ -153,6 +164,24 @@ def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndar
     is_low = amplitude < LOW * fods[planar, :1] / math.sqrt(4 * math.pi)
     out[planar] = is_low.mean(axis=1) > settings.emptiness
     return out
+
+
+def evidence_for(design: np.ndarray, rows: np.ndarray, fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:
+    """(n_vox,) n log(|X f - s|² / |X f' - s|²): twice the log of the likelihood ratio of two FODs of the same signals.
+
+    Parameters
+    ----------
+    design : (n_row, n_coef) float, X
+    rows : (n_vox, n_row) float, s: signals less those of the other tissues
+    fods, sharp : (n_vox, n_coef) float, f and f'
+
+    Notes
+    -----
+    The noise is normal with an unknown variance. It falls with noise: where the signals cannot tell, there is none.
+    """
+    left = [np.sum((evaluate_rows(each, design) - rows) ** 2, axis=1) for each in (fods, sharp)]
+    ratio = np.divide(left[0], left[1], out=np.ones(len(rows)), where=(left[0] > 0) & (left[1] > 0))
+    return np.asarray(rows.shape[1] * np.log(ratio))
 
 
 def unexplained_spread(fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:

@@ -231,6 +231,13 @@ def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
     if "three-tissue" in facts.get("Model", ""):
         kind, keys = "single-shell three-tissue", ("three_tissue", "msmtcsd")
     text.say(f"Fibre orientation distributions were computed by {kind} constrained spherical deconvolution", *keys)
+    if second := facts.get("SecondPass"):
+        asked = f" where the log of the likelihood ratio exceeded {second['evidence'] / 2:g}"
+        text.say(
+            "Voxels whose distribution was planar were fitted once more with amplitudes down to "
+            f"-{second['slack']:g} of the mean allowed, and the second fit was kept"
+            + (asked if second.get("evidence") else " throughout")
+        )
     if "IntensityNormalisation" in facts:
         order = facts["IntensityNormalisation"]["Order"]
         text.say(
