@@ -16,7 +16,7 @@ from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.models.second_pass import SURE, make_two_pass_model
-from arcuate.phantom import add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
+from arcuate.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.fod_peers import fit_by_mrtrix, has_mrtrix, peer_folder
 from benchmarks.side_by_side import arguments, show, table
@@ -38,37 +38,49 @@ class Errors(NamedTuple):
 def main() -> None:
     """Print the table of heads and that of single fibres."""
     parser = arguments(__doc__)
-    parser.add_argument("--snr", type=int, action="append", help="15, 30 and 60 by default")
+    parser.add_argument("--snr", type=int, action="append", help="of the heads, 30 by default")
     parser.add_argument("--head", type=int, action="append", help="seeds of the heads, 0, 1 and 2 by default")
+    parser.add_argument("--only-sets", action="store_true", help="single fibres without whole heads")
     options = parser.parse_args()
     warnings.simplefilter("ignore", InputWarning)
     heads = options.head or ([0] if options.small else [0, 1, 2])
-    tables = []
-    for snr in options.snr or ([30] if options.small else [30, 15, 60]):
-        tables += tables_of_heads(snr, heads, n_sets=1 if options.small else N_SETS)
-    show("fod_heads", "\n".join(tables), write=options.write)
+    if not options.only_sets:
+        tables = [table_of_heads(snr, heads) for snr in options.snr or [30]]
+        show("fod_heads", "\n".join(tables), write=options.write)
+    sets = {snr: _sets(snr, 2 if options.small else N_SETS) for snr in ([30] if options.small else [15, 30, 60])}
+    show("fod_single_fibres", _table_of_sets(sets), write=options.write)
 
 
-def tables_of_heads(snr: int, heads: list[int], *, n_sets: int) -> list[str]:
-    """Whole heads of an SNR, and sets of single fibres with the response of the first of them."""
+def table_of_heads(snr: int, heads: list[int]) -> str:
+    """Whole heads of an SNR."""
     gradients = three_shell_gradients()
     errors: dict[str, dict[str, list[Errors]]] = {}
-    sets: dict[str, list[float]] = {}
     for seed in heads:
-        head = make_phantom(gradients, shape=(48, 48, 30), voxel_size=4.0, snr=snr, seed=seed)
-        mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
-        scan = Dwi.from_arrays(head.signal, head.affine, head.gradients)
-        response = estimate_response_function(scan, mask, "dhollander")
+        head, response = _head(gradients, snr, seed)
         kinds = {"single fibre": head.is_single_fibre & head.brain_mask, "crossing": head.is_crossing & head.brain_mask}
         for kind, inside in kinds.items():
             for method, fods in _fit_all(head.signal[inside], gradients, response).items():
                 errors.setdefault(kind, {}).setdefault(method, []).append(_judge(fods, head.directions[inside]))
-        if seed == heads[0]:
-            for number in range(n_sets):
-                directions, signals = _single_fibres(gradients, snr, number)
-                for method, fods in _fit_all(signals, gradients, response).items():
-                    sets.setdefault(method, []).append(float(np.median(_judge(fods, directions[:, None]).first)))
-    return [_table_of_heads(snr, errors, len(heads)), _table_of_sets(snr, sets)]
+    return _table_of_heads(snr, errors, len(heads))
+
+
+def _head(gradients: GradientTable, snr: int, seed: int) -> tuple[Phantom, Response]:
+    head = make_phantom(gradients, shape=(48, 48, 30), voxel_size=4.0, snr=snr, seed=seed)
+    mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
+    scan = Dwi.from_arrays(head.signal, head.affine, head.gradients)
+    return head, estimate_response_function(scan, mask, "dhollander")
+
+
+def _sets(snr: int, n_sets: int) -> dict[str, list[float]]:
+    """Median error of each set of single fibres by method, with the response of a head of that SNR."""
+    gradients = three_shell_gradients()
+    _, response = _head(gradients, snr, 0)
+    sets: dict[str, list[float]] = {}
+    for number in range(n_sets):
+        directions, signals = _single_fibres(gradients, snr, number)
+        for method, fods in _fit_all(signals, gradients, response).items():
+            sets.setdefault(method, []).append(float(np.median(_judge(fods, directions[:, None]).first)))
+    return sets
 
 
 def _single_fibres(gradients: GradientTable, snr: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,19 +142,18 @@ def _counts(errors: dict[str, dict[str, list[Errors]]]) -> list[str]:
     return [f"{sum(len(e.first) for e in methods[ONE])} of {kind}" for kind, methods in errors.items()]
 
 
-def _table_of_sets(snr: int, sets: dict[str, list[float]]) -> str:
-    rows = [
-        [method, f"{np.mean(found):.3f} ± {np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else 0:.3f}",
-         " / ".join(f"{value:.2f}" for value in found)]
-        for method, found in sets.items()
-    ]  # fmt: skip
+def _table_of_sets(sets: dict[int, dict[str, list[float]]]) -> str:
+    rows = []
+    for snr, methods in sets.items():
+        for method, found in methods.items():
+            mean = f"{np.mean(found):.3f} ± {_standard_error(np.array(found)):.3f}"
+            rows.append([snr, method, mean, " / ".join(f"{value:.2f}" for value in found)])
     note = (
         f"{SET_SIZE} voxels each, ODI 0.06, other directions and noise in each set; medians in degrees, ± one standard "
         "error of their mean."
     )
-    return table(
-        f"First peak of single fibres, SNR {snr}", ["method", "mean of sets", "median of each set"], rows, note
-    )
+    header = ["SNR", "method", "mean of sets", "median of each set"]
+    return table("First peak of single fibres, 1000/2000/3500 x 64", header, rows, note)
 
 
 def _standard_error(values: np.ndarray) -> float:

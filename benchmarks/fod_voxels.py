@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -52,7 +51,6 @@ class Figures:
     afd: float  # median integral of the FOD
 
 
-@lru_cache(maxsize=1)  # one table of a protocol, so that what is made of it can be kept, too
 def make_gradients(protocol: str) -> GradientTable:
     """Directions of a protocol, spread evenly on each shell."""
     bvals, count, n_b0 = PROTOCOLS[protocol]
@@ -201,13 +199,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def make_head(gradients: GradientTable, snr: float, *, truth: str = "noddi", seed: int = 0) -> np.ndarray:
     """(30, 30, 14, n_meas) float32: voxels of all kinds mixed at random, for the responses, as those of a head."""
     rng = np.random.default_rng((seed, 77))
-    everything = _clean_head(gradients, truth, seed)
-    everything = everything[rng.permutation(len(everything))]
-    return add_rician_noise(everything, S0 / snr, rng).astype(np.float32).reshape(30, 30, 14, -1)
-
-
-@lru_cache(maxsize=1)  # for every SNR
-def _clean_head(gradients: GradientTable, truth: str, seed: int) -> np.ndarray:
     shares = {"one": 0.40, "x60": 0.09, "x90": 0.16, "gm": 0.18, "csf": 0.05, "wm+gm": 0.07, "wm+csf": 0.05}
     n_vox = 30 * 30 * 14
     rows = []
@@ -215,4 +206,5 @@ def _clean_head(gradients: GradientTable, truth: str, seed: int) -> np.ndarray:
         rows.append(
             _make_kind(gradients, round(share * n_vox), kind, truth, np.random.default_rng((seed, 7, i))).signals
         )
-    return np.vstack(rows)
+    everything = np.vstack(rows)[rng.permutation(n_vox)]
+    return add_rician_noise(everything, S0 / snr, rng).astype(np.float32).reshape(30, 30, 14, -1)
