@@ -1,6 +1,7 @@
 """The process of the command line: ``arcuate``, and ``python -m arcuate``."""
 
 import atexit
+import gc
 
 from arcuate import cli
 from arcuate.commands.stopping import end_process
@@ -8,6 +9,8 @@ from arcuate.commands.stopping import end_process
 
 def main() -> None:
     """Run the command line; stopped by a signal, end by it."""
+    # importing and loading kernels makes objects by the hundred thousand, of which hardly one can go
+    gc.set_threshold(100_000, 20, 20)
     status: list[object] = [None]
     # registered first, so that it runs last: after packages removed their temporary folders, before the interpreter
     # is torn down, in which one that was interrupted while it was imported may crash

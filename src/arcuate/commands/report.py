@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from arcuate.commands.options import PATH, command
 from arcuate.commands.shell import tell
 from arcuate.errors import MissingExtraError
+from arcuate.study.memory import DRAWN_EARLY
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -32,9 +34,12 @@ def examination(with_report: bool) -> Callable[[Dwi, VolumeResource | None], Any
 
 
 @contextmanager
-def drawing_meanwhile(with_report: bool) -> Iterator[EarlySections | None]:
-    """What draws sections of the page while a run that ends with a report goes on; None without one."""
-    if not with_report:
+def drawing_meanwhile(with_report: bool, scan: VolumeResource) -> Iterator[EarlySections | None]:
+    """What draws sections of the page while a run that ends with a report goes on; None without one.
+
+    None beside a large scan as well: drawing takes memory, and is a small part of the time that its steps take.
+    """
+    if not with_report or 4 * prod(scan.shape) > DRAWN_EARLY:
         yield None
         return
     from arcuate.report import EarlySections

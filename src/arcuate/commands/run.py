@@ -185,7 +185,7 @@ def run(
         return
     stages = [*plan.steps, *(["report"] if with_report else [])]
     kept = Cache(cache_folder or out / ".arcuate-cache")
-    with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report) as early:
+    with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report, unread.volume) as early:
         told = ahead.listener(lines)
         result = run_subject(
             scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,

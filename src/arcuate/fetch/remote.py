@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +117,8 @@ def is_intact(file: RemoteFile, path: Path) -> bool:
 
 def _fetch(file: RemoteFile, part: Path, progress: Progress | None) -> None:
     """Bring ``part`` to the full length, taking a broken connection up again where it broke."""
+    import http.client
+
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -137,6 +137,8 @@ def _fetch(file: RemoteFile, part: Path, progress: Progress | None) -> None:
 
 def _fetch_rest(url: str, part: Path, progress: Progress | None) -> bool:
     """Append what is missing to ``part``; True if it is complete as far as the server tells."""
+    import urllib.request  # every run knows where weights come from, and few fetch them
+
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "arcuate", "Accept-Encoding": "identity"})
     if have:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from arcuate.figures.panels import lookup_table
 
+_AT_ONCE = 64  # glyphs whose normals are made together: what lies between is ten times their size
 _SIDES = 10  # of the prism that draws a peak
 
 
@@ -65,23 +66,31 @@ def glyphs(radii: np.ndarray, centers: np.ndarray, vertices: np.ndarray, faces: 
     """
     n_glyph, n_vertices = radii.shape
     shapes = radii[..., None].astype(np.float32) * vertices.astype(np.float32)
-    a, b, c = (shapes[:, faces[:, k]] for k in range(3))
-    facets = _cross(b - a, c - a)  # length: twice the area, the weight it has in the normals of its corners
     corners = sparse.csr_matrix(
         (np.ones(faces.size, np.float32), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
         shape=(n_vertices, len(faces)),
     )
-    sums = corners @ facets.transpose(1, 0, 2).reshape(len(faces), -1)
-    normals = sums.reshape(n_vertices, n_glyph, 3).transpose(1, 0, 2)
-    lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
-    normals = np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), vertices)
+    normals = np.empty_like(shapes)
+    for begin in range(0, n_glyph, _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        normals[part] = _normals(shapes[part], faces, corners, vertices)
     shifts = np.arange(n_glyph, dtype=np.int32)[:, None, None] * np.int32(n_vertices)
     return Mesh(
         (shapes + centers[:, None].astype(np.float32)).reshape(-1, 3),
         (faces.astype(np.int32) + shifts).reshape(-1, 3),
-        normals.reshape(-1, 3).astype(np.float32),
+        normals.reshape(-1, 3),
         np.broadcast_to(colors, (n_glyph, n_vertices, 3)).reshape(-1, 3),
     )
+
+
+def _normals(shapes: np.ndarray, faces: np.ndarray, corners: sparse.csr_matrix, vertices: np.ndarray) -> np.ndarray:
+    """Unit normals (n_glyph, n_vertices, 3) of surfaces; ``corners`` (n_vertices, n_faces): 1 where a face has one."""
+    a, b, c = (shapes[:, faces[:, k]] for k in range(3))
+    facets = _cross(b - a, c - a)  # length: twice the area, the weight it has in the normals of its corners
+    sums = corners @ facets.transpose(1, 0, 2).reshape(len(faces), -1)
+    normals = sums.reshape(len(vertices), len(shapes), 3).transpose(1, 0, 2)
+    lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), vertices)
 
 
 def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:

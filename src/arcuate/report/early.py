@@ -75,6 +75,7 @@ def _draw(anchor: str, subject: SubjectFiles) -> Section:
 
 def _prepare_page() -> None:
     """What every page needs: its modules, and its template."""
+    import arcuate.figures  # what draws FODs
     import arcuate.report.page
     from arcuate.report.template import load_template
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arcuate.volumes.resource import VolumeResource
 
 MIB = 1 << 20
+DRAWN_EARLY = 256 * MIB  # of a scan as float32, up to which sections of the page are drawn while later steps compute
 MARGIN = 1.1  # what the allocator holds beside what is counted
 _FLOAT = 4  # bytes
 # MiB whatever the size, measured on scans of a few voxels (LOG.md)
@@ -28,13 +29,15 @@ _PROGRAM = 190  # packages
 _KERNELS = {"kurtosis": 20, "noddi": 15, "response": 25, "fod": 25}  # of a stage, compiled before; ...
 _OTHER_KERNELS = 10  # ... and of the others
 _COMPILING = 330  # of a first run: the compiler, in this process and the one that compiles ahead
-_PICTURES, _GLYPHS = 60, 90  # of a report, and of its pictures of FODs
+_PICTURES, _GLYPHS = 60, 120  # of a report, and of its pictures of FODs, two at a time
 _PER_THREAD = 16  # what a thread hashes or compresses at a time
 _NETWORKS = {"hdbet": 2900, "tracts": 1500}
 _BRAIN = 0.5  # part of an image that is brain, where no mask was given; a narrow field of view has so much
 # Numbers that are kept per voxel of the image, and of the brain, until a stage has written them
 _KEPT = {"dti": 25, "kurtosis": 46, "freewater": 14, "noddi": 14, "peaks": 14}
+_AFTER_MAPS = {"kurtosis", "freewater", "noddi", "response", "fod"}  # stages beside which sections are drawn early
 _DRAWN = 75  # numbers per voxel of the image that a report holds beside the FODs
+_EARLY = 25  # and those of a section that is drawn while a later step computes
 _DEGREE = 8  # of FODs at most
 
 
@@ -93,6 +96,9 @@ def expected_memory(
     n_low = int(is_low.sum()) if is_low.sum() > 6 else size.n_meas
     beside = {name: _beside_scan(name, step.how, size, n_low) for name, step in plan.steps.items()}
     beside["reading"] = float(bytes_beside(volume))
+    if with_report and size.image <= DRAWN_EARLY:
+        for name in beside.keys() & _AFTER_MAPS:
+            beside[name] += _FLOAT * _EARLY * size.n_vox
     if with_report:
         beside["checks"] = _checks(size, n_low)
     after = [_after_scan(stage, size) for stage in plan.steps]
