@@ -118,7 +118,7 @@ class ConeProblem:
             gram=rows @ rows.T,
             norms=norms,
             r=_embed(r, n_pad, n_pad),
-            r_inverse=_embed(inverse, n_pad, n_pad),
+            r_inverse=_embed(inverse.T, n_pad, n_pad),
             inner=np.pad(r @ inner_direction(self.constraints), (0, n_pad - n)),
         )
         return tables, cone

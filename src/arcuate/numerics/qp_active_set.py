@@ -45,7 +45,7 @@ class Cone(NamedTuple):
     gram: np.ndarray  # (n_con, n_con) float, BBᵀ
     norms: np.ndarray  # (n_con,) float, lengths of the rows before they were scaled
     r: np.ndarray  # (n_pad, n_pad) float, R of X = QR
-    r_inverse: np.ndarray  # (n_pad, n_pad) float
+    r_inverse: np.ndarray  # (n_pad, n_pad) float, R⁻¹ transposed
     inner: np.ndarray  # (n_pad,) float, y along which every constraint's value grows by one or more
 
 

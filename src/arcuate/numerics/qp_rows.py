@@ -114,7 +114,9 @@ def factorise(gram, chosen, count, state, least, size):
     """Cholesky factor UᵀU of the chosen rows and columns; a row in the span of those before becomes zero."""
     factor, weights = state.factor, state.right
     for i in range(count):
-        for j in range(count):  # whole rows, whose length LLVM knows: what is left of the diagonal is never read
+        for j in range(i):  # whole rows, whose length LLVM knows: what is left of the diagonal is never read
+            factor[i, j] = 0.0
+        for j in range(i, count):
             factor[i, j] = gram[chosen[i], chosen[j]]
         for j in range(count, LINE * len(size)):
             factor[i, j] = 0.0
