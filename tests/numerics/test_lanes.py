@@ -10,13 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from arcuate.numerics import lanes
 from arcuate.numerics.lanes import LINE
 
-ELIMINATIONS = {  # rows of the tile, columns, whether they become columns of the factor at once
-    "eliminate_8x2": (8, 2, True),
-    "eliminate_4x2": (4, 2, True),
-    "eliminate_top_8x2": (8, 2, False),
-    "eliminate_top_4x2": (4, 2, False),
-    "eliminate_4x1": (4, 1, False),
-}
+ELIMINATIONS = {"eliminate_8x2": 8, "eliminate_4x2": 4}  # rows of the tile
 
 
 @pytest.fixture
@@ -26,8 +20,8 @@ def rng():
 
 def test_every_function_of_lanes_has_a_twin_here():
     intrinsics = {name for name, value in vars(lanes).items() if type(value).__name__ == "_Intrinsic"}
-    assert intrinsics == {*ELIMINATIONS, "subtract_row", "multiply_panel", "add_outer_tile", "transpose_8"} | {
-        "mark_crests", "hinge_slopes", "mark_negative",
+    assert intrinsics == {*ELIMINATIONS, "eliminate_pivots", "subtract_row", "multiply_panel"} | {
+        "add_outer_tile", "transpose_8", "mark_crests", "hinge_slopes", "mark_negative",
     }  # fmt: skip
 
 
@@ -39,20 +33,37 @@ def at(i, j):
 @pytest.mark.parametrize("column", [0, 1, 6])
 @pytest.mark.parametrize("name", ELIMINATIONS)
 def test_elimination_of_a_tile(name, column, rng):
-    n_rows, n_columns, is_finished = ELIMINATIONS[name]
-    row = column if "top" in name or n_columns == 1 else column + 3
-    found = rng.normal(size=(at(row + n_rows + 1, 0), LINE))
+    row = column + 3
+    found = rng.normal(size=(at(row + ELIMINATIONS[name] + 1, 0), LINE))
     expected = found.copy()
-    for i in range(row, row + n_rows):
-        for c in range(column, min(column + n_columns, i + 1)):
+    for i in range(row, row + ELIMINATIONS[name]):
+        for c in (column, column + 1):
             expected[at(i, c)] -= sum(expected[at(i, k)] * expected[at(c, k)] for k in range(column))
-        if is_finished:
-            expected[at(i, column)] *= expected[at(column, column)]
-            expected[at(i, column + 1)] -= expected[at(i, column)] * expected[at(column + 1, column)]
-            expected[at(i, column + 1)] *= expected[at(column + 1, column + 1)]
+        expected[at(i, column)] *= expected[at(column, column)]
+        expected[at(i, column + 1)] -= expected[at(i, column)] * expected[at(column + 1, column)]
+        expected[at(i, column + 1)] *= expected[at(column + 1, column + 1)]
     function = getattr(lanes, name)
     njit(lambda matrix, row, column: function(matrix, row, column))(found.reshape(-1), row, column)
     assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("column", [0, 1, 6])
+def test_elimination_of_two_pivots_leaves_the_inverses_of_their_roots(column, rng):
+    found = rng.normal(size=(at(column + 3, 0), LINE))
+    for row in (column, column + 1):
+        found[at(row, row)] = 100 + np.abs(found[at(row, row)])
+    found[at(column, column), 3] = -1000.0  # in one lane not positive definite
+    expected = found.copy()
+    for i, c in ((column, column), (column + 1, column), (column + 1, column + 1)):
+        expected[at(i, c)] -= sum(expected[at(i, k)] * expected[at(c, k)] for k in range(column))
+    with np.errstate(invalid="ignore"):
+        expected[at(column, column)] **= -0.5
+        expected[at(column + 1, column)] *= expected[at(column, column)]
+        expected[at(column + 1, column + 1)] -= expected[at(column + 1, column)] ** 2
+        expected[at(column + 1, column + 1)] **= -0.5
+    njit(lambda matrix, column: lanes.eliminate_pivots(matrix, column))(found.reshape(-1), column)
+    assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+    assert np.array_equal(np.isnan(found).any(axis=0), np.arange(LINE) == 3)
 
 
 def test_subtract_row_is_one_step_of_back_substitution(rng):

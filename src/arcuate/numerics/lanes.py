@@ -1,9 +1,8 @@
 """Inner loops on eight voxels side by side, as LLVM vectors of eight doubles.
 
 Numba's own vectoriser does not keep several chains of eight accumulators in registers; these few loops, written
-in LLVM's vector types, do. LLVM lowers the vectors to whatever the processor has (AVX-512, AVX2, SSE2, NEON).
-Arrays are flat, float64 and contiguous; a "line" is the eight numbers of eight voxels, at ``8 * line``.
-Multiplications and additions fuse where the processor can.
+in LLVM's vector types, do. LLVM lowers the vectors to whatever the processor has (AVX-512, AVX2, SSE2, NEON), and fuses
+products with sums. Arrays are flat, float64 and contiguous; line k is the eight numbers of eight voxels, at ``8 * k``.
 
 A tile holds at most eight registers of accumulators: whole lines where a register holds eight doubles (AVX-512), else
 half as many lines, or halves of lines. Each accumulator sums in the same order however a tile is cut.
@@ -11,12 +10,10 @@ half as many lines, or halves of lines. Each accumulator sums in the same order 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -28,14 +25,6 @@ LINE = 8  # doubles of one line of cache, and of the widest register
 def padded(n: int) -> int:
     """``n`` rounded up to a whole number of lines."""
     return -(-n // LINE) * LINE
-
-
-def zero_lines(*shape: int) -> np.ndarray:
-    """Zeros that start at a line of cache, so that a line of eight numbers never lies in two of them."""
-    count = math.prod(shape)
-    buffer = np.zeros(count + LINE)
-    skip = -(buffer.ctypes.data // buffer.itemsize) % LINE
-    return buffer[skip : skip + count].reshape(shape)
 
 
 _DOUBLE = ir.DoubleType()
@@ -116,17 +105,14 @@ def _triangle(builder: Any, row: Any) -> Any:
     return builder.lshr(builder.mul(row, builder.add(row, ir.Constant(_INT, 1))), ir.Constant(_INT, 1))
 
 
-def _eliminate_part(
-    builder: Any, data: Any, at: Any, group: range, size: tuple[int, int], is_top: bool, is_finished: bool
-) -> None:  # fmt: skip
-    """Some rows of a tile in some of the lanes; ``at`` is its first row and column, ``size`` its columns and lanes."""
+def _eliminate_part(builder: Any, data: Any, at: Any, group: range, width: int) -> None:
+    """Some rows of a tile of two columns in some of the lanes; ``at`` is its first row and column."""
     row, column = at
-    n_columns, width = size
 
     def load(number: Any) -> Any:
         return _load_line(builder, data, _times_line(builder, number), width)
 
-    columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(n_columns)]
+    columns = [builder.add(column, ir.Constant(_INT, c)) for c in range(2)]
     pivots = [_triangle(builder, c) for c in columns]
     rows = [_triangle(builder, builder.add(row, ir.Constant(_INT, r))) for r in group]
     places = [builder.add(r, c) for r in rows for c in columns]
@@ -138,19 +124,17 @@ def _eliminate_part(
         return [_multiply_add(builder, a, m, line) for (a, m), line in zip(pairs, lines, strict=True)]
 
     lines = _accumulate(builder, [load(place) for place in places], column, step)
-    if is_finished:
-        of_pivots = builder.add(pivots[0], column), builder.add(pivots[1], column), builder.add(pivots[1], columns[1])
-        scale, factor, scale_1 = map(load, of_pivots)
-        for t in range(0, len(lines), 2):
-            lines[t] = builder.fmul(lines[t], scale)
-            rest = _multiply_add(builder, lines[t], builder.fneg(factor), lines[t + 1])
-            lines[t + 1] = builder.fmul(rest, scale_1)
-    for t, line in enumerate(lines):
-        if not (is_top and group.start == 0 and t == 1):  # right of the diagonal: the triangle has another entry there
-            _store_line(builder, data, _times_line(builder, places[t]), line)
+    of_pivots = builder.add(pivots[0], column), builder.add(pivots[1], column), builder.add(pivots[1], columns[1])
+    scale, factor, scale_1 = map(load, of_pivots)
+    for t in range(0, len(lines), 2):
+        lines[t] = builder.fmul(lines[t], scale)
+        rest = _multiply_add(builder, lines[t], builder.fneg(factor), lines[t + 1])
+        lines[t + 1] = builder.fmul(rest, scale_1)
+    for place, line in zip(places, lines, strict=True):
+        _store_line(builder, data, _times_line(builder, place), line)
 
 
-def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_finished: bool = False) -> Any:
+def _make_eliminate(n_rows: int) -> Any:
     @intrinsic
     def eliminate(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -158,8 +142,7 @@ def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_fin
             width = LINE if _is_wide(context) else LINE // 2
             for group in _row_groups(context, n_rows):
                 for lane in range(0, LINE, width):
-                    part = builder.gep(data, [ir.Constant(_INT, lane)])
-                    _eliminate_part(builder, part, args[1:], group, (n_columns, width), is_top, is_finished)
+                    _eliminate_part(builder, builder.gep(data, [ir.Constant(_INT, lane)]), args[1:], group, width)
             return context.get_dummy_value()
 
         return types.none(matrix, types.int64, types.int64), generate
@@ -167,11 +150,52 @@ def _make_eliminate(n_rows: int, n_columns: int, *, is_top: bool = False, is_fin
     return eliminate
 
 
-# A[i, c] -= Σ_{k<j} A[i, k] A[c, k] for 8 or 4 rows i and the columns c = j, j + 1 (or j alone) of a packed triangle;
-# a top tile starts at row j; the others become columns of the factor at once, the pivots' inverses being there
-eliminate_8x2, eliminate_4x2 = _make_eliminate(8, 2, is_finished=True), _make_eliminate(4, 2, is_finished=True)
-eliminate_top_8x2, eliminate_top_4x2 = _make_eliminate(8, 2, is_top=True), _make_eliminate(4, 2, is_top=True)
-eliminate_4x1 = _make_eliminate(4, 1)
+# columns j and j + 1 of the factor in 8 or 4 rows of a packed triangle, the inverse of each pivot being in its place
+eliminate_8x2, eliminate_4x2 = _make_eliminate(8), _make_eliminate(4)
+
+
+@intrinsic
+def eliminate_pivots(typing_context: Any, matrix: Any, column: Any) -> Any:
+    """Rows and columns j and j + 1 of the factor of a packed triangle, the inverse of each pivot in its place."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data, column = _pointer(context, builder, signature.args[0], args[0]), args[1]
+        width = LINE if _is_wide(context) else LINE // 2
+        parts = [builder.gep(data, [ir.Constant(_INT, lane)]) for lane in range(0, LINE, width)]
+        rows = [_triangle(builder, builder.add(column, ir.Constant(_INT, r))) for r in range(2)]
+        places = [builder.add(rows[r], builder.add(column, ir.Constant(_INT, c))) for r, c in ((0, 0), (1, 0), (1, 1))]
+
+        def load(part: Any, number: Any) -> Any:
+            return _load_line(builder, part, _times_line(builder, number), width)
+
+        def step(k: Any, lines: list[Any]) -> list[Any]:
+            out = []
+            for t, part in enumerate(parts):
+                a, b = (load(part, builder.add(row, k)) for row in rows)
+                minus = builder.fneg(a), builder.fneg(b)
+                pairs = (a, minus[0]), (b, minus[0]), (b, minus[1])
+                out += [_multiply_add(builder, *pair, lines[3 * t + i]) for i, pair in enumerate(pairs)]
+            return out
+
+        lines = _accumulate(builder, [load(part, place) for part in parts for place in places], column, step)
+        for t, part in enumerate(parts):
+            pivot, factor, rest = lines[3 * t : 3 * t + 3]
+            scale = _inverse_root(builder, pivot)
+            factor = builder.fmul(factor, scale)
+            scale_1 = _inverse_root(builder, _multiply_add(builder, factor, builder.fneg(factor), rest))
+            for place, line in zip(places, (scale, factor, scale_1), strict=True):
+                _store_line(builder, part, _times_line(builder, place), line)
+        return context.get_dummy_value()
+
+    return types.none(matrix, types.int64), generate
+
+
+def _inverse_root(builder: Any, line: Any) -> Any:
+    kind = ir.FunctionType(line.type, [line.type])
+    root = builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{line.type.count}f64"), [line]
+    )
+    return builder.fdiv(ir.Constant(line.type, [1.0] * line.type.count), root)
 
 
 @intrinsic

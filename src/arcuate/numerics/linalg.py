@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from arcuate.numerics.compiled import inner
-from arcuate.numerics.lanes import (
-    LINE,
-    eliminate_4x1,
-    eliminate_4x2,
-    eliminate_8x2,
-    eliminate_top_4x2,
-    eliminate_top_8x2,
-    subtract_row,
-)
+from arcuate.numerics.lanes import LINE, eliminate_4x2, eliminate_8x2, eliminate_pivots, subtract_row
 
 
 @njit(cache=True, error_model="numpy")
@@ -41,18 +32,9 @@ def cholesky_solve_lanes(matrix, n, x):
     The right-hand side rides along as row n, so that forward substitution is part of the factorisation. Rows are
     taken eight or four at a time: one chain of additions would be bound by its latency.
     """
-    inverse = np.empty(LINE)
-    for j in range(0, n - 1, 2):
-        if n - j >= 4:
-            eliminate_top_8x2(matrix, j, j)
-            i = j + 8
-        else:
-            eliminate_top_4x2(matrix, j, j)
-            i = j + 4
-        top = min(i, n + 1)
-        _finish_column(matrix, top, j, inverse)
-        _take_out_column(matrix, top, j)
-        _finish_column(matrix, top, j + 1, inverse)
+    for j in range(0, n, 2):  # where n is odd the right-hand side is taken for the last pivot's neighbour
+        eliminate_pivots(matrix, j)
+        i = j + 2
         while i <= n:
             if n - i >= 4:
                 eliminate_8x2(matrix, i, j)
@@ -60,9 +42,6 @@ def cholesky_solve_lanes(matrix, n, x):
             else:
                 eliminate_4x2(matrix, i, j)
                 i += 4
-    if n % 2:
-        eliminate_4x1(matrix, n - 1, n - 1)
-        _finish_column(matrix, n + 1, n - 1, inverse)
     _substitute_back(matrix, n, x)
 
 
@@ -77,26 +56,3 @@ def _substitute_back(matrix, n, x):
         for lane in range(LINE):
             x[LINE * k + lane] *= matrix[diagonal + lane]
         subtract_row(matrix, k, x)
-
-
-@inner(error_model="numpy")
-def _finish_column(matrix, end, j, inverse):
-    """Divide column ``j`` down to row ``end`` by the root of its pivot, whose inverse takes the place of the pivot."""
-    pivot = LINE * (j * (j + 1) // 2 + j)
-    for lane in range(LINE):
-        inverse[lane] = 1.0 / np.sqrt(matrix[pivot + lane])
-        matrix[pivot + lane] = inverse[lane]
-    for row in range(j + 1, end):
-        place = LINE * (row * (row + 1) // 2 + j)
-        for lane in range(LINE):
-            matrix[place + lane] *= inverse[lane]
-
-
-@inner(error_model="numpy")
-def _take_out_column(matrix, end, j):
-    """A[i, j+1] -= A[i, j] A[j+1, j] for the rows j < i < end."""
-    pivot = LINE * ((j + 1) * (j + 2) // 2 + j)
-    for row in range(j + 1, end):
-        place = LINE * (row * (row + 1) // 2 + j)
-        for lane in range(LINE):
-            matrix[place + LINE + lane] -= matrix[place + lane] * matrix[pivot + lane]

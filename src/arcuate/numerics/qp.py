@@ -30,7 +30,7 @@ from functools import cached_property
 import numpy as np
 
 from arcuate.numerics.compiled import run_in_chunks
-from arcuate.numerics.lanes import padded, zero_lines
+from arcuate.numerics.lanes import padded
 from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.qp_active_set import Cone, make_active_set, panels_of
 from arcuate.numerics.qp_kernel import (
@@ -44,6 +44,7 @@ from arcuate.numerics.qp_kernel import (
     solve_problems,
     take_starts,
 )
+from arcuate.numerics.qp_rows import zero_lines
 from arcuate.numerics.qp_start import FIRST_WEIGHT, StartTables, make_lanes, make_start, start_problems
 
 DAMPING = 10.0  # of the constraints' values where the path starts: at g itself half of them are violated by noise

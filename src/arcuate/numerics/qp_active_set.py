@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.numerics.compiled import inner, part
-from arcuate.numerics.lanes import LINE, zero_lines
+from arcuate.numerics.lanes import LINE
 from arcuate.numerics.qp_rows import (
     FAST,
     add_combination,
@@ -24,6 +24,7 @@ from arcuate.numerics.qp_rows import (
     project,
     project_negative,
     solve_factored,
+    zero_lines,
 )
 
 DEPENDENT = 1e-13  # squared distance from the span of the active rows below which a row can only replace one of them

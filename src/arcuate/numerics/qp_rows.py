@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from arcuate.numerics.compiled import inner
 from arcuate.numerics.lanes import LINE
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # keeps NaN and infinity
+
+
+def zero_lines(*shape: int) -> np.ndarray:
+    """Zeros that start at a line of cache, so that a line of eight numbers never lies in two of them."""
+    count = math.prod(shape)
+    buffer = np.zeros(count + LINE)
+    skip = -(buffer.ctypes.data // buffer.itemsize) % LINE
+    return buffer[skip : skip + count].reshape(shape)
 
 
 @inner(fastmath=FAST, error_model="numpy")

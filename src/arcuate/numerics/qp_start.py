@@ -22,9 +22,9 @@ from arcuate.numerics.lanes import (
     multiply_panel,
     padded,
     transpose_8,
-    zero_lines,
 )
 from arcuate.numerics.linalg import cholesky_solve_lanes, triangle_lines
+from arcuate.numerics.qp_rows import zero_lines
 
 FIRST_WEIGHT = 170.0  # over the geometric mean of the eigenvalues of BᵀB
 FAST_GROWTH, SLOW_GROWTH = 2.5, 1.4  # of the weight, after a step of full length, and of half the length at least
