@@ -192,10 +192,8 @@ def eliminate_pivots(typing_context: Any, matrix: Any, column: Any) -> Any:
 
 def _inverse_root(builder: Any, line: Any) -> Any:
     kind = ir.FunctionType(line.type, [line.type])
-    root = builder.call(
-        cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{line.type.count}f64"), [line]
-    )
-    return builder.fdiv(ir.Constant(line.type, [1.0] * line.type.count), root)
+    root = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{line.type.count}f64")
+    return builder.fdiv(ir.Constant(line.type, [1.0] * line.type.count), builder.call(root, [line]))
 
 
 @intrinsic
