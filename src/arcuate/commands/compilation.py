@@ -103,8 +103,10 @@ def _cone() -> None:
 
 def _peaks() -> None:
     from arcuate.models.peaks import find_peaks
+    from arcuate.numerics.panel_product import evaluate_rows
 
     find_peaks(np.eye(45), n_peaks=3)
+    evaluate_rows(np.eye(2), np.eye(2))
 
 
 TASKS: dict[str, Callable[[], None]] = {
