@@ -147,15 +147,18 @@ def rank_by_tensors(
     tensors = np.empty((len(chosen), 6))
     with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
         for start in range(0, len(chosen), ROWS):
-            block = np.asarray(signals[chosen[start : start + ROWS]], dtype=np.float64)
+            block = signals[chosen[start : start + ROWS]].astype(np.float64, copy=False)  # a copy
             tensors[start : start + ROWS] = _tensors_of(block, design, products)
     evals, evecs = eigh_3x3(tensors)
     return fractional_anisotropy(evals), evecs[:, 0]
 
 
-def _tensors_of(signals: np.ndarray, design: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """(n_vox, 6), weighted least squares; ``products`` (n_meas, 49) are those of the rows of the design (n_meas, 7)."""
-    rows = np.nan_to_num(signals, nan=0.0, posinf=0.0, neginf=0.0)
+def _tensors_of(rows: np.ndarray, design: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """(n_vox, 6), weighted least squares; ``products`` (n_meas, 49) are those of the rows of the design (n_meas, 7).
+
+    ``rows`` (n_vox, n_meas) are the signals, which are lost.
+    """
+    rows[~np.isfinite(rows)] = 0.0
     highest = np.maximum(rows.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     np.maximum(rows, SMALLEST * highest, out=rows)
     logs = np.log(rows)
