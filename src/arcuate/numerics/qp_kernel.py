@@ -19,8 +19,9 @@ APEX = 1e-26  # of |g|²: a solution this short is zero
 RESCUE_ROUND = 2  # from here on a solution that is infeasible by rounding is moved inside the cone ...
 ACCEPTED = 1e-7  # ... and taken with this KKT residual
 PROVEN = 1e-9  # KKT residual of a corner with the multipliers of the start
-BALANCED = 1e-26  # of |g|²: the square of a gap that is rounding
-MAX_BALANCES = 30
+HELD = 1e-14  # of |g|: how far a corner may lie from a constraint, by rounding
+BALANCED = 1e-24  # of |g|²: the square of a gap that is rounding
+MAX_BALANCES = 60
 CHUNK = 256  # problems started together: one takes the lane of another that has left the path
 
 SOLVED, NOT_CONVERGED, ZERO = 0, 1, 2
@@ -141,34 +142,38 @@ def solve_corner(g, multipliers, n, cone, state):
     """
     size, y, z, basis = state.size, state.y, state.z, state.factor
     positive, count, rank = np.empty(cone.norms.shape[0]), np.int64(0), np.int64(0)
+    for i in range(cone.norms.shape[0]):
+        if multipliers[i] > 0.0:
+            state.order[count], positive[count] = i, multipliers[i]
+            count += 1
     for j in range(LINE * len(size)):
         y[j] = g[j]
-    for i in range(cone.norms.shape[0]):
-        if not multipliers[i] > 0.0:
-            continue
-        state.order[count], positive[count] = i, multipliers[i]
-        count += 1
-        if rank == n:
-            continue
+    limit = HELD * math.sqrt(dot(g, g, size))
+    while True:  # most rows lie in the span of few: always the one that y is furthest from
+        constraint_values(cone.columns, y, state.values, size)
+        where, furthest = np.int64(-1), limit
+        for k in range(count):
+            if abs(state.values[state.order[k]]) > furthest:
+                where, furthest = state.order[k], abs(state.values[state.order[k]])
+        if where < 0 or rank == n:
+            break
         for j in range(LINE * len(size)):
-            z[j] = cone.rows[i, j]
+            z[j] = cone.rows[where, j]
         for _ in range(2):  # Gram-Schmidt; once more against rounding
             for k in range(rank):
                 part = -dot_row(basis, k, z, size)
                 for j in range(LINE * len(size)):
                     z[j] += part * basis[k, j]
-            square = dot(z, z, size)
-            if not square > SPANNED:  # most rows lie in the span of those before
-                break
-        if square > SPANNED:
-            scale = 1.0 / math.sqrt(square)
-            for j in range(LINE * len(size)):
-                basis[rank, j] = scale * z[j]
-            part = -dot_row(basis, rank, y, size)
-            for j in range(LINE * len(size)):
-                y[j] += part * basis[rank, j]
-            rank += 1
-    constraint_values(cone.columns, y, state.values, size)
+        square = dot(z, z, size)
+        if not square > SPANNED:
+            break
+        scale = 1.0 / math.sqrt(square)
+        for j in range(LINE * len(size)):
+            basis[rank, j] = scale * z[j]
+        part = -dot_row(basis, rank, y, size)
+        for j in range(LINE * len(size)):
+            y[j] += part * basis[rank, j]
+        rank += 1
     move_inside(cone, state)
     unscale(n, cone, state)
     balance(g, positive, count, n, cone, state)
@@ -182,29 +187,28 @@ def balance(g, lam, count, n, cone, state):
     By the normal matrix of these rows, ``n`` unknowns. Those of the start carry the rounding of By, divided by the
     violation it allows.
     """
-    size, normal, gap, step = state.size, state.lines, state.z, state.step
+    size, normal, gap, step, weights = state.size, state.lines, state.z, state.step, np.empty(cone.norms.shape[0])
     normal[:] = 0.0
-    for k in range(count):
-        row = state.order[k]
-        for i in range(n):
-            a = cone.rows[row, i]
-            for j in range(LINE * len(size)):
-                normal[i, j] += a * cone.rows[row, j]
     for i in range(n):
+        for k in range(count):
+            weights[k] = cone.columns[i, state.order[k]]
+        for j in range(LINE * len(size)):
+            gap[j] = 0.0
+        add_combination(cone.rows, state.order, weights, count, gap, size)
+        for j in range(LINE * len(size)):
+            normal[i, j] = gap[j]
         state.active[i] = i
     factorise(normal, state.active, n, state, SPANNED, size)
     limit = BALANCED * dot(g, g, size)
     for _ in range(MAX_BALANCES):  # more than one where a multiplier is held at zero
         for j in range(LINE * len(size)):
-            gap[j] = state.y[j] - g[j]
-        for k in range(count):
-            for j in range(LINE * len(size)):
-                gap[j] -= lam[k] * cone.rows[state.order[k], j]
+            gap[j] = g[j] - state.y[j]
+        add_combination(cone.rows, state.order, lam, count, gap, size)
         if dot(gap, gap, size) < limit:
             break
         state.right[:] = 0.0
         for j in range(n):
-            state.right[j] = gap[j]
+            state.right[j] = -gap[j]
         solve_factored(n, state, size)
         for j in range(n, LINE * len(size)):
             step[j] = 0.0
