@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEEDS = {  # of each stage, in the order in which the run compiles them
     "noddi": ("noddi", "refine"),
     "response": ("cone", "peaks"),
-    "fod": ("cone",),
+    "fod": ("cone", "peaks"),
     "peaks": ("peaks",),
     "report": ("report",),
 }
