@@ -79,6 +79,7 @@ def main() -> None:
                 verdicts += [[f"{truth}, SNR {snr:g}", *cells] for cells in verdict]
         worse = [table(f"Where MRtrix3 is better, {protocol}", _VERDICT, verdicts)] if verdicts else []
         area = "fod_protocols_" + re.sub(r"\W+", "_", protocol)
+        area += "".join(f"_snr_{snr:g}" for snr in options.snr or ())
         show(area, "\n".join([_INTRODUCTION.format(protocol=protocol), *worse, *tables]), write=options.write)
 
 
