@@ -37,7 +37,8 @@ TABLES = {  # table of a method page: which files of benchmarks/results belong t
     "responses": ("respons*", "csd*"), "csd": ("csd*",), "multitissue": ("multi*", "msmt*"),
     "peaks": ("peak*", "csd*"), "mtnormalise": ("mtnorm*", "multi*"), "tracts": ("tract*",),
     "hdbet": ("hdbet*", "mask*"), "fod_accuracy": ("fod_accuracy.md",),
-    "fod_heads": ("fod_heads.md",), "fod_shells": ("fod_shells.md",), "fod_real": ("fod_real.md",),
+    "fod_heads": ("fod_heads.md",), "fod_single_fibres": ("fod_single_fibres.md",),
+    "fod_shells": ("fod_shells.md",), "fod_real": ("fod_real.md",),
 }  # fmt: skip
 
 
