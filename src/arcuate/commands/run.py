@@ -178,24 +178,21 @@ def run(
     needed = _checked_memory(plan, unread, inside, mem_mb, with_report=with_report, compiles=not are_noted(note)[1])
     console = Console(stderr=True, quiet=is_asked_for("quiet"))
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
-    for sentence in plan.sentences:
-        lines.say(sentence)
+    lines.say_all(plan.sentences)
     if is_asked_for("dry_run"):
         _say_what_would_be_done(plan, names, needed)
         return
     stages = [*plan.steps, *(["report"] if with_report else [])]
     kept = Cache(cache_folder or out / ".arcuate-cache")
     with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report, unread.volume) as early:
-        told = ahead.listener(lines)
         result = run_subject(
-            scan.scan, names, inputs=inputs, mask=inside, listener=told, plan=plan, response=response, atlas=regions,
-            keeps_maps=False, examine=examination(with_report), written=early.draw if early is not None else None,
+            scan.scan, names, inputs=inputs, mask=inside, listener=ahead.listener(lines), plan=plan, response=response,
+            atlas=regions, keeps_maps=False, examine=examination(with_report), written=early.draw if early else None,
         )  # fmt: skip
         if with_report:
             end_with_report(result, early)
     note_kernels(note)
-    for sentence in closing_words(result, with_report):
-        lines.say(sentence)
+    lines.say_all(closing_words(result, with_report))
     tell(f"{names.folder}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -68,6 +68,11 @@ class StageLines:
     def say(self, sentence: str) -> None:
         """Print a line as it is."""
         self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def say_all(self, sentences: Iterable[str]) -> None:
+        """Print lines as they are."""
+        for sentence in sentences:
+            self.say(sentence)
 
 
 class _Left(ProgressColumn):

@@ -1,8 +1,7 @@
 """What a run wrote: every file with its role, its step, what it was made from and its sha256.
 
-The list is ``<prefix>_run.json``. Report, viewer and freshness read it and nothing else: what else lies in the folder
-is not part of the run. A file of a former run that this one does not make is removed where the former list names it and
-its bytes are still those; nothing else is ever removed.
+The list is ``<prefix>_run.json``; report, viewer and freshness read nothing else. A file of a former run that this one
+does not make is removed where the former list names it and its bytes are still those; nothing else is ever removed.
 """
 
 from __future__ import annotations
@@ -285,9 +284,8 @@ class Outputs:
     @property
     def repeats(self) -> bool:
         """Whether a run of the same inputs and options ended here before."""
-        former, now = self._former, self._record
-        is_same = former is not None and (former.inputs, former.options) == (now.inputs, now.options)
-        return is_same and former is not None and former.is_finished
+        was, now = self._former or RunRecord(), self._record
+        return was.is_finished and (was.inputs, was.options) == (now.inputs, now.options)
 
     def save(self) -> None:
         """Write the list of a run that goes on: what is written, and what a former run left."""
