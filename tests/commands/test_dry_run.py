@@ -64,6 +64,8 @@ REFUSED = {
     "run dwi.nii.gz -o o --rician --noise other.nii.gz": "found a noise map of shape (4, 4, 4)",
     "run dwi.nii.gz -o o --rician --noise noise.nii.gz --denoise mppca": "for a scan that is denoised first",
     "run dwi.nii.gz -o o --response wm.txt --algorithm tournier": "found --response together with --algorithm",
+    "run dwi.nii.gz -o o --response wm.txt --second-pass": "a second pass needs FODs of a hard constraint",
+    "run dwi.nii.gz -o o --algorithm tournier --second-pass": "a second pass needs FODs of a hard constraint",
     "run dwi.nii.gz -o o --steps denoise --denoise none": "the step denoise together with the denoising method none",
 }  # fmt: skip
 

@@ -38,6 +38,21 @@ def _command(bids: Path, out: Path, *more: str, options: tuple[str, ...] = OPTIO
     return [sys.executable, "-m", "arcuate", "cohort", str(bids), str(out), "participant", *options, *more]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        (), ("--second-pass",), ("--no-second-pass",), ("--no-report",), ("--robust",), ("--wmti",),
+        ("--steps", "mask,fod"), ("--algorithm", "tournier", "--tensor-order", "mrtrix"),
+    ],
+)  # fmt: skip
+def test_options_of_a_run_reach_every_scan_as_they_were_typed(typed: tuple[str, ...], tmp_path: Path) -> None:
+    from arcuate.commands import cohort as module
+
+    context = module.cohort.make_context("cohort", [str(tmp_path), str(tmp_path / "o"), "participant", *typed])
+    handed_on = module._arguments(context.params)
+    assert sorted(handed_on) == sorted(typed)
+
+
 def _wait(what: Callable[[], object], seconds: float = 240.0) -> object:
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,7 +30,7 @@ def head():
     )
 
 
-def _run(head, folder: Path, **settings: str) -> tuple[SubjectResult, Path]:
+def _run(head, folder: Path, response: Response | None = None, **settings: Any) -> tuple[SubjectResult, Path]:
     scan = Dwi.from_arrays(head.signal, head.affine, head.gradients).save(folder / "in", basename="sub-1_dwi")
     path = folder / "in" / "sub-1_dwi.nii.gz"
     mask = InMemoryVolumeResource(head.brain_mask.astype(np.uint8), head.affine)
@@ -37,6 +39,7 @@ def _run(head, folder: Path, **settings: str) -> tuple[SubjectResult, Path]:
         Derivatives.of_scan(folder / "out", path),
         inputs={"dwi": path},
         mask=mask,
+        response=response,
         settings=Settings(steps=("response", "fod", "peaks"), denoise_method="none", **settings),
     )
     return run, folder / "out" / "sub-1" / "dwi"
@@ -49,6 +52,17 @@ def multi(head, tmp_path_factory: pytest.TempPathFactory):
 
 def _load(folder: Path, name: str) -> np.ndarray:
     return nib.load(folder / f"sub-1_model-msmtcsd_param-{name}_dwimap.nii.gz").get_fdata()
+
+
+def test_a_run_without_a_second_pass_has_the_published_method(head, multi, tmp_path: Path) -> None:
+    given = multi[0].response
+    small = replace(head, brain_mask=head.brain_mask & (np.arange(30) == 15))
+    sidecars = []
+    for asked in (None, False):
+        _, folder = _run(small, tmp_path / str(asked), response=given, second_pass=asked)
+        sidecars.append(json.loads((folder / "sub-1_model-msmtcsd_param-fod_label-wm_dwimap.json").read_text()))
+    assert sidecars[0]["SecondPass"]["evidence"] > 0
+    assert "SecondPass" not in sidecars[1]
 
 
 def test_tissues_are_normalised_and_their_shares_are_those_of_the_truth(head, multi) -> None:

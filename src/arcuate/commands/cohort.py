@@ -31,7 +31,7 @@ LABELS = ("participant-label", "session-label")
 ATLAS = ("atlas", "atlas_names", "atlas_to_scan", "scan_to_atlas")  # may name the scan: {subject}, {session}
 # options of `arcuate run` that hold for every scan of a cohort
 PASSED_ON = (
-    "steps", "denoise", "mask_method", "algorithm", "robust", "tensor_order", "with_report",
+    "steps", "denoise", "mask_method", "algorithm", "robust", "wmti", "tensor_order", "second_pass", "with_report",
     "b0_threshold", "b_unit", "shells", "scale_parts", *ATLAS,
 )  # fmt: skip
 
@@ -178,7 +178,8 @@ def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
 
     settings = Settings(
         given["steps"] or (), given["denoise"], given["mask_method"], given["algorithm"],
-        robust=given["robust"], tensor_order=given["tensor_order"],
+        robust=given["robust"], wmti=given["wmti"], tensor_order=given["tensor_order"],
+        second_pass=given["second_pass"],
     )  # fmt: skip
     slurm = _parse_slurm(given["slurm"], given["scheduler"])
     filters = read_filters(given["bids_filter_file"]) if given["bids_filter_file"] else {}
@@ -290,7 +291,7 @@ def _arguments(given: dict[str, Any]) -> list[str]:
         if option.name in ATLAS:  # named for each scan
             continue
         if isinstance(value, bool):
-            if value != bool(option.secondary_opts):  # a flag alone is off by default, one of a pair on
+            if value != (option.default if option.secondary_opts else False):  # a flag alone is off by default
                 words.append(option.opts[0] if value else option.secondary_opts[0])
         elif value != option.default:
             words += [option.opts[0], ",".join(value) if isinstance(value, tuple) else str(value)]

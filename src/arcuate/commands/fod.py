@@ -14,6 +14,7 @@ from arcuate.commands.options import (
     mask_option,
     read_mask,
     scan_options,
+    second_pass_option,
     step_option,
 )
 from arcuate.commands.paths import out_folder_option
@@ -33,11 +34,7 @@ from arcuate.models.status import counts_in_words
 @click.option("--shell", type=float, help="s/mm²; the shell of a response that does not say it.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")
 @click.option("--directions", type=PATH, help="Text file of directions where the FOD is held non-negative.")
-@click.option(
-    "--second-pass/--no-second-pass",
-    default=None,
-    help="Fit crossings once more, sharper, wherever that may help, or nowhere. Default: where the signals ask for it.",
-)
+@second_pass_option
 @step_option(
     estimate_fods,
     "--method",

@@ -226,6 +226,16 @@ def tensor_order_option(function: F) -> F:
     )(function)
 
 
+def second_pass_option(function: F) -> F:
+    """``--second-pass/--no-second-pass``, see :func:`arcuate.csd.estimate_fods`; None without either."""
+    return click.option(
+        "--second-pass/--no-second-pass",
+        default=None,
+        help="Fit crossings of FODs once more, sharper, wherever that may help, or nowhere, as MRtrix3. Default: where "
+        "the signals ask for it.",
+    )(function)
+
+
 def mask_option(function: F) -> F:
     """``--mask``, an image on the grid of the scan."""
     return click.option(

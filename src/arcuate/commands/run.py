@@ -19,6 +19,7 @@ from arcuate.commands.options import (
     read_image,
     read_mask,
     scan_options,
+    second_pass_option,
     tensor_order_option,
 )  # fmt: skip
 from arcuate.commands.paths import OutFolder, out_folder_option
@@ -106,6 +107,7 @@ class StepList(click.ParamType):
     help="Of `arcuate response`, a group or MRtrix3, one file per tissue: wm.txt, gm.txt, csf.txt. Default: estimated.",
 )
 @tensor_order_option
+@second_pass_option
 @click.option("--subject", metavar="LABEL", help="Names the results: 01 for sub-01. Default: as the file's BIDS name.")
 @click.option("--session", metavar="LABEL", help="Names the results: 02 for ses-02. Default: as the file's BIDS name.")
 @click.option(
@@ -144,6 +146,7 @@ def run(
     wmti: bool,
     responses: tuple[Path, ...],
     tensor_order: str,
+    second_pass: bool | None,
     subject: str | None,
     session: str | None,
     atlas: Path | None,
@@ -162,9 +165,8 @@ def run(
     from arcuate.cache import Cache
     from arcuate.study.bids import Derivatives
 
-    settings = Settings(
-        steps or (), denoise, mask_method, algorithm, robust=robust, rician=rician, wmti=wmti, tensor_order=tensor_order
-    )
+    settings = Settings(steps or (), denoise, mask_method, algorithm, robust=robust, rician=rician, wmti=wmti,
+                        tensor_order=tensor_order, second_pass=second_pass)  # fmt: skip
     response = _read_response(responses, algorithm)
     regions = _read_atlas(atlas, atlas_names, atlas_to_scan, scan_to_atlas)
     names = Derivatives.of_scan(out, scan.dwi).named(subject, session)

@@ -105,11 +105,7 @@ def estimate_fods(
         return _estimate_multi_tissue(
             dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions, second_pass=second_pass
         )
-    if second_pass:
-        raise InputError(
-            "a second pass needs FODs of a hard constraint; the response is of one tissue on one shell, which means "
-            "soft single-shell CSD. Estimate a response with algorithm 'dhollander', or leave the second pass out."
-        )
+    check_second_pass(second_pass, is_soft=True)
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())
     coefs, status = np.zeros((0, 0), np.float32), np.zeros(n_vox, np.uint8)
@@ -125,6 +121,21 @@ def estimate_fods(
         dwi.volume.with_array(scatter(status, inside, np.uint8)),
         parameters,
     )
+
+
+def check_second_pass(second_pass: bool | None, *, is_soft: bool) -> None:
+    """Refuse a second pass that was asked for with FODs of the soft method.
+
+    Raises
+    ------
+    InputError
+        In one sentence, what of it.
+    """
+    if second_pass and is_soft:
+        raise InputError(
+            "a second pass needs FODs of a hard constraint; the response is of one tissue on one shell, which means "
+            "soft single-shell CSD. Estimate a response with algorithm 'dhollander', or leave the second pass out."
+        )
 
 
 def compute_csd_fods(

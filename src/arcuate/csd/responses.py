@@ -71,7 +71,7 @@ def estimate_response_function(
     InputError
         An unknown algorithm, or an option that it does not take.
     """
-    name = _resolve(algorithm, dwi, shell)
+    name = resolve_algorithm(algorithm, dwi.gradients, shell)
     _check_options(name, shell=shell, fa_threshold=fa_threshold, roi_radius=roi_radius)
     check_lmax(lmax)
     inside = check_mask(dwi.volume, mask)
@@ -257,12 +257,18 @@ def check_response_gradients(gradients: GradientTable, algorithm: str = "auto") 
         gradients.require_b0(f"the response algorithm {algorithm}")
 
 
-def _resolve(algorithm: str, dwi: Scan, shell: float | None) -> str:
-    """The algorithm behind a name."""
+def resolve_algorithm(algorithm: str, gradients: GradientTable, shell: float | None = None) -> str:
+    """The algorithm behind a name, by shells and directions.
+
+    Raises
+    ------
+    InputError
+        There is no algorithm of that name.
+    """
     if algorithm not in ALGORITHMS:
         raise InputError(f"found the response algorithm {algorithm!r}; expected one of {', '.join(ALGORITHMS)}.")
     if algorithm == "auto":
-        has_tissues = len(dwi.gradients.shells) > 1 or can_have_three_tissues(dwi.gradients)
+        has_tissues = len(gradients.shells) > 1 or can_have_three_tissues(gradients)
         return "dhollander" if shell is None and has_tissues else "tournier"
     return algorithm
 

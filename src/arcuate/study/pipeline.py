@@ -344,7 +344,8 @@ def _fod(scan: list[Dwi], inside: VolumeResource | None, response: Response, to:
     """FODs of the one scan in the list, which is taken out: its voxels go before the FODs are there twice."""
     from arcuate.csd import estimate_fods
 
-    fods = normalised(estimate_fods(scan.pop(), inside, response), inside)
+    found = estimate_fods(scan.pop(), inside, response, second_pass=to.plan.settings.second_pass)
+    fods = normalised(found, inside)
     maps = fod_maps(fods, is_multi_tissue=not response.is_single_shell)
     to.outputs.maps(csd_model(response), maps, fods.parameters, step="fod", made_from=to.made_from)
     to.end(fods.parameters, voxels_in_words(fods.parameters["VoxelsByStatus"]))

@@ -56,6 +56,7 @@ class Settings:
     rician : whether the tensor is fitted by maximum likelihood under Rician noise, see there; needs a noise map
     wmti : whether kurtosis comes with tract integrity, see :meth:`arcuate.kurtosis.Dki.estimate_dki`
     tensor_order : of the six elements of tensors in files, "fsl" or "mrtrix"
+    second_pass : whether crossings are fitted once more, see :func:`arcuate.csd.estimate_fods`
 
     Raises
     ------
@@ -72,6 +73,7 @@ class Settings:
     rician: bool = False
     wmti: bool = False
     tensor_order: str = "fsl"
+    second_pass: bool | None = None
 
     def __post_init__(self) -> None:
         unknown = [step for step in self.steps if step not in (*STEPS, ALL)]
@@ -337,6 +339,19 @@ def _check_given_response(response: Response) -> None:
         )
 
 
+def _plan_fod(case: _Case) -> str:
+    from arcuate.csd.fods import check_second_pass
+    from arcuate.csd.responses import resolve_algorithm
+
+    if case.response is not None:
+        check_second_pass(case.settings.second_pass, is_soft=case.response.is_single_shell)
+        return ""
+    with silenced_warnings():
+        algorithm = resolve_algorithm(case.settings.response_algorithm, case.scan.gradients)
+    check_second_pass(case.settings.second_pass, is_soft=algorithm != "dhollander")
+    return ""
+
+
 def _plan_tracts(case: _Case) -> str:
     from arcuate.fetch.weights import tractseg_weights
     from arcuate.nets.unet import require_torch
@@ -370,7 +385,7 @@ STAGES: dict[str, Stage] = {
     "freewater": Stage(("mask",), _plan_free_water),
     "noddi": Stage(("mask",), _plan_noddi),
     "response": Stage(("mask",), _plan_response),
-    "fod": Stage(("mask", "response"), _as_it_comes),
+    "fod": Stage(("mask", "response"), _plan_fod),
     "peaks": Stage(("mask", "fod"), _as_it_comes),
     "tracts": Stage(("mask", "fod"), _plan_tracts),
     REGIONS: Stage(("mask",), _plan_regions),
