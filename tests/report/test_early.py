@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcuate.numerics.threads import n_threads
 from arcuate.report import EarlySections, SubjectFiles
 from arcuate.report.pictures import sections_of
 from arcuate.report.section import Section
@@ -16,7 +15,11 @@ from arcuate.study.maps import Map
 from arcuate.study.outputs import Outputs
 from arcuate.volumes.resource import InMemoryVolumeResource
 
-pytestmark = pytest.mark.skipif(n_threads() == 1, reason="nothing is drawn early on one thread")
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has, and a test before has asked for: nothing is drawn early on one."""
+    monkeypatch.setattr("arcuate.report.early.n_threads", lambda: 2)
 
 
 def ball() -> np.ndarray:
@@ -92,6 +95,15 @@ def test_a_run_that_repeats_a_finished_one_draws_nothing_early(tmp_path: Path) -
             early.draw(outputs, "dti")
             assert len(early._begun) == n_begun
         outputs.finish()
+
+
+def test_nothing_is_drawn_early_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arcuate.report.early.n_threads", lambda: 1)
+    outputs = Outputs(Derivatives(tmp_path, "sub-1"), {})
+    write_tensor(outputs, 0.8)
+    with EarlySections() as early:
+        early.draw(outputs, "dti")
+    assert not early._begun
 
 
 def test_the_end_of_a_run_does_not_wait_for_what_was_not_begun(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def test_blocks_cover_every_row_once_and_are_no_longer_than_asked(scan, mask):
 
 def test_an_image_of_one_volume_is_gathered_without_a_kernel_of_its_own(scan, mask):
     array = np.asfortranarray(scan.array, dtype=np.float32)
-    one = np.asfortranarray(array[..., :1])
+    one, before = np.asfortranarray(array[..., :1]), set(_gather_voxels.signatures)
     np.testing.assert_array_equal(masked_rows(one, mask), masked_rows(array, mask)[:, :1])
-    assert all(signature[0].layout == "F" for signature in _gather_voxels.signatures)
+    assert all(signature[0].layout == "F" for signature in set(_gather_voxels.signatures) - before)
 
 
 def test_scatter_undoes_the_gathering(scan, mask):
