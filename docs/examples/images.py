@@ -229,9 +229,10 @@ fixels = segment_fods(white, mask)
 print(fixels.directions.shape, list(fixels.values))  # a row per lobe
 density = fixels.as_volume("afd")
 
-# %% arcuate.csd.responses.tissues_of, arcuate.csd.responses.check_response_gradients, arcuate.csd.responses.erode
+# %% arcuate.csd.responses.tissues_of, arcuate.csd.responses.check_response_gradients, arcuate.csd.responses.erode, arcuate.csd.responses.resolve_algorithm
 print(tissues_of(dwi))  # that responses can be told for
 check_response_gradients(gradients, "dhollander")  # raises where the scan cannot give it
+print(resolve_algorithm("auto", gradients))
 smaller, steps = erode(head.brain_mask, 1)
 
 # %% arcuate.csd.responses.estimate_tournier, arcuate.csd.responses.estimate_dhollander
