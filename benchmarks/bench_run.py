@@ -169,6 +169,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--kwneuro", metavar="PYTHON", help="the Python of an environment with kwneuro and AMICO")
     options = parser.parse_args()
+    if options.kwneuro:
+        program = shutil.which(options.kwneuro)
+        if program is None or subprocess.run([program, "-c", "import amico, kwneuro"], capture_output=True).returncode:
+            parser.error(f"--kwneuro: {options.kwneuro} is no Python that has kwneuro and AMICO; name that of theirs.")
     load = os.getloadavg()[0]
     repeats = max(2, options.repeats // 2)
     with tempfile.TemporaryDirectory() as name:

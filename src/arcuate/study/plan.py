@@ -344,11 +344,11 @@ def _plan_fod(case: _Case) -> str:
     from arcuate.csd.responses import resolve_algorithm
 
     if case.response is not None:
-        check_second_pass(case.settings.second_pass, is_soft=case.response.is_single_shell)
-        return ""
-    with silenced_warnings():
-        algorithm = resolve_algorithm(case.settings.response_algorithm, case.scan.gradients)
-    check_second_pass(case.settings.second_pass, is_soft=algorithm != "dhollander")
+        is_soft = case.response.is_single_shell
+    else:
+        with silenced_warnings():
+            is_soft = resolve_algorithm(case.settings.response_algorithm, case.scan.gradients) != "dhollander"
+    check_second_pass(case.settings.second_pass, is_soft=is_soft)
     return ""
 
 
