@@ -21,10 +21,11 @@ from arcuate.models.patch2self import Regression, check_patch2self, fit_patch2se
 from arcuate.models.residual import ResidualStructure, residual_structure
 from arcuate.models.rician import remove_rician_bias
 from arcuate.models.status import Status, count_status
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.filters import otsu_threshold
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import S, Scan, with_volume
-from arcuate.volumes.voxels import check_mask, values_inside
+from arcuate.volumes.voxels import check_mask, map_volumes
 
 Method = Literal["patch2self", "mppca"]
 METHODS = ("patch2self", "mppca")
@@ -32,6 +33,7 @@ _DENOISERS = ("denoise", "patch2self", "mppca", "nlmeans")  # commands of MRtrix
 ENOUGH_VOLUMES = 100  # weighted volumes; up to 90 Patch2Self raised the error of FA, on two shells as well
 STRUCTURED = 0.25  # correlation of a residual with the anatomy, or between neighbours, that is no longer noise
 MANY_SHELLS = 4  # a scheme of more is told by its number of directions alone
+_SLICES = 4  # summed together
 N_LOOKED_AT = 8  # volumes that tell whether a voxel holds anything
 
 storable(ResidualStructure)
@@ -284,16 +286,21 @@ def residual_doubts(facts: Sequence[Mapping[str, float]]) -> list[str]:
 
 def _head_of(image: np.ndarray) -> np.ndarray:
     """(x, y, z) bool: voxels of (x, y, z, n_meas) that stand out in the mean of the volumes; all where none do."""
-    total = np.zeros(image.shape[:3])
-    for volume in range(image.shape[3]):
-        total += image[..., volume]
+    total = np.zeros(image.shape[:3], order="F")
+
+    def work(begin: int, end: int) -> None:  # a slab at a time, whose sum stays in the cache
+        for volume in range(image.shape[3]):
+            total[..., begin:end] += image[..., begin:end, volume]
+
+    run_in_chunks(work, image.shape[2], _SLICES)
     total[~np.isfinite(total)] = 0
     return total > otsu_threshold(total) if total.max() > total.min() else np.ones(total.shape, dtype=bool)
 
 
 def _check_volumes(image: np.ndarray, inside: np.ndarray) -> None:
     """Refuse volumes that hold no number: no voxel would be denoised, and all would be 0."""
-    bad = [i for i, values in enumerate(values_inside(image, inside)) if not np.isfinite(values).any()]
+    has_numbers = map_volumes(image, inside, lambda values: bool(np.isfinite(values).any()))
+    bad = [i for i, has_number in enumerate(has_numbers) if not has_number]
     if bad:
         listed = ",".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
         raise NotApplicable(

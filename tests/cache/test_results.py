@@ -251,8 +251,9 @@ def test_a_large_kept_volume_is_read_only_when_it_is_asked_for(folder, tmp_path,
     again = pickle.loads(pickle.dumps(found))
     assert_same_volume(again, found)
     assert found.get_array() is found.get_array()
-    assert found.encoded_file() is None
+    assert found.encoded_file() is not None  # read, and as it was kept
     found.get_array()[0] = 1
+    assert found.encoded_file() is None
     assert fingerprint(found) != fingerprint(InMemoryVolumeResource(array))
 
 
@@ -263,9 +264,20 @@ def test_a_large_kept_volume_whose_file_was_changed_meanwhile_is_refused(folder,
     with (folder / "step.nii.gz").open("r+b") as file:  # the same file as the entry's, a sound image in it
         file.write(other.read_bytes())
         file.truncate()
-    for read in (found.get_array, lambda: found.get_volume(0)):
+    saved = tmp_path / "saved.nii.gz"
+    for use in (found.get_array, lambda: found.get_volume(0), lambda: NiftiVolumeResource.save(found, saved)):
         with pytest.raises(InputError, match="of the cache was changed while it was in use"):
-            read()
+            use()
+    assert not saved.exists()
+
+
+def test_a_large_kept_volume_that_was_read_is_saved_from_memory_where_its_file_was_changed(folder, tmp_path):
+    array = np.asfortranarray(np.random.default_rng(0).normal(size=(100, 100, 60, 10)).astype(np.float32))
+    found = returned_by_cache(lambda: InMemoryVolumeResource(array), folder)
+    found.get_array()
+    (folder / "step.nii.gz").write_bytes(b"something else")
+    saved = NiftiVolumeResource.save(found, tmp_path / "saved.nii.gz")
+    np.testing.assert_array_equal(saved.get_array(), array)
 
 
 def test_an_entry_is_in_use_as_long_as_its_volume_lives(folder):

@@ -83,7 +83,7 @@ def test_the_snr_is_that_of_one_b0_volume(snr: float, n_b0: int) -> None:
 def test_a_drift_in_scale_between_b0_volumes_is_not_noise() -> None:
     dwi = scan(30.0)
     drifting = dwi.volume.get_array() * np.linspace(1, 1.2, 26, dtype=np.float32)
-    assert estimate_snr(drifting, inside(dwi), dwi.gradients) == pytest.approx(30, rel=0.15)
+    assert estimate_snr(drifting, inside(dwi), dwi.gradients, []) == pytest.approx(30, rel=0.15)
 
 
 def test_neighbours_correlate_as_numpy_says_and_less_the_more_noise_there_is() -> None:
@@ -250,7 +250,7 @@ def test_the_snr_of_a_stripped_scan_is_not_that_of_its_empty_surroundings() -> N
     dwi = scan(25.0)
     stripped = np.where(inside(dwi)[..., None], dwi.volume.get_array(), 0)
     everywhere = np.ones(SHAPE, bool)
-    assert estimate_snr(stripped, everywhere, dwi.gradients) == pytest.approx(25, rel=0.15)
+    assert estimate_snr(stripped, everywhere, dwi.gradients, []) == pytest.approx(25, rel=0.15)
 
 
 def fibrous(bvals: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, GradientTable]:

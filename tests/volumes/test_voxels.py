@@ -10,7 +10,15 @@ import pytest
 from arcuate.errors import InputError, InputWarning
 from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource
-from arcuate.volumes.voxels import _gather_voxels, check_mask, masked_blocks, masked_rows, scatter, values_inside
+from arcuate.volumes.voxels import (
+    _gather_voxels,
+    check_mask,
+    map_volumes,
+    masked_blocks,
+    masked_rows,
+    scatter,
+    sums_of_slices,
+)
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
 
@@ -59,7 +67,19 @@ def test_all_rows_are_those_of_the_blocks(scan, mask, volumes):
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_values_inside_are_those_of_each_volume(scan, mask, layout):
     array = np.asarray(scan.array, order=layout)
-    np.testing.assert_array_equal(np.stack(list(values_inside(array, mask)), axis=1), _rows(array, mask))
+    values = map_volumes(array, mask, lambda values: values)
+    np.testing.assert_array_equal(np.stack(values, axis=1), _rows(array, mask))
+    np.testing.assert_array_equal(np.stack(map_volumes(array, mask, np.copy, [2, 0])), np.stack(values)[[2, 0]])
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_sums_of_slices_count_what_is_inside_and_finite(scan, mask, layout):
+    array = np.array(scan.array, order=layout)
+    array[tuple(np.argwhere(mask)[0])] = [np.nan, np.inf, -np.inf, 1.0]
+    mask[..., 1] = False  # a slice with nothing inside, between others
+    expected = np.where(mask[..., None] & np.isfinite(array), array, 0).sum(axis=(0, 1), dtype=float).T
+    np.testing.assert_allclose(sums_of_slices(array, mask, range(4)), expected, rtol=1e-12)
+    assert not sums_of_slices(array, np.zeros_like(mask), [1]).any()
 
 
 def test_blocks_cover_every_row_once_and_are_no_longer_than_asked(scan, mask):

@@ -5,23 +5,26 @@ the digests of the slabs, each read in Fortran order, the order of NIfTI files. 
 differ, and the memory layout does not matter. With the processor's SHA instructions this runs at 1 to 2 GB/s and core.
 
 A large array that is asked for again is not hashed again if nothing changed: the CRC-32 of every MiB of its memory
-(8 GB/s, where SHA-256 runs at 1.4) is compared with the ones taken before. A change of up to 32 neighbouring bits
-cannot escape a CRC, any other does with a chance of 2⁻³² per MiB it touches; nothing is assumed about who holds the
-array or may write to it. A run hashes its scan twice in each of six steps, so this is most of what its fingerprints
-would cost (LOG.md).
+(8 GB/s and core, where SHA-256 runs at 1.4) is compared with the ones taken before. A change of up to 32
+neighbouring bits cannot escape a CRC, any other does with a chance of 2⁻³² per MiB it touches; nothing is assumed about
+who holds the array or may write to it. A run hashes its scan twice in each of six steps, so this is most of what its
+fingerprints would cost (LOG.md).
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from isal import isal_zlib
 
 from arcuate.numerics.threads import n_threads
+
+_R = TypeVar("_R")
 
 _SLAB = 16 << 20  # bytes; part of the definition of the digest
 _CRC_PIECE = 1 << 20
@@ -54,6 +57,11 @@ def array_digest(array: np.ndarray) -> str:
 
 def _checksums(array: np.ndarray) -> list[int]:
     memory = array.reshape(-1, order="F" if array.flags.f_contiguous else "C").view(np.uint8)
+    parts = [memory[i : i + _SLAB] for i in range(0, memory.size, _SLAB)]
+    return [check for of_part in _on_threads(_checksums_of_part, parts) for check in of_part]
+
+
+def _checksums_of_part(memory: np.ndarray) -> list[int]:
     return [isal_zlib.crc32(memory[i : i + _CRC_PIECE]) for i in range(0, memory.size, _CRC_PIECE)]
 
 
@@ -64,13 +72,16 @@ def _hash(array: np.ndarray) -> str:
     n = rows.shape[-1]
     n_slab = max(1, _SLAB * n // max(1, array.nbytes))
     slabs = [rows[..., first : first + n_slab] for first in range(0, n, n_slab)]
-    threads = min(n_threads(), len(slabs))
-    if threads <= 1:
-        root.update(b"".join(map(_hash_slab, slabs)))
-    else:
-        with ThreadPoolExecutor(threads, thread_name_prefix="arcuate-digest") as pool:
-            root.update(b"".join(pool.map(_hash_slab, slabs)))
+    root.update(b"".join(_on_threads(_hash_slab, slabs)))
     return root.hexdigest()
+
+
+def _on_threads(function: Callable[[np.ndarray], _R], parts: list[np.ndarray]) -> list[_R]:
+    threads = min(n_threads(), len(parts))
+    if threads <= 1:
+        return list(map(function, parts))
+    with ThreadPoolExecutor(threads, thread_name_prefix="arcuate-digest") as pool:
+        return list(pool.map(function, parts))
 
 
 def _hash_slab(slab: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
+from arcuate.cache.digests import array_digest
 from arcuate.errors import InputError
 from arcuate.io import NiftiVolumeResource, locks
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
@@ -88,9 +89,8 @@ class StoredVolumeResource(VolumeResource):
 
     @property
     def _image(self) -> Path | None:
-        """The ``.nii.gz`` that holds all of it, as long as nobody can have changed the voxels in memory."""
-        is_image = self._stored.file.endswith(".nii.gz") and not self._is_decoded
-        return self._files.folder / self._stored.file if is_image else None
+        """The ``.nii.gz`` that holds all of it."""
+        return self._files.folder / self._stored.file if self._stored.file.endswith(".nii.gz") else None
 
     def load(self) -> InMemoryVolumeResource:
         return self._decoded
@@ -99,7 +99,7 @@ class StoredVolumeResource(VolumeResource):
         return self._decoded.array
 
     def get_volume(self, index: int) -> np.ndarray:
-        if self._image is None or len(self.shape) != 4:
+        if self._image is None or self._is_decoded or len(self.shape) != 4:
             return self.get_array()[..., index]
         self._files.check(self._stored.file)
         return NiftiVolumeResource(self._image).get_volume(index).astype(np.dtype(self._stored.dtype), copy=False)
@@ -115,7 +115,20 @@ class StoredVolumeResource(VolumeResource):
         return tuple(self._stored.shape)
 
     def encoded_file(self) -> Path | None:
-        return self._image if self._image is not None and self._image.exists() else None
+        """The image of the entry, as long as it holds the voxels in memory; to look takes a tenth of writing them.
+
+        Raises
+        ------
+        InputError
+            The voxels were not read yet, and the image is no longer what was kept.
+        """
+        if self._image is None:
+            return None
+        if not self._is_decoded:
+            self._files.check(self._stored.file)
+            return self._image
+        is_as_kept = array_digest(self._decoded.array) == self._stored.digests["voxels"]
+        return self._image if is_as_kept and self._files.is_intact(self._stored.file) else None
 
     def known_digests(self) -> dict[str, str] | None:
         return None if self._is_decoded else self._stored.digests
@@ -135,16 +148,20 @@ class EntryFiles:
         self._checksums = checksums
         self._lease = locks.hold(folder / "entry.json")
 
-    def check(self, name: str) -> None:
-        """Make sure that a file is still the one that was verified when the entry was found."""
-        path = self.folder / name
+    def is_intact(self, name: str) -> bool:
+        """Whether a file is still the one that was verified when the entry was found."""
         try:
-            if checksum(path) == self._checksums[name]:
-                return
-            what = "was changed"
-        except OSError as error:
-            what = f"cannot be read any more ({error.strerror})"
-        raise InputError(f"{path} of the cache {what} while it was in use. Start again: it will be computed anew.")
+            return checksum(self.folder / name) == self._checksums[name]
+        except OSError:
+            return False
+
+    def check(self, name: str) -> None:
+        """Refuse a file that is not :meth:`is_intact`."""
+        if not self.is_intact(name):
+            what = "was changed" if (self.folder / name).exists() else "is gone"
+            raise InputError(
+                f"{self.folder / name} of the cache {what} while it was in use. Start again: it will be computed anew."
+            )
 
     def __del__(self) -> None:
         if self._lease is not None:

@@ -147,7 +147,8 @@ def combine_csd_peaks_to_vector_volume(directions: VolumeResource, values: Volum
             f"found directions of shape {arrow.shape} and values of shape {height.shape}; expected (x, y, z, n, 3) and "
             "(x, y, z, n), as compute_csd_peaks returns them."
         )
-    vectors = np.nan_to_num(arrow * height[..., None], nan=0.0).astype(np.float32)
+    vectors = (arrow * height[..., None]).astype(np.float32, copy=False)
+    vectors[np.isnan(vectors)] = 0.0
     return directions.with_array(vectors.reshape(*height.shape[:3], -1))
 
 

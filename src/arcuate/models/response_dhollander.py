@@ -21,6 +21,7 @@ from arcuate.models.response_voxels import (
     shell_rows,
 )
 from arcuate.models.tensor import select_volumes
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.sh import n_coefs
 from arcuate.numerics.sphere import get_even_directions
@@ -155,10 +156,13 @@ def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndar
     check_tissue_gradients(gradients)
     rows = shell_rows(gradients)
     means = np.empty((len(rows), len(signals)))
-    for start in range(0, len(signals), ROWS):
-        block = np.asarray(signals[start : start + ROWS], dtype=np.float64)
+
+    def work(begin: int, end: int) -> None:
+        block = np.asarray(signals[begin:end], dtype=np.float64)
         for mean, (_, volumes) in zip(means, rows, strict=True):
-            mean[start : start + ROWS] = np.maximum(block[:, volumes], 0).mean(axis=1)
+            mean[begin:end] = np.maximum(block[:, volumes], 0).mean(axis=1)
+
+    run_in_chunks(work, len(signals), ROWS)
     is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)
     with np.errstate(all="ignore"):

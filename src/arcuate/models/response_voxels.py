@@ -12,13 +12,14 @@ from arcuate.gradients import GradientTable
 from arcuate.models.response import Response
 from arcuate.models.response_zonal import zonal_harmonics
 from arcuate.models.tensor import fractional_anisotropy, tensor_design
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.nnls import solve_nonnegative
 
 LEAST_DEGREE = 4  # of fibres on a shell: their directions differ from voxel to voxel, so that few gradients suffice
 FULL_DEGREE = 10  # fitted and cut to the degree of the response: a fit of that degree alone is biased (MRtrix3's)
 SMALLEST = 1e-6  # of the largest signal of a voxel: what a tensor takes for one that is not positive
-ROWS = 20_000  # voxels whose tensors are fitted together
+ROWS = 4_000  # voxels whose tensors are fitted together: five arrays of them per thread
 N_ANGLES = 90  # between fibre and perpendicular plane, where the response must rise
 DEFAULT_LMAX = 8
 
@@ -145,10 +146,13 @@ def rank_by_tensors(
     products = np.einsum("ij,ik->ijk", design, design).reshape(len(design), -1)
     chosen = np.arange(len(signals)) if chosen is None else chosen
     tensors = np.empty((len(chosen), 6))
+
+    def work(begin: int, end: int) -> None:
+        block = signals[chosen[begin:end]].astype(np.float64, copy=False)  # a copy
+        tensors[begin:end] = _tensors_of(block, design, products)
+
     with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
-        for start in range(0, len(chosen), ROWS):
-            block = signals[chosen[start : start + ROWS]].astype(np.float64, copy=False)  # a copy
-            tensors[start : start + ROWS] = _tensors_of(block, design, products)
+        run_in_chunks(work, len(chosen), ROWS)
     evals, evecs = eigh_3x3(tensors)
     return fractional_anisotropy(evals), evecs[:, 0]
 

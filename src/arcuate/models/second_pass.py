@@ -14,6 +14,7 @@ from arcuate.models.peaks import find_peaks
 from arcuate.models.status import Status
 from arcuate.models.three_tissue import ThreeTissueModel
 from arcuate.models.tied_fit import laplace_beltrami, make_tied_problem, solve_tied
+from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import SOLVED
@@ -158,8 +159,8 @@ def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndar
     if fods.shape[1] < n_coefs(2):
         return out
     moments = second_moments(fods[:, : n_coefs(2)])
-    evals = np.linalg.eigvalsh(moments)
-    planar = np.flatnonzero((evals[:, 1] - evals[:, 0] > settings.planarity) & (fods[:, 0] > 0))
+    evals, _ = eigh_3x3(moments)
+    planar = np.flatnonzero((evals[:, 1] - evals[:, 2] > settings.planarity) & (fods[:, 0] > 0))
     amplitude = evaluate_rows(fods[planar], sh_matrix(get_even_directions(), lmax_of(fods.shape[1])))
     is_low = amplitude < LOW * fods[planar, :1] / math.sqrt(4 * math.pi)
     out[planar] = is_low.mean(axis=1) > settings.emptiness
@@ -199,7 +200,7 @@ def unexplained_spread(fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:
     one peak or none.
     """
     peaks = find_peaks(sharp, n_peaks=2, relative_peak_threshold=LEAST_PEAK, min_separation_angle=APART)
-    lowest, middle = np.linalg.eigvalsh(second_moments(fods))[:, :2].T
+    _, middle, lowest = eigh_3x3(second_moments(fods))[0].T
     total = peaks.values.sum(axis=1)
     share = np.divide(peaks.values[:, 0], total, out=np.ones(len(fods)), where=total > 0)
     cosine = np.sum(peaks.directions[:, 0] * peaks.directions[:, 1], axis=1)
@@ -208,12 +209,10 @@ def unexplained_spread(fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:
 
 
 def second_moments(fods: np.ndarray) -> np.ndarray:
-    """(n_vox, 3, 3) ∫ f n nᵀ dn / ∫ f dn of FODs (n_vox, 6 or more); 0 where the FOD has no mass."""
+    """(n_vox, 6) xx xy xz yy yz zz of ∫ f n nᵀ dn / ∫ f dn of FODs (n_vox, 6 or more); 0 where the FOD has no mass."""
     row = evaluate_rows(np.ascontiguousarray(fods[:, : n_coefs(2)]), _moment_matrix())
     mass = fods[:, 0] * math.sqrt(4 * math.pi)
-    row = np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)
-    xx, xy, xz, yy, yz, zz = row.T
-    return np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=1).reshape(-1, 3, 3)
+    return np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.volumes.voxels import sums_of_slices, values_inside
+from arcuate.volumes.voxels import map_volumes, sums_of_slices
 
 OUTLIER = 6.0  # robust standard deviations
 DROP = 0.15  # and at least this share of the signal
@@ -27,16 +27,24 @@ class Outlier:
 
 def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
     """Volumes without signal: not one value in the brain is finite and above 0, or all are the same."""
-    found = []
-    for i, values in enumerate(values_inside(array, inside)):
-        values = values[np.isfinite(values)]
-        if not values.size or values.max() <= 0 or (values.size > 1 and values.max() == values.min()):
-            found.append(i)
-    return found
+    return [i for i, is_empty in enumerate(map_volumes(array, inside, _is_empty)) if is_empty]
 
 
-def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> tuple[Outlier, ...]:
+def _is_empty(values: np.ndarray) -> bool:
+    values = values[np.isfinite(values)]
+    return bool(not values.size or values.max() <= 0 or (values.size > 1 and values.max() == values.min()))
+
+
+def find_outliers(
+    array: np.ndarray, inside: np.ndarray, gradients: GradientTable, empty: list[int] | None = None
+) -> tuple[Outlier, ...]:
     """Volumes and slices whose mean signal in the brain is far from the other volumes of their shell; empty volumes.
+
+    Parameters
+    ----------
+    array : (x, y, z, n_meas)
+    inside : (x, y, z) bool
+    empty : what :func:`find_empty` says of them, where that is known
 
     Notes
     -----
@@ -50,7 +58,7 @@ def find_outliers(array: np.ndarray, inside: np.ndarray, gradients: GradientTabl
     except InputError:  # no shells: every weighted volume has another b
         groups = []
     groups.append(np.flatnonzero(gradients.is_b0))
-    empty = find_empty(array, inside)
+    empty = find_empty(array, inside) if empty is None else empty
     found = [Outlier(i, None, -1.0) for i in empty]
     sizes = inside.sum(axis=(0, 1))
     slices = np.flatnonzero(sizes >= max(20, 0.25 * sizes.max()))

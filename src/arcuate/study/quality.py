@@ -20,7 +20,7 @@ from arcuate.study.outliers import Outlier, find_empty, find_outliers
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
 from arcuate.volumes.scan import mean_of_volumes
-from arcuate.volumes.voxels import check_mask, values_inside
+from arcuate.volumes.voxels import check_mask, map_volumes
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
@@ -176,12 +176,12 @@ def _describe_voxels(
         doubts.append(f"{negative} values in the brain are negative: was the scan interpolated or rescaled?")
     empty = find_empty(array, inside)
     _doubt_empty(empty, doubts)
-    outliers = find_outliers(array, inside, gradients)
+    outliers = find_outliers(array, inside, gradients, empty)
     odd = sorted({o.volume for o in outliers} - set(empty))
     if odd:
         listed = ", ".join(map(str, odd[:8])) + (" ..." if len(odd) > 8 else "")
         doubts.append(f"signal drops or jumps in volumes {listed} ({len(odd)}, counted from 0); was eddy run?")
-    snr, source = estimate_snr(array, inside, gradients), "differences of b=0 volumes"
+    snr, source = estimate_snr(array, inside, gradients, empty), "differences of b=0 volumes"
     coherence = None
     try:
         volumes = np.asarray(select_volumes(gradients))
@@ -224,11 +224,10 @@ def _brain_of(dwi: Dwi) -> np.ndarray:
 
 
 def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
-    bad = negative = 0
-    for values in values_inside(array, inside):
-        bad += int(np.count_nonzero(~np.isfinite(values)))
-        negative += int(np.count_nonzero(values < 0))
-    return bad, negative
+    """Values inside that are not finite, and that are negative."""
+    counts = map_volumes(array, inside, lambda v: (np.count_nonzero(~np.isfinite(v)), np.count_nonzero(v < 0)))
+    bad, negative = np.sum(counts, axis=0, dtype=int)
+    return int(bad), int(negative)
 
 
 def _median_of_chi2(freedom: int) -> float:
@@ -236,12 +235,13 @@ def _median_of_chi2(freedom: int) -> float:
     return 2.0 * float(special.gammaincinv(0.5 * freedom, 0.5))
 
 
-def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable) -> float | None:
+def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable, empty: list[int]) -> float | None:
     """Median signal over noise of one b=0 volume, from the differences between b=0 volumes; None with one.
 
-    The noise is that of the median voxel, so that drifts and pulsation in part of the brain count little.
+    The noise is that of the median voxel, so that drifts and pulsation in part of the brain count little. ``empty``
+    volumes are left out.
     """
-    index = np.setdiff1d(np.flatnonzero(gradients.is_b0), find_empty(array, inside))
+    index = np.setdiff1d(np.flatnonzero(gradients.is_b0), empty)
     if len(index) < 2:
         return None
     rows = np.stack([array[..., i][inside] for i in index], axis=1).astype(np.float64)
