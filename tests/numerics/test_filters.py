@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from arcuate.numerics.filters import median_filter, otsu_threshold, smooth_field
+from arcuate.numerics.filters import _comparators, median_filter, otsu_threshold, smooth_field
 
 
-@pytest.mark.parametrize("shape", [(7, 8, 9), (5, 6, 1), (20, 3, 2)])
-def test_median_equals_scipys(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("shape", [(7, 8, 9), (5, 6, 1), (20, 3, 2), (2, 9, 300), (1, 70, 7)])  # a row above a tile
+@pytest.mark.parametrize("levels", [None, 4])
+def test_median_equals_scipys(shape: tuple[int, int, int], levels: int | None) -> None:
     image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    if levels is not None:  # many values alike
+        image = np.round(image * levels) / np.float32(levels) + 0
     np.testing.assert_array_equal(median_filter(image, 1), ndimage.median_filter(image, size=3, mode="nearest"))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+def test_comparators_sort_whatever_comes(n: int) -> None:
+    """All that a network sorts of 0 and 1 it sorts of any values (Knuth 5.3.4)."""
+    rows = np.array(list(itertools.product((0, 1), repeat=n)))
+    for low, high in _comparators(n):
+        rows[:, [low, high]] = np.sort(rows[:, [low, high]], axis=1)
+    assert np.all(np.diff(rows, axis=1) >= 0)
 
 
 def test_median_within_slices_leaves_neighbouring_slices_alone() -> None:

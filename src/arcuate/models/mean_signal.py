@@ -9,8 +9,10 @@ import numpy as np
 from arcuate.gradients import GradientTable
 from arcuate.models.log_linear_kernels import FLOOR, NOTHING
 from arcuate.models.tensor import shells_or_levels
+from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.sphere import count_directions
 
+_CHUNK = 4096  # voxels of one thread at a time
 _LEAST_DIRECTIONS = 6  # fewer do not average over the sphere
 
 
@@ -44,7 +46,17 @@ class MeanSignalModel:
 
         Zero where a signal is not finite, where all are zero or negative, and where D̄ is zero.
         """
-        means = np.asarray(signals) @ self.average
+        signals = np.asarray(signals)
+        diffusivity, kurtosis = np.empty(len(signals)), np.empty(len(signals))
+
+        def work(begin: int, end: int) -> None:
+            diffusivity[begin:end], kurtosis[begin:end] = self._fit_rows(signals[begin:end])
+
+        run_in_chunks(work, len(signals), _CHUNK)
+        return diffusivity, kurtosis
+
+    def _fit_rows(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        means = signals @ self.average
         largest = means.max(axis=1)
         is_sound = np.isfinite(means).all(axis=1) & (largest > 0)
         means = np.where(is_sound[:, None], means, 1.0) / np.where(is_sound, largest, 1.0)[:, None]

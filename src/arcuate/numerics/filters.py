@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from arcuate.numerics.compiled import inner, kernel, run_in_chunks
+from arcuate.numerics.compiled import inner, kernel, part, run_in_chunks
+from arcuate.numerics.elementary import larger, smaller
 
 _FAR = 1e-4  # weight of the mean in a smooth field, next to the share of neighbours inside
 
@@ -15,7 +16,7 @@ def median_filter(image: np.ndarray, n_passes: int, *, across_slices: bool = Tru
 
     Parameters
     ----------
-    image : (x, y, z) float
+    image : (x, y, z) float, no NaN
     across_slices : bool
         False for slices that are not neighbours, or too few to filter across.
 
@@ -41,23 +42,93 @@ def _median_of(image: np.ndarray, reach_z: int) -> np.ndarray:
     return out
 
 
+def _comparators(n: int) -> np.ndarray:
+    """(n_pair, 2) int: places that, brought in order one after the other, sort ``n`` > 1 values (Batcher 1968)."""
+    pairs = []
+    step = top = 1 << (n - 1).bit_length() - 1
+    while step > 0:
+        other, offset, distance = top, 0, step
+        while True:
+            pairs += [(i, i + distance) for i in range(n - distance) if i & step == offset]
+            if other == step:
+                break
+            distance, other, offset = other - step, other // 2, step
+        step //= 2
+    return np.array(pairs)
+
+
+_SORT_9 = _comparators(9)
+_TILE = 256  # values of a row of rows: what the kernel goes over again and again stays in the first cache
+
+
 @kernel()
 def _median_pass(image, reach_z, out, begin, end):
-    """Medians in the planes x = begin ... end - 1."""
+    """Medians in the planes x = begin ... end - 1, some rows along z at a time, without a branch.
+
+    The 9 values of each slice's neighbourhood are sorted once, for the three windows that they belong to. Copies are
+    loops: a slice that is written to takes numba longer to compile than all the rest.
+    """
     nx, ny, nz = image.shape
-    window = np.empty(27, dtype=np.float32)
+    width = nz + 2  # of a row: its first and its last slice stand twice
+    n_rows = max(1, _TILE // width)
+    sorted_9 = np.empty((10, n_rows * width), dtype=np.float32)  # of each slice, in rising order after -inf
+    sorted_18 = np.empty((11, n_rows * width), dtype=np.float32)  # of two, 5th to 14th; last the 14th of three
     for x in range(begin, end):
-        for y in range(ny):
-            for z in range(nz):
-                n = np.int64(0)  # a literal would be a constant for a while, and middle_of compiled for it
-                for i in range(-1, 2):
-                    u = min(max(x + i, 0), nx - 1)
-                    for j in range(-1, 2):
-                        v = min(max(y + j, 0), ny - 1)
-                        for k in range(-reach_z, reach_z + 1):
-                            window[n] = image[u, v, min(max(z + k, 0), nz - 1)]
-                            n += 1
-                out[x, y, z] = middle_of(window, n)
+        for first in range(0, ny, n_rows):
+            last = min(first + n_rows, ny)
+            for y in range(first, last):
+                for i in range(3):
+                    plane = image[min(max(x + i - 1, 0), nx - 1)]
+                    for j in range(3):
+                        values = plane[min(max(y + j - 1, 0), ny - 1)]
+                        row = sorted_9[1 + 3 * i + j][(y - first) * width :]
+                        row[0], row[nz + 1] = values[0], values[nz - 1]
+                        for z in range(nz):
+                            row[z + 1] = values[z]
+            for pair in range(len(_SORT_9)):
+                _bring_in_order(sorted_9[1 + _SORT_9[pair, 0]], sorted_9[1 + _SORT_9[pair, 1]])
+            if reach_z > 0:
+                _write_middle(sorted_9, sorted_18)
+            for y in range(first, last):
+                at, target = (y - first) * width, out[x, y]
+                found = sorted_18[10][at:] if reach_z > 0 else sorted_9[5][at + 1 :]
+                for z in range(nz):
+                    target[z] = found[z]
+
+
+@inner()
+def _bring_in_order(low, high):
+    """The smaller of each two values into the one row, the larger into the other."""
+    for z in range(len(low)):
+        a, b = low[z], high[z]
+        low[z], high[z] = smaller(a, b), larger(a, b)
+
+
+@part()
+def _write_middle(sorted_9, sorted_18):
+    """The 14th of the 27 values of slices z, z + 1 and z + 2, from the sorted columns of each.
+
+    The value of a rank among two sorted columns is the least of max(a_i, b_j) over all i + j = rank, where a_0 and b_0
+    are below all: first the 5th to the 14th of two slices, then of those and the third.
+    """
+    for z in range(sorted_9.shape[1]):
+        sorted_9[0, z] = -np.inf
+    for k in range(11):
+        for z in range(sorted_18.shape[1]):
+            sorted_18[k, z] = np.inf
+    for rank in range(5, 15):
+        for i in range(max(0, rank - 9), min(9, rank) + 1):
+            _keep_least(sorted_18[rank - 5], sorted_9[i], sorted_9[rank - i], 1)
+    for j in range(10):
+        _keep_least(sorted_18[10], sorted_18[9 - j], sorted_9[j], 2)
+
+
+@inner()
+def _keep_least(least, first, second, ahead):
+    """``least`` or the larger of the two others, the second of slices ``ahead``, whatever is less."""
+    shifted = second[ahead:]
+    for z in range(len(shifted)):
+        least[z] = smaller(least[z], larger(first[z], shifted[z]))
 
 
 @inner()
