@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from arcuate.figures.meshes import Mesh
-from arcuate.numerics.compiled import njit
+from arcuate.numerics.compiled import kernel
 
 _ASIDE = np.array([-0.41, 0.62, 0.67])  # where the second light stands, seen from the eye
 _FINER = 2  # pixels drawn per pixel kept, along each side
@@ -99,7 +99,7 @@ def lit(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.minimum(colors * (light / 255)[:, None] + shine[:, None], 1).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def draw_behind(picture, up, across, depth, colors):  # type: ignore[no-untyped-def]
     """Fill pixels where nothing was drawn yet from a picture, by the row and the column of it that each one shows.
 
@@ -121,7 +121,7 @@ def draw_behind(picture, up, across, depth, colors):  # type: ignore[no-untyped-
                 colors[row, column, k] = picture[up[row], across[column], k]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def draw_triangles(points, faces, shades, depth, colors):  # type: ignore[no-untyped-def]
     """Draw the triangles whose corners run anticlockwise to the eye.
 

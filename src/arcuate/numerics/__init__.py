@@ -20,6 +20,9 @@ Conventions of kernels, here and in :mod:`arcuate.models`:
   ``r`` at ``8 k + r`` of a flat array.
 - **Compile time.** Counts and positions that start at a constant start at ``np.int64(0)``: numba compiles a function
   once more for a literal 0. ``fastmath`` only with flags that keep NaN and infinity.
+- **Same bits.** A kernel runs its own copies of the functions it calls (:mod:`~arcuate.numerics.own_copies`): what it
+  computes depends neither on the process that compiled it nor on the kernels used before. So what Python calls is a
+  ``kernel``, not a plain ``njit``.
 - **Types.** Kernels carry no annotations, since numba infers them; mypy lets them pass by one rule in pyproject.toml.
 - **Without numba.** Kernels that use no lanes run as plain Python under ``NUMBA_DISABLE_JIT=1``, which a test does, and
   each function of lanes has a twin in numpy, a few lines long, in ``tests/numerics/test_lanes.py``.

@@ -11,6 +11,7 @@ from typing import Any
 import numba
 from numba import njit  # from here, the place of compiled kernels is settled first
 
+from arcuate.numerics.own_copies import OwnCopies
 from arcuate.numerics.progress import tell_progress
 from arcuate.numerics.threads import n_threads
 
@@ -18,8 +19,11 @@ __all__ = ["collecting_rarely", "inner", "kernel", "njit", "part", "run_in_chunk
 
 
 def kernel(**options: Any) -> Any:
-    """Decorator of a function that Python calls: kept on disk, and other threads run while it does."""
-    return numba.njit(cache=True, nogil=True, **options)
+    """Decorator of a function that Python calls: kept on disk, and other threads run while it does.
+
+    All it calls is in its own machine code, the same whether it was just compiled or read from disk.
+    """
+    return numba.njit(cache=True, nogil=True, pipeline_class=OwnCopies, **options)
 
 
 def inner(**options: Any) -> Any:
