@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import i0e
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
@@ -128,6 +129,29 @@ def test_next_to_no_water_and_nothing_but_water(fwf, refine):
     assert _maps(fit).min() >= 0
     assert _maps(fit).max() <= 1
     assert np.all(np.isfinite(fit.directions))
+
+
+@pytest.mark.parametrize("fwf", [0.9, 0.97])
+def test_the_refined_fit_of_mostly_water_is_most_likely_also_where_it_stands_at_a_bound(fwf):
+    """Against moves of one parameter, under the noise that is most likely for what was fitted."""
+    rng, table = np.random.default_rng(7), make_table((700.0, 20), (2000.0, 30))
+    clean = simulate(table, 0.6, 0.2, fwf, np.array([0.0, 0.6, 0.8]))
+    noisy = np.hypot(clean + 0.03 * rng.normal(size=(24, len(clean))), 0.03 * rng.normal(size=(24, len(clean))))
+    fit = fit_noddi(noisy, table, refine=True)
+    assert np.sum((fit.odi == 0) | (fit.ndi == 0) | (fit.ndi == 1)) > 5
+
+    def against_likelihood(row: np.ndarray, signals: np.ndarray, variance: float) -> float:
+        z = row * signals / variance
+        return 0.5 * ((row - signals) ** 2).sum() / variance - np.log(i0e(z)).sum() + len(row) * np.log(variance)
+
+    for row, point, s0, axis in zip(noisy, np.maximum(_maps(fit), [0, 1e-3, 0]), fit.s0, fit.directions, strict=True):
+        signals = s0 * simulate(table, *point, axis)
+        variance = min(np.geomspace(1e-4, 1e-2, 100), key=lambda v: against_likelihood(row, signals, v))
+        reached = against_likelihood(row, signals, variance)
+        for step in ([0, 0.02, 0], [0, 0, 0.01], [0, 0, -0.01]):
+            moved = point + step
+            if moved[2] <= 1:
+                assert against_likelihood(row, s0 * simulate(table, *moved, axis), variance) > reached - 0.05
 
 
 def test_given_directions_are_used_and_missing_ones_are_found(clean):

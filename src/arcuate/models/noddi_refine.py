@@ -9,7 +9,8 @@ coefficients of exp(-b dpar t²),
 
 References
 ----------
-Zhang et al. 2012, NeuroImage 61:1000, for the model; Rician likelihood as in :mod:`arcuate.numerics.rice`.
+Zhang et al. 2012, NeuroImage 61:1000, for the model; Rician likelihood as in :mod:`arcuate.numerics.rice`; damped steps
+by Marquardt 1963, J. SIAM 11:431, and Moré 1978, Lect. Notes Math. 630:105.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ N_PAR = 7
 S0, TILT_1, TILT_2 = 4, 5, 6  # parameters after NDI, ODI, FWF and DOT
 MAX_ROUNDS = 400  # steps of one voxel, accepted or not; one in a hundred takes more than 60
 LEAST_DAMPED, MOST_DAMPED = 1e-3, 1e9
+LEAST_SCALE = 0.01  # of the most information on a parameter so far: what its damping is in proportion to at least
+STEADY = 10.0  # damping below which the gain that a step promises tells how far the end is
 CONVERGED = 1e-7  # gain in log-likelihood that a further step would bring
+NEAR = 1e-2  # the same, for which it is time to estimate the noise anew, as long as that brings more than this
+MOST_RENEWALS = 8  # of the noise
 
 
 class RefineRoom(NamedTuple):
@@ -48,6 +53,7 @@ class RefineRoom(NamedTuple):
     hessian: np.ndarray  # (N_PAR, N_PAR) float64
     system: np.ndarray  # (N_PAR, N_PAR) float64
     score: np.ndarray  # (N_PAR,) float64
+    scale: np.ndarray  # (N_PAR,) float64, the most information on each parameter so far, times the variance
     step: np.ndarray  # (N_PAR,) float64
 
 
@@ -56,7 +62,7 @@ def make_refine_room(series: NoddiSeries, n_meas: int) -> RefineRoom:
     n_deg = series.sticks.shape[1]
     shapes = (
         (2, 5), (2, 3), (2, 6), (2, N_PAR, n_meas), (2, n_meas), (2, n_deg, n_meas), (2, n_deg), (9, n_meas),
-        (N_PAR, N_PAR), (N_PAR, N_PAR), (N_PAR,), (N_PAR,),
+        (N_PAR, N_PAR), (N_PAR, N_PAR), (N_PAR,), (N_PAR,), (N_PAR,),
     )  # fmt: skip
     return RefineRoom(*(np.empty(shape) for shape in shapes))
 
@@ -82,7 +88,9 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
         _start(maps[v], directions[v], parameters, axes)
         variance, cost, gain = max(maps[v, RMSE] * maps[v, RMSE], lowest), np.inf, 0.0
         now, other = np.int64(1), np.int64(0)  # literals would be constants for a while, and _predict compiled for each
-        damping, growth, is_converged, renewals, is_renewed = LEAST_DAMPED, 2.0, False, 0, False
+        damping, growth, is_converged, renewals, is_renewed, brought = LEAST_DAMPED, 2.0, False, 0, False, np.inf
+        for a in range(N_PAR):
+            room.scale[a] = 0.0
         for turn in range(MAX_ROUNDS + 1):
             if is_renewed:
                 variance = estimate_variance(signal, predictions[now], variance, lowest, 6)
@@ -91,6 +99,7 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
                 write_moments(parameters[other, ODI], series.moments, room.watson)
                 _predict(other, tables, series, room, room.derivatives[other], predictions[other])
             new_cost = negative_log_likelihood(signal, predictions[other], variance, scratch)
+            brought = cost - new_cost if is_renewed else brought
             if is_renewed or new_cost <= cost:
                 if not is_renewed and turn > 0:
                     kept_promise = (cost - new_cost) / max(gain, 1e-300)
@@ -103,15 +112,16 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
                 growth *= 2.0
             if turn == MAX_ROUNDS:
                 break
-            gain = _solve_step(room, parameters, now, has_dot, damping)
-            is_at_end = gain < (CONVERGED if renewals >= 2 else 1e-2) and damping < 10.0
+            gain = _solve_step(room, parameters, now, has_dot, damping, variance)
+            is_last = renewals > 0 and (brought < NEAR or renewals == MOST_RENEWALS)
+            is_at_end = gain < (CONVERGED if is_last else NEAR) and damping < STEADY
             is_renewed = is_at_end or damping > MOST_DAMPED  # nothing to gain, or no way down within rounding
-            if is_renewed and renewals >= 2:
+            if is_renewed and is_last:
                 is_converged = True
                 break
             if is_renewed:
                 renewals += 1
-                damping, growth, other = min(damping, LEAST_DAMPED), 2.0, now
+                damping, growth, other = damping if damping < STEADY else LEAST_DAMPED, 2.0, now
             else:
                 other = 1 - now
                 _take_step(room, now, has_dot)
@@ -275,10 +285,16 @@ def _write_normal_equations(signal, prediction, derivatives, variance, room):
 
 
 @part()
-def _solve_step(room, parameters, now, has_dot, damping):
-    """Damped step, parameters held at a bound that the score pushes against; returns the gain it predicts."""
-    hessian, system, score, step = room.hessian, room.system, room.score, room.step
+def _solve_step(room, parameters, now, has_dot, damping, variance):
+    """Damped step, parameters held at a bound that the score pushes against; returns the gain it predicts.
+
+    Damping in proportion to the information alone (Marquardt 1963) fails where a parameter has no effect to first
+    order, as NDI 1 on sticks that do not disperse: the slightest score sends it across its range, and every step is
+    refused. So it remembers the information that there was (Moré 1978).
+    """
+    hessian, system, score, scale, step = room.hessian, room.system, room.score, room.scale, room.step
     for a in range(N_PAR):  # what is held has a row and a column of the identity
+        scale[a] = max(scale[a], hessian[a, a] * variance)
         value = parameters[now, a] if a <= DOT else 0.5
         at_bound = (value <= 0.0 and score[a] <= 0.0) or (value >= 1.0 and score[a] >= 0.0)
         step[a] = 0.0 if at_bound or (a == DOT and not has_dot) else 1.0
@@ -286,7 +302,7 @@ def _solve_step(room, parameters, now, has_dot, damping):
         for b in range(N_PAR):
             system[a, b] = hessian[a, b] if step[a] > 0.0 and step[b] > 0.0 else 0.0
     for a in range(N_PAR):
-        ridge = hessian[a, a] * damping
+        ridge = max(hessian[a, a], LEAST_SCALE * scale[a] / variance) * damping
         system[a, a] = hessian[a, a] + max(ridge, 1e-12) if step[a] > 0.0 else 1.0
         step[a] = score[a] if step[a] > 0.0 else 0.0
     for a in range(N_PAR):  # Cholesky in place, then both triangles
