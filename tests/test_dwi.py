@@ -121,6 +121,10 @@ def test_arrays_that_do_not_fit_the_table_are_refused() -> None:
     table = GradientTable(BVALS, vectors())
     with pytest.raises(InputError, match=r"shape \(2, 3, 4\).*4-D.*last axis"):
         Dwi.from_arrays(np.zeros((2, 3, 4)), AFFINE, table)
+    with pytest.raises(
+        InputError, match=r"found tuple in place of a gradient table.*GradientTable\(bvals, directions\)"
+    ):
+        Dwi.from_arrays(np.zeros((2, 3, 4, 5)), AFFINE, (table.bvals, table.directions))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"18 b-values.*5 volumes"):
         Dwi.from_arrays(np.zeros((2, 3, 4, 5)), AFFINE, table)
 

@@ -75,8 +75,13 @@ class Dwi:
         Raises
         ------
         InputError
-            The array is not 4-D, or has another number of volumes than the table.
+            The array is not 4-D or complex, or has another number of volumes than the table; the table is none.
         """
+        if not isinstance(gradients, GradientTable):
+            raise InputError(
+                f"found {type(gradients).__name__} in place of a gradient table. Make one of b-values and directions "
+                "in the scanner frame: GradientTable(bvals, directions); of FSL's vectors: GradientTable.from_fsl."
+            )
         array = np.asarray(array)
         if array.ndim != 4:
             raise InputError(

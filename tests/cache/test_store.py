@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 
 import arcuate
-from arcuate.cache import Cache, CacheWarning, cacheable
+from arcuate.cache import Cache, CacheWarning, cacheable, files
+from arcuate.io import NiftiVolumeResource
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 CALLS: list[float] = []
@@ -122,6 +123,35 @@ def test_a_flat_file_edited_by_hand_does_no_harm(volume, folder):
         file.write(b"xxxx")
     with Cache(folder), pytest.warns(CacheWarning, match="damaged"):
         np.testing.assert_array_equal(scale(volume).get_array(), expected)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{\xdd", b"", b"[]", b"{"])
+def test_a_sidecar_that_was_damaged_is_written_anew(volume, folder, content):
+    with Cache(folder):
+        scale(volume)
+    sidecar = folder / "scale.params.json"
+    whole = sidecar.read_bytes()
+    sidecar.write_bytes(content)
+    with Cache(folder):
+        scale(volume)
+    assert sidecar.read_bytes() == whole
+    assert len(CALLS) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{\xdd", b"[]", b"{}", b"null", b'{"sha256": 3}'])
+def test_a_damaged_memory_of_a_file_is_read_anew(volume, folder, tmp_path, content, monkeypatch):
+    monkeypatch.setattr(files, "GRAIN", -60.0)  # a file written just now is remembered, too
+    path = tmp_path / "scan.nii.gz"
+    NiftiVolumeResource.save(volume, path)
+    with Cache(folder):
+        scale(NiftiVolumeResource(path))
+    memory = list((folder / ".arcuate" / "files").glob("*/*.json"))
+    assert memory
+    for one in memory:
+        one.write_bytes(content)
+    with Cache(folder):
+        scale(NiftiVolumeResource(path))
+    assert len(CALLS) == 1
 
 
 def test_flat_files_that_were_deleted_come_back(volume, folder):

@@ -102,6 +102,13 @@ def test_scatter_undoes_the_gathering(scan, mask):
     assert scatter(np.arange(mask.sum()), mask, dtype=np.uint8).shape == mask.shape
 
 
+@pytest.mark.parametrize("tail", [(), (3,), (3, 3), (0,)])
+def test_where_no_voxel_was_fitted_a_volume_of_zeros_comes_back(tail, mask):
+    back = scatter(np.empty((0, *tail)), np.zeros_like(mask))
+    assert back.shape == (*mask.shape, *tail)
+    assert not back.any()
+
+
 def test_without_a_mask_all_voxels_are_inside(scan):
     assert check_mask(scan, None).all()
 

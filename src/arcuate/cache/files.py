@@ -68,6 +68,8 @@ class FileMemory:
             facts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        if not isinstance(facts, dict) or not facts or not all(isinstance(fact, str) for fact in facts.values()):
+            return None  # damaged, though still JSON
         with contextlib.suppress(OSError):
             os.utime(path)  # gc forgets what was not asked for in a long time
         return facts

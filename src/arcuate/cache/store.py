@@ -225,7 +225,7 @@ class Store:
         """Let the flat files of a step show ``entry``; does nothing where they do already."""
         name, flat, files = (entry.record[part] for part in ("name", "flat", "files"))
         text = json.dumps(sidecar, indent=2, sort_keys=True, default=str) + "\n"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # a sidecar that was damaged is written anew
             are_there = all((self.folder / shown).stat().st_size == files[file]["size"] for shown, file in flat.items())
             if are_there and self.sidecar_path(name).read_text(encoding="utf-8") == text:
                 return

@@ -29,7 +29,12 @@ from arcuate.models.status import counts_in_words
 @mask_option
 @out_folder_option("Folder for one image per response, named by its stem (and its folder where stems are alike).")
 @click.option(
-    "--response", "responses", type=PATH, multiple=True, required=True, help="Of `arcuate response` or MRtrix3."
+    "--response",
+    "responses",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="Of `arcuate response` or MRtrix3, one file per tissue; several times.",
 )
 @click.option("--shell", type=float, help="s/mm²; the shell of a response that does not say it.")
 @click.option("--lmax", type=int, help="Even degree up to 12. Default: 8, or what directions and response carry.")

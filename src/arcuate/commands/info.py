@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @command()
 @scan_options
-@mask_option
+@partial(mask_option, default="Otsu's, of the b=0 volumes")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 @click.option("--write-bvecs", type=PATH, metavar="FILE", help="Write b-vectors that fit the fibres.")
 @click.option("--quick", is_flag=True, help="Header and gradients only; no voxel is read.")

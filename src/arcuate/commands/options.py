@@ -236,11 +236,11 @@ def second_pass_option(function: F) -> F:
     )(function)
 
 
-def mask_option(function: F) -> F:
-    """``--mask``, an image on the grid of the scan."""
-    return click.option(
-        "--mask", type=PATH, help="Brain mask, 0 and 1, on the grid of the scan. Default: every voxel."
-    )(function)
+def mask_option(function: F, default: str = "every voxel") -> F:
+    """``--mask``, an image on the grid of the scan; ``default`` says what is taken without it."""
+    return click.option("--mask", type=PATH, help=f"Brain mask, 0 and 1, on the grid of the scan. Default: {default}.")(
+        function
+    )
 
 
 def _sort_out_gradients(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, ...]:

@@ -20,7 +20,8 @@ from arcuate.csd import ALGORITHMS, estimate_response_function
 @step_option(
     estimate_response_function,
     "--algorithm",
-    "auto is tournier on one shell; on two or more dhollander (three tissues, two where three cannot be had).",
+    "auto is dhollander (three tissues, two where three cannot be had); on one shell without b=0 or with few "
+    "directions, and with --shell, tournier.",
     type=Choice(ALGORITHMS),
 )
 @click.option("--shell", type=float, help="s/mm²; for algorithms of one shell. Default: the highest that suffices.")

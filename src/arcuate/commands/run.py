@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ class StepList(click.ParamType):
 
 @command()
 @scan_options
-@mask_option
+@partial(mask_option, default="made, see --mask-method")
 @out_folder_option("Folder of the derivatives; made if it is not there.")
 @click.option(
     "--steps",

@@ -95,7 +95,7 @@ def read_filters(path: Path) -> dict[str, tuple[str | None, ...]]:
         The file is no JSON object, or its values are neither strings, numbers nor null.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"it is no JSON ({error})"
         raise InputError(f"the filter file {path} cannot be read: {reason}.") from error

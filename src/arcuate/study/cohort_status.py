@@ -46,7 +46,7 @@ def read_status(path: Path) -> list[list[str]]:
     """Rows of the table of states; none where there is no such table."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # people open it in spreadsheets
     if not lines or lines[0].split("\t") != list(COLUMNS):
         return []
     return [row for line in lines[1:] if len(row := line.split("\t")) == len(COLUMNS)]

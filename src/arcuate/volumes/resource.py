@@ -146,6 +146,11 @@ class InMemoryVolumeResource(VolumeResource):
     array : (x, y, z) or (x, y, z, n)
     affine : (4, 4) float, voxel indices to scanner mm; identity by default
     metadata : header entries
+
+    Raises
+    ------
+    InputError
+        The affine has another shape, or the voxels are complex numbers.
     """
 
     is_loaded: ClassVar[bool] = True
@@ -155,7 +160,12 @@ class InMemoryVolumeResource(VolumeResource):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "array", np.asarray(self.array))
+        array = np.asarray(self.array)
+        if array.dtype.kind == "c":
+            raise InputError(
+                f"found voxels of type {array.dtype}; expected real numbers. Take the magnitude (numpy.abs) first."
+            )
+        object.__setattr__(self, "array", array)
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
             raise InputError(f"found an affine of shape {affine.shape}; expected (4, 4), voxel indices to scanner mm.")

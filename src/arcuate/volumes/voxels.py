@@ -5,6 +5,7 @@ Rows follow the order in which NIfTI stores voxels (x fastest), whatever the mem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -264,13 +265,14 @@ def scatter(values: np.ndarray, mask: np.ndarray, dtype: np.typing.DTypeLike = n
         raise ValueError(f"{len(values)} rows for {len(index)} masked voxels")
     tail = values.shape[1:]
     volume = np.zeros((*mask.shape, *tail), dtype=dtype, order="F")
-    columns, rows = volume.reshape(mask.size, -1, order="F"), values.reshape(len(values), -1, order="F")
+    n_columns = math.prod(tail)
+    columns, rows = volume.reshape(mask.size, n_columns, order="F"), values.reshape(len(values), n_columns, order="F")
 
     def work(begin: int, end: int) -> None:
         for column in range(begin, end):
             columns[index, column] = rows[:, column]
 
-    run_in_chunks(work, rows.shape[1] if len(rows) else 0, 1)
+    run_in_chunks(work, n_columns if len(rows) else 0, 1)
     return volume
 
 
