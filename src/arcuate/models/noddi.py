@@ -75,7 +75,7 @@ class NoddiModel:
         """
         signals = _check_signals(signals, len(self.dictionary.order))
         given = None if directions is None else _check_directions(directions, len(signals))
-        tables, penalties = self.dictionary.tables(), np.array([L1, L2])
+        tables, penalties = self.dictionary.tables(), np.array([L1, L2] if self.series is None else [])
         n_vox, n_b0 = len(signals), int(self.dictionary.starts[1])
         maps, axes = np.zeros((n_vox, N_MAP)), np.zeros((n_vox, 3))
         mean_b0, status = np.zeros(n_vox), np.zeros(n_vox, np.uint8)
@@ -122,7 +122,7 @@ def fit_noddi(
         Diffusivity along the neurites and of free water.
     refine : bool
         Go on from the dictionary's answer to the continuous model under Rician noise: NDI, ODI, FWF, s0 and
-        direction at maximum likelihood. Three times slower; removes the steps and the bias of the dictionary.
+        direction at maximum likelihood. Twice as slow; removes the steps and the bias of the dictionary.
     ex_vivo : bool
         Add a compartment of water that does not move ("dot").
     directions : (n_vox, 3) float

@@ -66,7 +66,8 @@ def fit_voxels(rows, directions, tables, penalties, scratch, maps, status):
     rows : (n_vox, n_meas) float64
     directions : (n_vox, 3) float64, unit vectors along the fibres
     tables : NoddiTables
-    penalties : (2,) float64, of the second stage: of the sum and of half the squares
+    penalties : (2,) float64, of the second stage: of the sum and of half the squares; (0,) for the first stage alone,
+        which is start enough for the continuous fit
     scratch : of :func:`make_room`
     maps, status : filled
     """
@@ -79,7 +80,7 @@ def fit_voxels(rows, directions, tables, penalties, scratch, maps, status):
 
 @part()
 def _fit_one(signal, direction, tables, penalties, solver, room, maps):
-    """The three stages in one voxel; False if one of them did not converge."""
+    """The three stages in one voxel, or the first alone; False if one of them did not converge."""
     starts, basis, atoms, levels = tables.starts, tables.basis, tables.atoms, tables.levels
     legendre, lines, gram, projections, block, image, sums, weights, support_atoms, support = room
     squares, rest = lines[0], lines[1]  # a matrix taken apart at once would give rows not known to be contiguous
@@ -95,6 +96,13 @@ def _fit_one(signal, direction, tables, penalties, solver, room, maps):
 
     # 1: how much free water (and dot)
     m, is_solved = solve_active_set(atoms, gram, projection, 0.0, 0.0, width, solver)
+    for j in range(n_atom):
+        weights[j] = 0.0
+    if penalties.shape[0] == 0:
+        for a in range(m):
+            weights[active[a]] = values[a]
+        _write_fit(signal, atoms, projection, m, solver, weights, tables, maps)
+        return is_solved
     for i in range(rest.shape[0]):
         rest[i] = signal[i]
     for a in range(m):
@@ -116,12 +124,9 @@ def _fit_one(signal, direction, tables, penalties, solver, room, maps):
         for a in range(n_support):
             support_atoms[c, a] = atoms[c, support[a]]
     m, is_last_solved = solve_active_set(support_atoms, gram, projection, 0.0, 0.0, n_support, solver)
-    for j in range(n_atom):
-        weights[j] = 0.0
     for a in range(m):
         weights[support[active[a]]] = values[a]
-    _write_maps(weights, tables, maps)
-    maps[RMSE] = _root_mean_square(signal, support_atoms, projection, m, solver)
+    _write_fit(signal, support_atoms, projection, m, solver, weights, tables, maps)
     return is_solved and is_sparse_solved and is_last_solved
 
 
@@ -249,8 +254,9 @@ def _odi_of_moment(moment, nodes):
 
 
 @inner()
-def _root_mean_square(signal, atoms, projection, m, scratch):
-    """Root mean square of what the fit leaves of the signal, from the inner products alone."""
+def _write_fit(signal, atoms, projection, m, scratch, weights, tables, maps):
+    """Maps, and the root mean square of what the fit leaves of the signal, from the inner products alone."""
+    _write_maps(weights, tables, maps)
     active, values, images = scratch.active, scratch.weights, scratch.images
     n_meas = signal.shape[0]
     total = 0.0
@@ -262,4 +268,4 @@ def _root_mean_square(signal, atoms, projection, m, scratch):
             for b in range(m):
                 change += values[b] * images[b, c]
             total += values[a] * atoms[c, active[a]] * change
-    return np.sqrt(max(total, 0.0) / n_meas)
+    maps[RMSE] = np.sqrt(max(total, 0.0) / n_meas)
