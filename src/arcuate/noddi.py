@@ -83,7 +83,7 @@ class Noddi:
         dpar, diso : float, mm²/s
             Diffusivity along the neurites (1.3e-3 suits grey matter) and of free water.
         refine : bool
-            Continuous fit under Rician noise from the dictionary's answer: the most accurate, three times slower, and
+            Continuous fit under Rician noise from the dictionary's answer: the most accurate, twice as slow, and
             the default unless ``as_amico`` or ``directions`` are given, which it would turn. False gives the
             dictionary's answer, as AMICO.
         ex_vivo : bool
