@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from arcuate.report import find_subjects
+from arcuate.study.bids import Derivatives
 
 BOTH = ("--steps", "mask,dti", "--mask-method", "otsu")
 MASK = ("--steps", "mask", "--mask-method", "otsu")
@@ -32,6 +33,7 @@ def test_a_second_run_with_other_settings_is_described_alone(arcuate: Callable, 
     assert 'id="tensor"' not in text
     assert "The diffusion tensor was fitted" not in text
     record = _record(out)
+    assert "note: removed what a former run made and this one does not: 16 files of dti." in outcome.err
     assert list(record["Steps"]) == ["mask"]
     assert record["LeftOut"]["dti"].startswith("not asked for")
     assert not [p for p in out.rglob("*tensor*") if ".arcuate-cache" not in p.parts]
@@ -135,3 +137,19 @@ def test_results_of_another_scan_of_the_same_name_are_not_replaced_in_silence(
     assert second.code == 0
     assert "holds the results of another image (sub-ball_dwi.nii.gz" in second.err
     assert "--subject" in second.err
+
+
+def test_a_second_run_of_the_same_results_is_refused_while_the_first_goes_on(
+    arcuate: Callable, scan: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = ("run", scan, "--out", out, "--steps", "dti", "--mask-method", "otsu", "--no-report")
+    with Derivatives.of_scan(out, scan).written_alone():
+        refused = arcuate(*run)
+        found = [path.name for path in out.rglob("*") if path.is_file() and ".arcuate-cache" not in path.parts]
+    assert refused.code == 2
+    assert "another run writes sub-ball" in refused.err
+    assert "give another --out" in refused.err
+    assert found == [".sub-ball_run.lock"]
+    assert arcuate(*run).code == 0
+    assert not list(out.glob("sub-ball/dwi/.*"))

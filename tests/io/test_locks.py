@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from arcuate.io.atomic import atomic_path, remove_abandoned
-from arcuate.io.locks import exclusive, hold
+from arcuate.io.locks import alone, exclusive, hold
 
 WRITER = """
 import sys, time
@@ -54,3 +54,23 @@ def test_a_held_file_is_not_free_until_it_is_let_go(tmp_path: Path) -> None:
     with exclusive(path) as is_free:
         assert is_free
     assert hold(tmp_path / "nowhere") is None
+
+
+def test_one_at_a_time_is_in_a_block_and_nothing_stays_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".x.lock"
+    with alone(path) as is_first:
+        assert is_first
+        with alone(path) as is_second:
+            assert not is_second
+        with alone(path) as is_third:
+            assert not is_third
+    assert list(path.parent.iterdir()) == []
+    path.touch()  # of a process that was killed
+    with alone(path) as is_alone:
+        assert is_alone
+
+
+def test_where_no_lock_can_be_made_nobody_is_kept_out(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with alone(tmp_path / "file" / ".x.lock") as is_alone:
+        assert is_alone

@@ -20,6 +20,7 @@ from arcuate.cli import app
 from arcuate.errors import InputError
 from arcuate.study.cluster import Placement, open_cluster
 from arcuate.study.cohort_status import COLUMNS
+from arcuate.study.cohort_task import step_at_end
 from arcuate.study.phantom_dataset import PhantomDataset, write_phantom_dataset
 
 pytest.importorskip("dask.distributed", reason="the extra [cohort] is not installed")
@@ -144,6 +145,20 @@ def test_failures_are_rows_with_their_reason_and_the_rest_is_complete(story: Sto
         assert (story.out / row["log"]).is_file()
         assert float(row["seconds"]) > 0
         assert float(row["peak_memory_mb"]) > 50
+
+
+def test_a_log_names_the_step_at_which_it_ends() -> None:
+    log = "plan: mask (hdbet), dti, freewater, noddi\nmask was not named and is done because dti needs it\n"
+    lines = [
+        "mask          0.05 s  found",
+        "dti        left out: why",
+        "freewater     0.33 s  fitted",
+        "noddi        1 s  x",
+    ]
+    ends = [step_at_end(log + "\n".join(lines[:n])) for n in range(5)]
+    assert ends == ["mask", "dti", "freewater", "noddi", "report"]
+    assert step_at_end("error: no b-values") == "files"
+    assert step_at_end(log + "\n".join([*lines, "report        1.55 s  sub-01.html"])) == "end"
 
 
 def test_what_was_finished_is_not_done_again(story: Story) -> None:

@@ -55,7 +55,7 @@ def test_every_file_is_listed_with_step_sources_and_sha256(tmp_path: Path) -> No
 def test_what_a_former_run_made_and_this_one_does_not_is_removed(tmp_path: Path) -> None:
     write_run(tmp_path, {"one": 1.0, "two": 2.0})
     outputs, said = write_run(tmp_path, {"two": 2.0})
-    assert said == []
+    assert said == ["removed what a former run made and this one does not: 2 files of dti."]
     assert paths(tmp_path) == {"sub-1_model-two_param-fa_dwimap.nii.gz", "sub-1_model-two_param-fa_dwimap.json",
                                "sub-1_run.json"}  # fmt: skip
     assert [m.model for m in SubjectFiles(outputs.names).maps] == ["two"]
@@ -70,8 +70,9 @@ def test_a_file_that_changed_since_or_that_nobody_listed_is_never_removed(tmp_pa
     outputs, said = write_run(tmp_path, {"two": 2.0})
     assert own.read_text() == "mine"
     assert NiftiVolumeResource(edited).get_array().max() == 7.0
-    assert len(said) == 1
-    assert edited.name in said[0]
+    assert len(said) == 2
+    assert said[0].endswith(" 1 files of dti."), "the sidecar"
+    assert edited.name in said[1]
     assert [m.model for m in SubjectFiles(outputs.names).maps] == ["two"]
     assert write_run(tmp_path, {"two": 2.0})[1] == [], "it is said once"
 

@@ -46,6 +46,31 @@ def exclusive(path: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether nobody else is in such a block of this file, which is made for it and removed after it."""
+    descriptor = None
+    is_alone = True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_alone = os.fstat(descriptor).st_nlink > 0  # else its owner removed it between the two lines above
+    except BlockingIOError:
+        is_alone = False
+    except OSError:  # a file system without locks, or a folder that cannot be written, of which whoever writes tells
+        pass
+    try:
+        yield is_alone
+    finally:
+        if descriptor is not None:
+            if is_alone:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            os.close(descriptor)
+
+
 def wait_for(path: Path) -> int | None:
     """Wait until nobody else holds ``path`` alone, and hold it; None where there are no such locks.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +16,7 @@ from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
-from arcuate.io import beside_image, image_stem, save_volume, write_text_atomically
+from arcuate.io import beside_image, image_stem, locks, save_volume, write_text_atomically
 from arcuate.io.names import bids_entities
 from arcuate.volumes.resource import VolumeResource
 
@@ -106,6 +107,23 @@ class Derivatives:
         base = self.out / self.subject
         return (base / session if session else base) / "dwi"
 
+    @contextlib.contextmanager
+    def written_alone(self) -> Iterator[None]:
+        """A block in which no other process, nor another thread, writes these results.
+
+        Raises
+        ------
+        InputError
+            Another one does at this moment.
+        """
+        with locks.alone(self.folder / f".{self.prefix}_run.lock") as is_alone:
+            if not is_alone:
+                raise InputError(
+                    f"another run writes {self.prefix} into {self.folder} at this moment; expected one at a time. "
+                    "Start again when it has ended, or give another --out."
+                )
+            yield
+
     @property
     def report(self) -> Path:
         """``<out>/sub-01.html``, with the prefix where one subject has several scans."""
@@ -114,6 +132,11 @@ class Derivatives:
     def path(self, name: str) -> Path:
         """Path of one result, ``name`` such as ``desc-brain_mask.nii.gz``."""
         return self.folder / f"{self.prefix}_{name}"
+
+    def files(self) -> set[Path]:
+        """The results that lie in the folder, whatever wrote them."""
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {path for path in paths if path.name.startswith(f"{self.prefix}_") and path.is_file()}
 
     def dwimap(self, model: str, param: str, label: str | None = None) -> Path:
         """Path of a parameter map, as ``..._model-tensor_param-fa_dwimap.nii.gz``."""

@@ -268,5 +268,6 @@ def step_at_end(words: str) -> str:
     if plan is None:
         return "files"
     planned = [word.split(" ")[0] for word in plan.split(", ")]
-    done = {word for line in lines if line[:1].isalpha() and (word := line.split(" ")[0]) in (*STEPS, "report")}
+    told = (line.partition("  ")[0] for line in lines)  # of a stage: its name, and blanks up to its column
+    done = {word.strip() for word in told} & {*STEPS, "report"}
     return next((step for step in planned if step not in done), "end" if "report" in done else "report")

@@ -307,31 +307,29 @@ class Outputs:
     def _remove_leftovers(self) -> list[str]:
         if self._former is None:
             return self._unlisted()
-        kept = []
+        kept, gone = [], []
         for file in self._former.files:
             path = self.names.out / file.path
             if file.path in self._files or file.sha256 is None or not path.is_file():
                 continue
             if self._is_untouched(file):
                 path.unlink()
+                gone += [file.step] * (file.step != REPORT)  # what only the page needs comes and goes with it
                 with contextlib.suppress(OSError):  # a folder that is not empty stays
                     if path.parent != self.names.folder:
                         path.parent.rmdir()
             else:
                 kept.append(path.name)
-        if not kept:
-            return []
-        return [
-            f"{', '.join(kept)} of a former run changed since it was written; left as it is, and no part of this run."
-        ]
+        steps = ", ".join(dict.fromkeys(gone))
+        told = [f"removed what a former run made and this one does not: {len(gone)} files of {steps}."] if gone else []
+        if kept:
+            told.append(f"{', '.join(kept)} of a former run changed since then; left as it is, no part of this run.")
+        return told
 
     def _unlisted(self) -> list[str]:
         """What lies there under the prefix although no list names it."""
-        if not self.names.folder.is_dir():
-            return []
         known = {self.names.out / path for path in self._files} | {record_path(self.names)}
-        found = [p for p in self.names.folder.iterdir() if p.name.startswith(f"{self.names.prefix}_") and p.is_file()]
-        n_unknown = len([path for path in found if path not in known])
+        n_unknown = len(self.names.files() - known)
         if not n_unknown:
             return []
         files = "1 file" if n_unknown == 1 else f"{n_unknown} files"

@@ -157,13 +157,29 @@ def run_subject(
     Raises
     ------
     InputError
-        The scan cannot be used, an output would overwrite an input, or a step that was asked for by name cannot be
-        done with the scan.
+        The scan cannot be used, an output would overwrite an input, a step that was asked for by name cannot be
+        done with the scan, or another run writes the same results at this moment.
     """
     plan = plan or make_plan(scan, settings or Settings(), mask, response, atlas)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
-    run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener), written)
+    with names.written_alone():
+        run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener), written)
+        return _do_steps(run, scan, given, response, atlas, keeps_maps=keeps_maps, examine=examine)
+
+
+def _do_steps(
+    run: _Run,
+    scan: Dwi,
+    given: VolumeResource | None,
+    response: Response | None,
+    atlas: Atlas | None,
+    *,
+    keeps_maps: bool,
+    examine: Callable[[Dwi, VolumeResource | None], Any] | None,
+) -> SubjectResult:
+    """The steps in their order, and what they made; see :func:`run_subject`."""
+    plan = run.plan
     doubts = _warn_of_scales(scan)
 
     denoised = run.do("denoise", _denoise, scan)
