@@ -137,7 +137,7 @@ def _beside_scan(stage: str, how: str, size: Size, n_low: int) -> float:
         n_used = n_low if stage == "dti" else size.n_meas
         return _FLOAT * _KEPT[stage] * size.both + _block(size, BLOCK, n_used * _FLOAT + 8 * 64)
     if stage == "response":
-        return _FLOAT * size.n_inside * size.n_meas + _block(size, ROWS, 4 * 8 * size.n_meas)
+        return _FLOAT * size.n_inside * size.n_meas + _block(size, ROWS * n_threads(), 5 * 8 * size.n_meas)
     if stage == "fod":
         n = n_coefs(_DEGREE) + 2
         return _FLOAT * (n + 2) * size.both + _block(size, BLOCK, _FLOAT * size.n_meas + 4 * 8 * n)

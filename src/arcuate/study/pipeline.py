@@ -274,6 +274,7 @@ def _denoise(scan: Dwi, to: _Context) -> _Denoised:
     from arcuate.denoise import residual_facts, run_denoising, shell_residuals
     from arcuate.io import FslBvalResource, FslBvecResource
 
+    scan = scan.load()  # once: what is left of it is looked at, too
     denoising = run_denoising(scan, method=cast(Any, to.plan.how("denoise")))
     facts = {**denoising.parameters, "Residual": residual_facts(shell_residuals(scan, denoising.dwi))}
     on_disk = replace(
