@@ -28,7 +28,7 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import response_beside
 from arcuate.models.peak_rule import ALL_MAXIMA, HARD, NETWORK, SOFT, peak_rule_of
 from arcuate.models.response import Response, tensor_response
-from arcuate.models.second_pass import SURE
+from arcuate.models.second_pass import SURE, is_crossing, is_dispersed
 from arcuate.phantom import Phantom, make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 
@@ -110,7 +110,7 @@ def test_the_soft_method_can_still_be_had(scan, response, small) -> None:
 def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> None:
     again = estimate_fods(scan[1], small, response, second_pass=True)
     assert again.parameters["SecondPass"] == {
-        "slack": 0.2, "planarity": 0.06, "emptiness": 0.5, "evidence": 0.0
+        "slack": 0.2, "planarity": 0.06, "emptiness": 0.5, "evidence": 0.0, "dispersed": 0.05
     }  # fmt: skip
     plain = estimate_fods(scan[1], small, response, second_pass=False)
     assert "SecondPass" not in plain.parameters
@@ -129,10 +129,18 @@ def test_by_default_a_second_pass_stands_only_where_the_signals_ask_for_it(scan,
         np.asarray(estimate_fods(scan[1], small, response, second_pass=asked).volumes["wm"].get_array())
         for asked in (False, True)
     )
+    assert fods.parameters["SecondPass"]["dispersed"] == SURE.dispersed == 0.05
     sure = np.asarray(fods.volumes["wm"].get_array())
     changed = np.any(sure != plain, axis=-1)
-    assert 0 < changed.sum() < 0.5 * np.any(bold != plain, axis=-1).sum()
+    looks = is_crossing(plain.reshape(-1, 45)).reshape(plain.shape[:3])
+    sharper, smoother = changed & looks, changed & ~looks
+    assert 0 < sharper.sum() < 0.5 * (looks & np.any(bold != plain, axis=-1)).sum()
     np.testing.assert_array_equal(sure[changed], bold[changed])
+    assert 0 < smoother.sum() < 0.3 * (np.asarray(small.get_array()) > 0).sum()
+    assert np.all(is_dispersed(plain[smoother]))
+    fine = [np.linalg.norm(each[smoother][:, 15:], axis=1) for each in (sure, plain)]  # of degree 6 and 8
+    assert np.median(fine[0] / fine[1]) < 0.9
+    np.testing.assert_allclose(sure[..., 0], plain[..., 0], rtol=5e-3, atol=1e-6)
     soft = estimate_fods(scan[1], small, response, method="csd")
     assert "SecondPass" not in soft.parameters
 

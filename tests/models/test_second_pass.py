@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from arcuate.models.second_pass import (
     Sharpening,
     evidence_for,
     is_crossing,
+    is_dispersed,
     make_two_pass_model,
     second_moments,
     unexplained_spread,
 )
 from arcuate.models.three_tissue import make_three_tissue_model
+from arcuate.models.tied_fit import contrast_of
 from arcuate.numerics.sh import sh_matrix
 from arcuate.numerics.sphere import get_hemisphere
 from arcuate.phantom import add_rician_noise, simulate_rows, three_shell_gradients
@@ -55,8 +58,10 @@ def make_models(kind: str, odi: float | None = None):
     return gradients, make_three_tissue_model(gradients, response)
 
 
-def signals_at(gradients: GradientTable, angle: float, n: int = 60, odi: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy signals of two fibres at an angle (one at 0), SNR 30, and the fibres."""
+def signals_at(
+    gradients: GradientTable, angle: float, n: int = 60, odi: float = 0.05, snr: float = 30
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy signals of two fibres at an angle (one at 0), and the fibres."""
     rng = np.random.default_rng(int(angle))
     first = rng.normal(size=(n, 3))
     first /= np.linalg.norm(first, axis=1, keepdims=True)
@@ -66,7 +71,7 @@ def signals_at(gradients: GradientTable, angle: float, n: int = 60, odi: float =
     fibres = np.stack([first, np.cos(turn) * first + np.sin(turn) * across], axis=1)
     shares = np.tile([0.5, 0.5] if angle else [1.0, 0.0], (n, 1))
     clean = simulate_rows(gradients, fibres, shares, ndi=0.6, odi=odi, s0=1000.0)
-    return add_rician_noise(clean, 1000 / 30, rng), fibres
+    return add_rician_noise(clean, 1000 / snr, rng), fibres
 
 
 def signals_of_a_fan(gradients: GradientTable, spread: float, n: int = 60) -> np.ndarray:
@@ -110,7 +115,7 @@ def test_close_crossings_are_told_apart_and_their_density_is_kept(kind: str) -> 
 def test_single_fibres_are_left_as_the_first_pass_found_them(kind: str, odi: float) -> None:
     gradients, model = make_models(kind)
     rows, _ = signals_at(gradients, 0, odi=odi)
-    two = make_two_pass_model(model)
+    two = make_two_pass_model(model, settings=Sharpening(dispersed=0.0))
     first, both = two.first.fit(rows[:, model.volumes]), two.fit(rows[:, model.volumes])
     changed = np.any(first.coefs[0] != both.coefs[0], axis=1)
     assert changed.mean() <= 0.05
@@ -145,6 +150,72 @@ def test_a_sure_second_pass_tells_crossings_apart_and_leaves_fans_as_they_were(k
         for each in (model, sure)
     ]
     assert split[1] <= split[0] + 0.03
+
+
+def test_peaks_may_leave_more_of_the_spread_where_the_signals_ask_louder() -> None:
+    gradients, model = make_models("one shell", odi=0.06)
+    rows, fibres = signals_at(gradients, 45, 80, snr=60)
+    fits = [
+        make_two_pass_model(model, settings=replace(SURE, per_evidence=each)).fit(rows[:, model.volumes]).coefs[0]
+        for each in (0.0, SURE.per_evidence)
+    ]
+    before, after = (n_missed(fods, fibres) for fods in fits)
+    assert 0.25 * len(rows) < before
+    assert after < before - 3
+    fans = signals_of_a_fan(gradients, 30, 60)[:, model.volumes]
+    split = [
+        np.any(make_two_pass_model(model, settings=each).fit(fans).coefs[0] != model.fit(fans).coefs[0], axis=1).mean()
+        for each in (replace(SURE, dispersed=0.0), replace(SURE, dispersed=0.0, evidence=1e-9, unexplained=1.0))
+    ]
+    assert split[0] < 0.1 < split[1]
+
+
+@pytest.mark.parametrize("settings", [SURE, Sharpening()])
+def test_dispersed_fibres_of_one_shell_have_fewer_false_peaks_and_keep_their_density(settings: Sharpening) -> None:
+    gradients, model = make_models("one shell", odi=0.06)
+    rows, fibres = signals_at(gradients, 0, 80, odi=0.2)
+    rows = rows[:, model.volumes]
+    rough, smooth = (
+        make_two_pass_model(model, settings=each).fit(rows) for each in (replace(settings, dispersed=0.0), settings)
+    )
+    false, error = [], []
+    for fit in (rough, smooth):
+        peaks = find_peaks(fit.coefs[0], relative_peak_threshold=0.2, min_separation_angle=15, min_amplitude=0.1)
+        cosine = np.abs(np.einsum("npc,nc->np", peaks.directions, fibres[:, 0]))
+        false.append(np.sum((peaks.values > 0) & (cosine < np.cos(np.radians(20)))))
+        error.append(np.median(np.degrees(np.arccos(np.clip(cosine[:, 0], 0, 1)))))
+        assert fit.kkt_residual.max() < 1e-6
+    assert false[0] > 40
+    assert false[1] < 0.5 * false[0]
+    assert error[1] < error[0]
+    np.testing.assert_allclose(smooth.coefs[0][:, 0], rough.coefs[0][:, 0], rtol=5e-3)
+    assert all(np.array_equal(a, b) for a, b in zip(rough.coefs[1:], smooth.coefs[1:], strict=True))
+    changed = np.any(smooth.coefs[0] != rough.coefs[0], axis=1)
+    assert np.all(is_dispersed(rough.coefs[0][changed]))
+
+
+def test_grey_matter_and_several_shells_are_not_made_smooth_by_the_second_pass() -> None:
+    gradients, model = make_models("one shell")
+    rng = np.random.default_rng(3)
+    slow = 1250.0 * np.exp(-0.78e-3 * np.tile(gradients.bvals, (40, 1)))
+    grey = add_rician_noise(slow, 1000 / 30, rng)[:, model.volumes]
+    np.testing.assert_array_equal(
+        make_two_pass_model(model, settings=SURE).fit(grey).coefs[0], model.fit(grey).coefs[0]
+    )
+    _, several = make_models("several shells")
+    assert make_two_pass_model(several, settings=SURE).smooth is None
+    assert make_two_pass_model(model, settings=Sharpening(dispersed=0.0)).smooth is None
+
+
+def test_degree_four_is_told_better_at_higher_b_values_and_not_at_all_by_degree_two() -> None:
+    contrast = []
+    for b in (1500.0, 2000.0, 3000.0):
+        gradients = three_shell_gradients(4, (b,), 64, seed=1)
+        design = make_three_tissue_model(gradients, make_response((0.0, b))).design[:, :-2]
+        contrast.append(contrast_of(design))
+        assert contrast_of(7 * design) == pytest.approx(contrast[-1])
+        assert contrast_of(design[:, :6]) == 0
+    assert 0.01 < contrast[0] < contrast[1] < contrast[2] < 0.15
 
 
 def test_evidence_is_that_of_the_likelihood_whatever_the_unit_of_the_signals() -> None:
@@ -221,6 +292,10 @@ def test_two_fibres_look_like_a_crossing_and_one_or_none_do_not() -> None:
     assert is_crossing(np.vstack([poles[:1], poles.mean(axis=0), ball, np.zeros((1, 45))])).tolist() == [
         False, True, False, False,
     ]  # fmt: skip
+    assert is_dispersed(np.vstack([poles[:1], poles.mean(axis=0), ball, np.zeros((1, 45))])).tolist() == [
+        False, False, True, False,
+    ]  # fmt: skip
+    assert not is_crossing(ball[:, :1]).any()
 
 
 def test_without_smoothness_the_first_pass_is_the_model_itself() -> None:

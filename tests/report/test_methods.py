@@ -63,6 +63,9 @@ def test_a_second_pass_says_what_was_allowed_and_when_it_stood() -> None:
     assert "the second fit was kept where the log of the likelihood ratio exceeded 9" in text
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": {**second, "evidence": 0.0}}))
     assert "the second fit was kept throughout" in text
+    assert "Laplace-Beltrami" not in text
+    text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": {**second, "dispersed": 0.05}}))
+    assert "neither planar nor mostly empty were fitted once more with a Laplace-Beltrami term" in text
     assert "fitted once more" not in methods_paragraph(_run(fod={"Response": THREE}))[0]
 
 

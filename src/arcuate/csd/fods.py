@@ -58,7 +58,7 @@ class Fods:
         return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
-@cacheable(version=6)
+@cacheable(version=7)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,
@@ -82,8 +82,9 @@ def estimate_fods(
     constraint_directions : (n, 3) float, where the FOD is held non-negative; a fixed set by default
     second_pass : whether voxels that look like crossings are fitted once more, with slack on the constraint, see
         :class:`arcuate.models.second_pass.TwoPassModel`; not with single-shell CSD. By default only where the signals
-        ask for it (``SURE`` there). True: wherever it may help, after a smooth first pass,
-        which tells more crossings apart and splits fans. False: one pass, the published method and MRtrix3's
+        ask for it (``SURE`` there). True: wherever it may help, on several shells after a smooth first pass, which
+        tells more crossings apart and splits fans. On one shell both fit dispersed fibres once more, smoothly. False:
+        one pass, the published method and MRtrix3's
     method : str
         "auto": as the response says. "csd": the soft method of 2007 with the white-matter response of a response of
         several tissues on one shell.
@@ -229,9 +230,10 @@ def _model_facts(model: MultiTissueModel | ThreeTissueModel, sharpening: Sharpen
     else:
         facts["Constraints"] = len(model.problem.constraints)
     if sharpening is not None:
-        unused = {"smoothness"} if isinstance(model, ThreeTissueModel) else set()
-        if unused and not sharpening.evidence:
-            unused |= {"unexplained"}
+        is_one_shell = isinstance(model, ThreeTissueModel)
+        unused = {"smoothness"} if is_one_shell else {"per_evidence", "dispersed"}
+        if not sharpening.evidence:
+            unused |= {"per_evidence"} | ({"unexplained"} if is_one_shell else set())
         facts["SecondPass"] = {k: v for k, v in asdict(sharpening).items() if k not in unused}
     return facts
 

@@ -1,4 +1,4 @@
-"""A second fit of multi-tissue FODs where fibres cross: slack on the constraint tells close fibres apart."""
+"""A second fit of multi-tissue FODs by their shape: with slack where fibres cross, smooth where they are dispersed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ import numpy as np
 from arcuate.models.multitissue import MultiTissueFit, MultiTissueModel
 from arcuate.models.peaks import find_peaks
 from arcuate.models.status import Status
-from arcuate.models.three_tissue import ThreeTissueModel
-from arcuate.models.tied_fit import laplace_beltrami, make_tied_problem, solve_tied
+from arcuate.models.three_tissue import GREY, ThreeTissueModel
+from arcuate.models.tied_fit import contrast_of, laplace_beltrami, make_tied_problem, solve_tied
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.panel_product import evaluate_rows
-from arcuate.numerics.qp import ConeProblem
+from arcuate.numerics.qp import ConeFit, ConeProblem
 from arcuate.numerics.qp_kernel import SOLVED
 from arcuate.numerics.sh import lmax_of, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_even_directions
 
 LOW = 0.1  # of the mean amplitude: a direction below counts as empty
 LEAST_PEAK, APART = 0.2, 15.0  # of the strongest, and degrees: peaks that may account for the spread of a FOD
+MOST_UNEXPLAINED = 0.05  # of the spread that peaks may leave, however much the signals ask for them
+BLOCK = 4096  # voxels whose amplitudes are held at a time
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,24 @@ class Sharpening:
         fans whole, at the price of close crossings in noise
     evidence : what the signals must say for the second pass, twice the log of the likelihood ratio, see
         :func:`evidence_for`; 0 asks for none
+    per_evidence : on one shell, how much more of the spread may be left for each unit of evidence beyond what is asked
+        for, up to 0.05 in all
+    dispersed : on one shell, weight of a Laplace-Beltrami term where FODs are neither planar nor mostly empty, over
+        what the signals tell of degree 4, see :func:`contrast_of`; 0 leaves those voxels as the first pass found them
     """
 
     smoothness: float = 1e-3
     slack: float = 0.2
     planarity: float = 0.06
     emptiness: float = 0.5
-    unexplained: float = 0.05
+    unexplained: float = MOST_UNEXPLAINED
     evidence: float = 0.0
+    per_evidence: float = 0.0
+    dispersed: float = 0.05
 
 
-SURE = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0)
-"""One pass as it is, and a second only where the signals ask for it: fans stay as they were on any protocol."""
+SURE = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0, per_evidence=5e-4)
+"""One pass as it is, and a sharper second only where the signals ask for it."""
 
 
 class TissueModel(Protocol):
@@ -78,7 +86,11 @@ class TwoPassModel:
     3. The second pass stands only where its peaks account for the spread of the first (on several shells, or with
        evidence asked for): two fibres at a given angle spread so much in their plane and no more, while a fan that
        noise splits spreads further than its two peaks are apart, see :func:`unexplained_spread`; and where the signals
-       ask for it, if evidence is: see :func:`evidence_for`.
+       ask for it, if evidence is: see :func:`evidence_for`. The more they do, the more of the spread may be left on one
+       shell.
+    4. On one shell: where the FOD is neither planar nor mostly empty, |Xu - s'|² with a Laplace-Beltrami
+       term and u₀ tied. Fibres are dispersed there, or there are three, and the constraint alone splits them into peaks
+       of noise. Where less than a share of 0.3 is white matter FODs are smooth already.
     """
 
     first: TissueModel
@@ -88,6 +100,7 @@ class TwoPassModel:
     problem: ConeProblem
     settings: Sharpening
     tells_fans: bool  # whether a second pass whose peaks leave spread unexplained is refused
+    smooth: ConeProblem | None = None  # of dispersed fibres
 
     @property
     def volumes(self) -> np.ndarray:
@@ -105,25 +118,44 @@ class TwoPassModel:
         fit = self.first.fit(signals)
         place = self.lmax.index(max(self.lmax))
         white, others = fit.coefs[place], np.hstack([np.zeros((len(signals), 0)), *_without(fit.coefs, place)])
-        chosen = np.flatnonzero((fit.status == Status.FITTED) & is_crossing(white, self.settings))
-        if len(chosen) == 0:
-            return fit
-        picked = signals[chosen].astype(np.float64)
-        rows = picked if self.averaging is None else evaluate_rows(picked, self.averaging)
-        if others.shape[1] > 0:
-            rows = rows - evaluate_rows(others[chosen], self.other_design)
-        second = solve_tied(self.problem, rows, white[chosen, 0])
-        stands = second.outcome == SOLVED
-        if self.settings.evidence > 0:
-            stands &= evidence_for(self.white_design, rows, white[chosen], second.solution) > self.settings.evidence
-        if self.tells_fans:
-            stands &= unexplained_spread(white[chosen], second.solution) < self.settings.unexplained
-        kept = chosen[stands]
-        sharp, residual, n_active = white.copy(), fit.kkt_residual.copy(), fit.n_active.copy()
-        sharp[kept], residual[kept] = second.solution[stands], second.kkt_residual[stands]
-        n_active[kept] = second.n_active[stands]
-        coefs = tuple(sharp if i == place else part for i, part in enumerate(fit.coefs))
+        is_fitted = fit.status == Status.FITTED
+        crossing = np.flatnonzero(is_fitted & is_crossing(white, self.settings))
+        rows = self._rows_of_white(signals, others, crossing)
+        sharp = solve_tied(self.problem, rows, white[crossing, 0])
+        found = [(crossing, sharp, self._stands(rows, white[crossing], sharp))]
+        if self.smooth is not None:
+            is_white = white[:, 0] >= GREY * (white[:, 0] + others.sum(axis=1))
+            dispersed = np.flatnonzero(is_fitted & is_white & is_dispersed(white, self.settings))
+            rows = self._rows_of_white(signals, others, dispersed)
+            smooth = solve_tied(self.smooth, rows, white[dispersed, 0])
+            found.append((dispersed, smooth, smooth.outcome == SOLVED))
+        fods, residual, n_active = white.copy(), fit.kkt_residual.copy(), fit.n_active.copy()
+        for voxels, again, stands in found:
+            kept = voxels[stands]
+            fods[kept], residual[kept] = again.solution[stands], again.kkt_residual[stands]
+            n_active[kept] = again.n_active[stands]
+        coefs = tuple(fods if i == place else part for i, part in enumerate(fit.coefs))
         return replace(fit, coefs=coefs, kkt_residual=residual, n_active=n_active)
+
+    def _rows_of_white(self, signals: np.ndarray, others: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+        """(n, n_row) what white matter has to explain in voxels (n,) int."""
+        picked = signals[voxels].astype(np.float64)
+        rows = picked if self.averaging is None else evaluate_rows(picked, self.averaging)
+        return rows - evaluate_rows(others[voxels], self.other_design) if others.shape[1] > 0 else rows
+
+    def _stands(self, rows: np.ndarray, fods: np.ndarray, sharp: ConeFit) -> np.ndarray:
+        """(n,) bool, where a second pass of the FODs stands."""
+        settings, stands = self.settings, sharp.outcome == SOLVED
+        most = np.full(len(fods), settings.unexplained)
+        if settings.evidence > 0:
+            beyond = evidence_for(self.white_design, rows, fods, sharp.solution) - settings.evidence
+            stands &= beyond > 0
+            most = np.minimum(
+                most + settings.per_evidence * np.maximum(beyond, 0), max(MOST_UNEXPLAINED, settings.unexplained)
+            )
+        if self.tells_fans:
+            stands &= unexplained_spread(fods, sharp.solution) < most
+        return stands
 
 
 def make_two_pass_model(
@@ -134,6 +166,9 @@ def make_two_pass_model(
 ) -> TwoPassModel:
     """The two passes of a model, see :class:`TwoPassModel`; directions as for the model."""
     settings = settings or Sharpening()
+    is_one_shell = isinstance(model, ThreeTissueModel)
+    if not is_one_shell:
+        settings = replace(settings, per_evidence=0.0, dispersed=0.0)
     if isinstance(model, ThreeTissueModel):
         grey, fluid = model.isotropic
         white, others = model.design[:, :-2], model.design[:, [-2, -1] if grey < fluid else [-1, -2]]
@@ -148,22 +183,45 @@ def make_two_pass_model(
         white, others, averaging = design[:, is_white], design[:, ~is_white], None
         first = _smoothed(model, is_white, settings.smoothness) if settings.smoothness else model
     problem = make_tied_problem(white, constraint_directions, slack=settings.slack)
-    tells_fans = settings.evidence > 0 or not isinstance(model, ThreeTissueModel)
-    return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans)
+    tells_fans = settings.evidence > 0 or not is_one_shell
+    weight = settings.dispersed * contrast_of(white)
+    smooth = make_tied_problem(white, constraint_directions, smoothness=weight) if weight > 0 else None
+    return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans, smooth)
 
 
 def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndarray:
     """(n_vox,) bool, FODs (n_vox, n_coef) that are planar and mostly empty, see :class:`Sharpening`."""
     settings = settings or Sharpening()
     out = np.zeros(len(fods), bool)
+    planar = np.flatnonzero((_planarity(fods) > settings.planarity) & (fods[:, 0] > 0))
+    out[planar] = _emptiness(fods[planar]) > settings.emptiness
+    return out
+
+
+def is_dispersed(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndarray:
+    """(n_vox,) bool, FODs (n_vox, n_coef) that are neither planar nor mostly empty, see :class:`Sharpening`."""
+    settings = settings or Sharpening()
+    out = np.zeros(len(fods), bool)
+    others = np.flatnonzero((_planarity(fods) <= settings.planarity) & (fods[:, 0] > 0))
+    out[others] = _emptiness(fods[others]) <= settings.emptiness
+    return out
+
+
+def _planarity(fods: np.ndarray) -> np.ndarray:
+    """(n_vox,) difference of the second and third eigenvalue of FODs; 0 below degree 2."""
     if fods.shape[1] < n_coefs(2):
-        return out
-    moments = second_moments(fods[:, : n_coefs(2)])
-    evals, _ = eigh_3x3(moments)
-    planar = np.flatnonzero((evals[:, 1] - evals[:, 2] > settings.planarity) & (fods[:, 0] > 0))
-    amplitude = evaluate_rows(fods[planar], sh_matrix(get_even_directions(), lmax_of(fods.shape[1])))
-    is_low = amplitude < LOW * fods[planar, :1] / math.sqrt(4 * math.pi)
-    out[planar] = is_low.mean(axis=1) > settings.emptiness
+        return np.zeros(len(fods))
+    evals, _ = eigh_3x3(second_moments(fods))
+    return np.asarray(evals[:, 1] - evals[:, 2])
+
+
+def _emptiness(fods: np.ndarray) -> np.ndarray:
+    """(n_vox,) share of directions in which FODs are below a tenth of their mean."""
+    out, directions = np.zeros(len(fods)), sh_matrix(get_even_directions(), lmax_of(fods.shape[1]))
+    for begin in range(0, len(fods), BLOCK):
+        part = fods[begin : begin + BLOCK]
+        is_low = evaluate_rows(part, directions) < LOW * part[:, :1] / math.sqrt(4 * math.pi)
+        out[begin : begin + BLOCK] = is_low.mean(axis=1)
     return out
 
 

@@ -53,3 +53,20 @@ def laplace_beltrami(lmax: int, smoothness: float, length: float) -> np.ndarray:
     """
     degree, _ = degrees_and_orders(lmax)
     return np.diag(math.sqrt(smoothness) * length * degree * (degree + 1) / HIGHEST)[degree > 0]
+
+
+def contrast_of(white: np.ndarray) -> float:
+    """What signals tell of degree 4: the length of its columns, root mean square, over that of l = 0.
+
+    Parameters
+    ----------
+    white : (n_row, n_wm) float, X
+
+    Notes
+    -----
+    Degree 4 tells a crossing from one dispersed fibre. 0.02 at b = 1000 s/mm², 0.05 at 2000, 0.08 at 3000; 0 where the
+    FOD has degree 2.
+    """
+    degree, _ = degrees_and_orders(lmax_of(white.shape[1]))
+    lengths = np.linalg.norm(white, axis=0)
+    return float(np.sqrt(np.mean(lengths[degree == 4] ** 2)) / lengths[0]) if degree[-1] >= 4 else 0.0

@@ -238,6 +238,11 @@ def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
             f"-{second['slack']:g} of the mean allowed, and the second fit was kept"
             + (asked if second.get("evidence") else " throughout")
         )
+        if second.get("dispersed"):
+            text.say(
+                "Voxels of at least 0.3 white matter whose distribution was neither planar nor mostly empty were "
+                "fitted once more with a Laplace-Beltrami term, fibre density held"
+            )
     if "IntensityNormalisation" in facts:
         order = facts["IntensityNormalisation"]["Order"]
         text.say(
