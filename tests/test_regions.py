@@ -216,3 +216,23 @@ def test_regions_of_the_phantom_have_their_true_means(phantom: Phantom) -> None:
         assert _row(table, region=name, map="ndi")["mean"] == pytest.approx(truth, rel=1e-5)
         n_checked += 1
     assert n_checked >= 4
+
+
+def test_zeros_outside_the_mask_of_a_fit_are_told_and_results_of_zero_are_not(
+    fa: InMemoryVolumeResource, labels: InMemoryVolumeResource
+) -> None:
+    cut = fa.with_array(np.where(np.arange(SHAPE[1])[:, None] < 4, fa.array, 0).astype(np.float32))
+    mask = fa.with_array(cut.array > 0)
+    with pytest.warns(InputWarning, match=r"50 % of the voxels of the regions are exactly 0 in fa.*--mask"):
+        diluted = region_table({"fa": cut}, labels)
+    told = region_table({"fa": cut}, labels, mask=mask)
+    assert told.numbers("mean")[0] == pytest.approx(2 * diluted.numbers("mean")[0])
+    region_table({"fwf": cut}, labels)
+    region_table({"fa": fa, "md": cut}, labels)
+    region_table({"lesion": mask.with_array(mask.array.astype(np.uint8))}, labels)
+
+
+def test_labels_below_0_are_told(fa: InMemoryVolumeResource, labels: InMemoryVolumeResource) -> None:
+    with pytest.warns(InputWarning, match=r"1 labels below 0 \(-997 \.\.\.\): they count as outside"):
+        table = region_table(fa, labels.with_array(np.where(labels.array == 1002, -997, labels.array)))
+    assert len(table) == 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.io.labels import as_labels, find_label_names, read_image, read_label_names
 from arcuate.io.tables import Table
 from arcuate.models.region_statistics import region_statistics
@@ -22,6 +22,7 @@ from arcuate.volumes.voxels import check_same_place, stored_like
 
 TISSUE_WEIGHTED = ("ndi", "icvf", "odi")  # maps of what is not free water, and mean nothing where all is
 FREE_WATER = ("fwf", "isovf")
+_UNFITTED = 0.05  # share of voxels of 0 above which a user is asked for the mask
 ENDED = (Status.FITTED, Status.FLOORED, Status.NOT_CONVERGED)  # of these there is a number
 REMEDY = (
     "bring the labels to the scan with the transform that registration gave (--atlas-to-scan, or `arcuate apply "
@@ -122,6 +123,8 @@ def region_table(
     kept = np.ones(like.shape[:3], dtype=bool)
     if mask is not None:
         kept = _on_grid(as_volume(mask, like=like), like, "the mask") >= 0.5
+    if mask is None and status is None:
+        _warn_of_unfitted(arrays, atlas)
     own = None if weights is None else _weights(as_volume(weights, like=like), like)
     water = _free_water(arrays, free_water, like)
     rows = []
@@ -181,6 +184,21 @@ def _row(atlas: _Atlas, index: int, name: str, measure: _Measure, like: VolumeRe
         counts = np.bincount(measure.fates.ravel()[voxels], minlength=len(Status))
         row |= {f"status_{s.name.lower()}": int(counts[s]) for s in Status}
     return row
+
+
+def _warn_of_unfitted(arrays: Mapping[str, np.ndarray], atlas: _Atlas) -> None:
+    """Warn where regions reach beyond the mask of the fit, whose zeros would draw every mean down."""
+    # free water of 0 is a result, and so is a count of 0
+    told = [a.ravel() for name, a in arrays.items() if name not in FREE_WATER and a.dtype.kind == "f"]
+    voxels = np.concatenate([np.empty(0, np.int64), *atlas.voxels.values()])
+    if not told or not len(voxels):
+        return
+    share = float(np.mean(np.all([values[voxels] == 0 for values in told], axis=0)))
+    if share > _UNFITTED:
+        warn(
+            f"{100 * share:.0f} % of the voxels of the regions are exactly 0 in {', '.join(arrays)}, as maps are "
+            "outside the mask of their fit, and draw means down. Give that mask (--mask), or the status (--status)."
+        )
 
 
 def _said(is_given: bool, is_tissue: bool, is_region: bool) -> str:
@@ -259,6 +277,9 @@ def _read_atlas(
     voxels = {int(index): piece for index, piece in zip(found, pieces, strict=True) if index > 0}
     if not voxels:
         raise InputError("the label image holds no label above 0; expected regions. Check that it is the right image.")
+    below = [int(index) for index in found if index < 0]
+    if below:
+        warn(f"the label image holds {len(below)} labels below 0 ({below[0]} ...): they count as outside, like 0.")
     listed = {index: name for index, name in (named or {}).items() if index > 0}
     every = sorted({*voxels, *listed}) if listed and len(listed) <= 4 * len(voxels) else sorted(voxels)
     return _Atlas({index: listed.get(index, f"label {index}") for index in every}, voxels, None)

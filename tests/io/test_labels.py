@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning
 from arcuate.io import NiftiVolumeResource
 from arcuate.io.labels import as_labels, find_label_names, read_image, read_label_names
 from arcuate.volumes.resource import InMemoryVolumeResource
@@ -117,3 +117,26 @@ def test_labels_that_were_interpolated_are_refused_with_the_remedy() -> None:
         as_labels(InMemoryVolumeResource(np.array([[[np.nan]]])))
     with pytest.raises(InputError, match=r"of shape \(2, 2, 2, 3\); expected \(x, y, z\)"):
         as_labels(InMemoryVolumeResource(np.zeros((2, 2, 2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.tsv", "index\tname\n1\tA\n2\tB\n2\tC\n1\tA\n"),
+        ("x.txt", "1 A 0 0 0 0\n2 B 0 0 0 0\n2 C 0 0 0 0\n1 A 0 0 0 0\n"),
+        (
+            "x.xml",
+            '<atlas><label index="1">A</label><label index="2">B</label><label index="2">C</label></atlas>',
+        ),
+    ],
+)
+def test_a_label_of_two_names_is_told(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.warns(InputWarning, match="two names for the label 2, B and C: the last is taken"):
+        assert read_label_names(tmp_path / name) == {1: "A", 2: "C"}
+
+
+def test_names_in_another_encoding_say_which_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes("index\tname\n1\tK\xf6rper\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"no text in UTF-8; expected names of labels as plain text\. Save it so"):
+        read_label_names(tmp_path / "x.tsv")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.io.freesurfer_names import FREESURFER_NAMES
 from arcuate.io.images import open_volume
 from arcuate.io.names import beside_image, why_absent
@@ -57,6 +58,11 @@ def read_label_names(source: str | os.PathLike[str]) -> dict[int, str]:
     ------
     InputError
         There is no such file, or it is none of these tables.
+
+    Warns
+    -----
+    InputWarning
+        A label has two names.
     """
     if str(source).lower() == FREESURFER:
         return dict(FREESURFER_NAMES)
@@ -64,7 +70,7 @@ def read_label_names(source: str | os.PathLike[str]) -> dict[int, str]:
     text = read_text(path, "names of labels")
     if "<atlas" in text[:2000].lower() or text.lstrip().startswith("<"):
         return _from_fsl(path, text)
-    names = _from_lines(text, _SNAP_LINE) or _from_lines(text, _FREESURFER_LINE)
+    names = _from_lines(path, text, _SNAP_LINE) or _from_lines(path, text, _FREESURFER_LINE)
     if not names:
         names = _from_table(path)
     return names
@@ -107,15 +113,25 @@ def as_labels(volume: VolumeResource, what: str = "the label image") -> np.ndarr
     return labels.astype(np.int64)
 
 
-def _from_lines(text: str, pattern: re.Pattern[str]) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _from_lines(path: Path, text: str, pattern: re.Pattern[str]) -> dict[int, str]:
+    pairs = []
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = pattern.match(line)
         if match is None:
             return {}
-        names[int(match.group(1))] = match.group(2).strip()
+        pairs.append((int(match.group(1)), match.group(2).strip()))
+    return _named_once(path, pairs)
+
+
+def _named_once(path: Path, pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """The names by label; of several names of one label the last, with a warning."""
+    names: dict[int, str] = {}
+    for label, name in pairs:
+        if names.get(label, name) != name:
+            warn(f"{path} has two names for the label {label}, {names[label]} and {name}: the last is taken.")
+        names[label] = name
     return names
 
 
@@ -137,7 +153,7 @@ def _from_table(path: Path) -> dict[int, str]:
     numbers = table.numbers(index)
     if not np.isfinite(numbers).all() or np.any(numbers != np.rint(numbers)):
         raise InputError(f"the column {index!r} of {path} holds values that are no whole numbers; {expected}")
-    return {int(i): str(n) for i, n in zip(numbers, table[name], strict=True)}
+    return _named_once(path, ((int(i), str(n)) for i, n in zip(numbers, table[name], strict=True)))
 
 
 def _from_fsl(path: Path, text: str) -> dict[int, str]:
@@ -147,7 +163,8 @@ def _from_fsl(path: Path, text: str) -> dict[int, str]:
         raise InputError(f"{path} is no whole XML ({error}); expected an atlas of FSL. Copy it again.") from error
     kind = (root.findtext("header/type") or "").strip().lower()
     first = 1 if kind.startswith("prob") else 0
-    found = {int(label.get("index", "-1")) + first: (label.text or "").strip() for label in root.iter("label")}
+    labels = ((int(label.get("index", "-1")) + first, (label.text or "").strip()) for label in root.iter("label"))
+    found = _named_once(path, labels)
     if not found or min(found) < 0:
         raise InputError(f"{path} holds no labels; expected an atlas of FSL, with a <label index=...> for each region.")
     return found

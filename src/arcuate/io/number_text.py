@@ -98,4 +98,4 @@ def read_text(path: Path, what: str) -> str:
             raise UnicodeError
         return raw.decode(encoding)
     except UnicodeError as error:
-        raise InputError(f"{path} is not a text file; expected {what} as plain numbers.") from error
+        raise InputError(f"{path} is no text in UTF-8; expected {what} as plain text. Save it so.") from error
