@@ -198,3 +198,22 @@ __main__.main()
     assert (process.returncode, output) == (-number, "left nothing\n"), error
     assert error.strip().startswith("stopped; what is finished is kept")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("own", "told"), [(None, "4"), ("12", "12")])
+def test_threads_of_blas_do_not_spin_beside_kernels_unless_the_user_says_so(own: str | None, told: str) -> None:
+    code = """
+import os, sys, click
+from arcuate import __main__, cli
+
+@click.command()
+def work():
+    print("numpy" in sys.modules, os.environ["OPENBLAS_THREAD_TIMEOUT"])  # which is read when numpy is imported
+
+cli.app = work
+__main__.main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    environment |= {} if own is None else {"OPENBLAS_THREAD_TIMEOUT": own}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == f"False {told}\n"
