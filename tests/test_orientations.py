@@ -118,8 +118,10 @@ def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> N
     changed = np.any(one != two, axis=-1)
     assert 0.01 < changed.sum() / (np.asarray(small.get_array()) > 0).sum() < 0.6
     np.testing.assert_allclose(two[..., 0], one[..., 0], rtol=5e-3, atol=1e-6)
-    with pytest.raises(InputError, match=r"a second pass needs FODs of a hard constraint.*dhollander"):
+    with pytest.raises(InputError, match=r"a second pass needs FODs of a hard constraint, not the method 'csd'"):
         estimate_fods(scan[1], small, response, second_pass=True, method="csd")
+    with pytest.raises(InputError, match=r"second_pass = 'auto'; expected True, False, or None"):
+        estimate_fods(scan[1], small, response, second_pass="auto")
 
 
 def test_by_default_a_second_pass_stands_only_where_the_signals_ask_for_it(scan, response, small, fods) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_where_nothing_but_white_matter_is_auto_takes_one_shell_and_says_why() -
     assert response.algorithm == "tournier"
     assert response.is_single_shell
     assert "0 of grey matter" in response.made_from["fewer_tissues_because"]
+    with pytest.warns(
+        InputWarning, match=r"no second pass, which needs .* three tissues cannot be had \(found \d+ voxels"
+    ):
+        asked = estimate_fods(scan, None, response, second_pass=True)
+    assert "SecondPass" not in asked.parameters
+    with pytest.raises(
+        InputError, match="a second pass needs FODs of a hard constraint; the response is of one tissue"
+    ):
+        estimate_fods(scan, None, replace(response, made_from={}), second_pass=True)
     with pytest.raises(NotApplicable, match="0 of grey matter and 0 of fluid; expected some of each"):
         estimate_response_function(scan, None, "dhollander")
 

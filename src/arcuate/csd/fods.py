@@ -92,8 +92,10 @@ def estimate_fods(
     Raises
     ------
     InputError
-        The response was made on shells that the scan does not have, or cannot be that of fibres.
+        The response was made on shells that the scan does not have, or cannot be that of fibres; a second pass was
+        asked for with single-shell CSD, but for a response of "auto" that found no tissues: that is a warning.
     """
+    check_second_pass(second_pass, is_soft=False)
     response = _response_for(method, response).on_shells_of(dwi.gradients)
     if not response.is_single_shell:
         if shell is not None:
@@ -106,7 +108,7 @@ def estimate_fods(
         return _estimate_multi_tissue(
             dwi, mask, response, lmax=lmax, constraint_directions=constraint_directions, second_pass=second_pass
         )
-    check_second_pass(second_pass, is_soft=True)
+    _refuse_second_pass(second_pass, method, response)
     inside = check_mask(dwi.volume, mask)
     n_vox = int(inside.sum())
     coefs, status = np.zeros((0, 0), np.float32), np.zeros(n_vox, np.uint8)
@@ -125,18 +127,31 @@ def estimate_fods(
 
 
 def check_second_pass(second_pass: bool | None, *, is_soft: bool) -> None:
-    """Refuse a second pass that was asked for with FODs of the soft method.
+    """Refuse a second pass that was asked for with FODs of the soft method, and what is neither yes, no nor default.
 
     Raises
     ------
     InputError
         In one sentence, what of it.
     """
+    if not (second_pass is None or isinstance(second_pass, bool | np.bool_)):
+        raise InputError(f"found second_pass = {second_pass!r}; expected True, False, or None for the default.")
     if second_pass and is_soft:
         raise InputError(
             "a second pass needs FODs of a hard constraint; the response is of one tissue on one shell, which means "
             "soft single-shell CSD. Estimate a response with algorithm 'dhollander', or leave the second pass out."
         )
+
+
+def _refuse_second_pass(second_pass: bool | None, method: str, response: Response) -> None:
+    """Refuse a second pass that was asked for with the soft method; told alone where nobody chose that method."""
+    if second_pass and method == "csd":
+        raise InputError("a second pass needs FODs of a hard constraint, not the method 'csd'. Leave one of them out.")
+    if second_pass and "fewer_tissues_because" in response.made_from:
+        why = response.made_from["fewer_tissues_because"]
+        warn(f"there is no second pass, which needs FODs of a hard constraint: three tissues cannot be had ({why}).")
+        return
+    check_second_pass(second_pass, is_soft=True)
 
 
 def compute_csd_fods(
