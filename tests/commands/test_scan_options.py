@@ -49,7 +49,12 @@ def test_two_parts_of_another_scale_are_told_and_mended(
     parts = [folder / f"sub-1_run-{i}_dwi.nii.gz" for i in (1, 2)]
     mended = arcuate("info", *parts, "--scale-parts", "--json")
     assert not any("scale" in doubt for doubt in json.loads(mended.out)["doubts"])
-    assert arcuate("dti", *parts, "--scale-parts", "--out", tmp_path / "out").code == 0
+    scaled = arcuate("dti", *parts, "--scale-parts", "--out", tmp_path / "out")
+    assert scaled.code == 0
+    assert "intensity scale" not in scaled.err
+    joined = arcuate("dti", *parts, "--out", tmp_path / "joined")
+    assert joined.code == 0
+    assert "the intensity scale of the b=0 volumes steps" in " ".join(joined.err.split())
     written = json.loads((tmp_path / "out/fa.json").read_text())
     assert written["PartScales"][1] == pytest.approx(0.25, rel=0.02)
     assert {"dwi", "dwi2", "bval", "bval2"} <= written["Inputs"].keys()

@@ -15,7 +15,7 @@ import numpy as np
 
 from arcuate.commands.shell import ArcuateCommand, Choice, is_asked_for, long_name
 from arcuate.commands.written import check_outputs, own_facts
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
 from arcuate.volumes.series import VolumeMadeLater
 
@@ -77,11 +77,23 @@ class ScanFiles:
     def read(self) -> Dwi:
         """The scan for a step, which checks its gradients first: the voxels stay on disk until they are asked for.
 
-        So they do where parts are to be scaled by their voxels; how they were is then in :attr:`scan`.
+        So they do where parts are to be scaled by their voxels; how they were is then in :attr:`scan`. Parts that
+        were given and are not to be scaled are compared when they are read, with a warning where their scales differ.
         """
-        if not self.scale_parts:
-            return self.checked
-        return self.checked.with_volume(VolumeMadeLater(self.checked.volume, lambda: self.scan.volume))
+        if self.scale_parts:
+            return self.checked.with_volume(VolumeMadeLater(self.checked.volume, lambda: self.scan.volume))
+        if "Parts" in self.checked.origin:
+            return self.checked.with_volume(VolumeMadeLater(self.checked.volume, self._compared))
+        return self.checked
+
+    def _compared(self) -> VolumeResource:
+        """The volume in memory, after a warning where its parts have several scales of intensity."""
+        from arcuate.volumes.scale_steps import scale_doubts
+
+        scan = self.checked.with_volume(self.checked.volume.load())
+        for doubt in scale_doubts(scan.find_parts()):
+            warn(doubt)
+        return scan.volume
 
     @cached_property
     def checked(self) -> Dwi:

@@ -69,7 +69,8 @@ class StepList(click.ParamType):
     type=StepList(),
     default=None,
     metavar="STEP,...",
-    help=f"Some of {','.join(STEPS)}, and what they need. Default: all that the scan allows.",
+    help=f"Some of {','.join(STEPS)}, and what they need; all,freewater for "
+    "all of them. Default: all that the scan allows, but freewater.",
 )
 @click.option(
     "--denoise",
