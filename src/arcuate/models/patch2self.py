@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError, warn
@@ -185,6 +184,8 @@ def _moments(signals: np.ndarray, pool: ThreadPoolExecutor) -> tuple[int, np.nda
 
 def _predictors(gram: np.ndarray, n_vox: int, alpha: float) -> np.ndarray:
     """Matrix whose column j predicts volume j from the other columns (all centred)."""
+    from scipy import linalg  # 40 ms, of every command that looks whether denoising suits a scan
+
     n = len(gram)
     if alpha > 0:
         inverse = linalg.inv(gram + alpha * np.eye(n))
