@@ -127,6 +127,8 @@ def test_arrays_that_do_not_fit_the_table_are_refused() -> None:
         Dwi.from_arrays(np.zeros((2, 3, 4, 5)), AFFINE, (table.bvals, table.directions))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"18 b-values.*5 volumes"):
         Dwi.from_arrays(np.zeros((2, 3, 4, 5)), AFFINE, table)
+    with pytest.raises(InputError, match=r"complex64; expected real numbers.*numpy\.abs"):
+        Dwi.from_arrays(np.zeros((2, 3, 4, 18), np.complex64), AFFINE, table)
 
 
 def test_a_mask_may_be_a_path_a_nibabel_image_or_an_array(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ class Dwi:
         Volumes with ``b <= b0_threshold`` count as b = 0.
     origin : facts for sidecars
         How the scan was made from its files: ``VolumesExcluded``, ``ShellsKept``, ``Parts``, ``PartScales``.
+
+    Raises
+    ------
+    InputError
+        The voxels in memory are complex numbers.
     """
 
     volume: VolumeResource
@@ -65,6 +70,13 @@ class Dwi:
     bvec: VectorResource
     b0_threshold: float = B0_THRESHOLD
     origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kind = self.volume.array.dtype if isinstance(self.volume, InMemoryVolumeResource) else np.dtype(float)
+        if kind.kind == "c":
+            raise InputError(
+                f"found voxels of type {kind}; expected real numbers. Take the magnitude (numpy.abs) first."
+            )
 
     @classmethod
     def from_arrays(

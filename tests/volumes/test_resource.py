@@ -49,11 +49,6 @@ def test_lists_are_taken_as_arrays() -> None:
     assert InMemoryBvecResource([[0, 0, 1]]).get().shape == (1, 3)  # type: ignore[arg-type]
 
 
-def test_complex_voxels_are_refused_with_what_to_take() -> None:
-    with pytest.raises(InputError, match=r"complex64; expected real numbers.*numpy\.abs"):
-        InMemoryVolumeResource(np.zeros((2, 3, 4), np.complex64), AFFINE)
-
-
 def test_an_affine_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"affine of shape \(3, 3\).*\(4, 4\)"):
         InMemoryVolumeResource(np.zeros((2, 3, 4)), np.eye(3))

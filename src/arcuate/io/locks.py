@@ -48,15 +48,20 @@ def exclusive(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Whether nobody else is in such a block of this file, which is made for it and removed after it."""
+    """Whether nobody else is in such a block of this file, which is made for it and removed after it.
+
+    Where there are no such locks nobody is.
+    """
+    if fcntl is None:
+        yield True
+        return
     descriptor = None
     is_alone = True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_alone = os.fstat(descriptor).st_nlink > 0  # else its owner removed it between the two lines above
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_alone = os.fstat(descriptor).st_nlink > 0  # else its owner removed it between the two lines above
     except BlockingIOError:
         is_alone = False
     except OSError:  # a file system without locks, or a folder that cannot be written, of which whoever writes tells

@@ -150,7 +150,7 @@ class InMemoryVolumeResource(VolumeResource):
     Raises
     ------
     InputError
-        The affine has another shape, or the voxels are complex numbers.
+        The affine has another shape.
     """
 
     is_loaded: ClassVar[bool] = True
@@ -160,12 +160,7 @@ class InMemoryVolumeResource(VolumeResource):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        array = np.asarray(self.array)
-        if array.dtype.kind == "c":
-            raise InputError(
-                f"found voxels of type {array.dtype}; expected real numbers. Take the magnitude (numpy.abs) first."
-            )
-        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "array", np.asarray(self.array))
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
             raise InputError(f"found an affine of shape {affine.shape}; expected (4, 4), voxel indices to scanner mm.")
