@@ -72,10 +72,10 @@ class Dwi:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind = self.volume.array.dtype if isinstance(self.volume, InMemoryVolumeResource) else np.dtype(float)
-        if kind.kind == "c":
+        if isinstance(self.volume, InMemoryVolumeResource) and self.volume.array.dtype.kind == "c":
             raise InputError(
-                f"found voxels of type {kind}; expected real numbers. Take the magnitude (numpy.abs) first."
+                f"found voxels of type {self.volume.array.dtype}; expected real numbers. Take the magnitude "
+                "(numpy.abs) first."
             )
 
     @classmethod
