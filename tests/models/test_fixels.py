@@ -112,7 +112,7 @@ def test_fixels_and_their_files_agree_with_fod2fixel(mrtrix: Path, tmp_path: Pat
     index = {who: nib.load(tmp_path / who / "index.nii").get_fdata().astype(int) for who in ("ours", "theirs")}
     values = {who: {n: nib.load(tmp_path / who / f"{n}.nii").get_fdata().ravel() for n in names} for who in index}
     same = index["ours"][..., 0] == index["theirs"][..., 0]
-    assert same.mean() > 0.98
+    assert same.mean() > 0.98  # theirs has a lobe more where a top of the grid is no maximum
     off: dict[str, list[float]] = {name: [] for name in names}
     for voxel in np.argwhere(same):
         count = index["ours"][tuple(voxel)][0]
@@ -122,9 +122,9 @@ def test_fixels_and_their_files_agree_with_fod2fixel(mrtrix: Path, tmp_path: Pat
             mine, other = (values[who][name][place[who]][order[who]] for who in ("ours", "theirs"))
             off[name] += list(np.abs(mine / other - 1))
     assert np.quantile(off["peak"], 0.999) < 1e-4
-    for name in ("afd", "disp"):  # lobes that touch are cut along other directions: each set of them has its own border
-        assert np.mean(np.array(off[name]) < 0.02) > 0.9, (name, np.quantile(off[name], [0.5, 0.9, 0.98]))
-        assert np.median(off[name]) < 2e-3
+    for name in ("afd", "disp"):  # lobes that touch too: both cut them along the directions of one icosahedron
+        assert np.mean(np.array(off[name]) < 0.01) > 0.99, (name, np.quantile(off[name], [0.5, 0.9, 0.98]))
+        assert np.median(off[name]) < 5e-4
     for who in index:  # mrview and the fixel commands make the same checks when they open a folder
         command = [mrtrix / "fixel2voxel", f"{who}/afd.nii", "sum", f"{who}.nii", "-quiet", "-force"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

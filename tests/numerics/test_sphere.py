@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arcuate.numerics.sphere import NAMES, HemiSphere, Sphere, get_hemisphere, get_sphere, unique_directions
+from arcuate.numerics.sphere import NAMES, HemiSphere, Sphere, get_hemisphere, get_icosahedron, get_sphere, unique_directions
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,6 +21,15 @@ def test_named_spheres_are_dipys_to_the_last_bit(name: str) -> None:
     for mine, other in pairs:
         for attribute in ("vertices", "faces", "edges", "theta", "phi"):
             np.testing.assert_array_equal(getattr(mine, attribute), getattr(other, attribute))
+
+
+def test_a_divided_icosahedron_covers_a_half_sphere_evenly() -> None:
+    half = get_icosahedron(4)
+    assert half.vertices.shape == (1281, 3)
+    assert len(half.faces) == 2560
+    gaps = [np.degrees(np.arccos(np.abs(half.vertices @ v).clip(max=1).astype(float))) for v in half.vertices[::40]]
+    nearest = [np.sort(gap)[1] for gap in gaps]
+    assert 3.5 < min(nearest) and max(nearest) < 5.0
 
 
 def test_an_icosahedron_without_faces_gets_its_hull() -> None:

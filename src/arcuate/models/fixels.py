@@ -13,7 +13,7 @@ from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.panel_product import as_panels
 from arcuate.numerics.sh import lmax_of, sh_matrix
 from arcuate.numerics.sh_polynomial import polynomial_table
-from arcuate.numerics.sphere import get_hemisphere
+from arcuate.numerics.sphere import get_icosahedron
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,11 @@ def segment_lobes(
 
 @lru_cache(maxsize=8)
 def _sphere(lmax: int) -> HalfSphere:
-    """1281 directions; the area of each is 2 x 2π / 1281 in the mean."""
-    half = get_hemisphere("symmetric642").subdivide()
+    """1281 directions; the area of each is 2 x 2π / 1281 in the mean.
+
+    The icosahedron lies as that of MRtrix3's fod2fixel does, so that lobes that touch are cut along the same border.
+    """
+    half = get_icosahedron(4)
     vertices, faces = half.vertices, np.asarray(half.faces, np.int64)
     corners = vertices[faces]
     for k in (1, 2):  # corners that lie in the other half, on the side of the first

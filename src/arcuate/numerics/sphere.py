@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from importlib import resources
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,17 @@ def get_sphere(name: str = "symmetric362") -> Sphere:
 def get_hemisphere(name: str = "symmetric362") -> HemiSphere:
     """Half of a named direction set."""
     return HemiSphere.from_sphere(get_sphere(name))
+
+
+@lru_cache(maxsize=2)
+def get_icosahedron(n: int = 4) -> HemiSphere:
+    """Half of the icosahedron (±1, 0, ±φ) and its cyclic turns, every triangle cut in four ``n`` times: 5·4ⁿ + 1 points."""
+    golden = (1 + 5**0.5) / 2
+    corners = np.array([(a, 0.0, golden * b) for a in (1, -1) for b in (1, -1)]) / np.hypot(1, golden)
+    points = np.concatenate([np.roll(corners, k, axis=1) for k in range(3)])
+    near = points @ points.T > 0.4  # 1/√5 between neighbours, which are the corners of the triangles
+    faces = [(i, j, k) for i, j, k in combinations(range(12), 3) if near[i, j] and near[j, k] and near[i, k]]
+    return HemiSphere.from_sphere(Sphere(xyz=points, faces=np.array(faces)).subdivide(n=n))
 
 
 @lru_cache(maxsize=2)
