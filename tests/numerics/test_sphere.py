@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arcuate.numerics.sphere import NAMES, HemiSphere, Sphere, get_hemisphere, get_icosahedron, get_sphere, unique_directions
+from arcuate.numerics.sphere import (
+    NAMES,
+    HemiSphere,
+    Sphere,
+    get_hemisphere,
+    get_icosahedron,
+    get_sphere,
+    unique_directions,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,7 +37,8 @@ def test_a_divided_icosahedron_covers_a_half_sphere_evenly() -> None:
     assert len(half.faces) == 2560
     gaps = [np.degrees(np.arccos(np.abs(half.vertices @ v).clip(max=1).astype(float))) for v in half.vertices[::40]]
     nearest = [np.sort(gap)[1] for gap in gaps]
-    assert 3.5 < min(nearest) and max(nearest) < 5.0
+    assert min(nearest) > 3.5
+    assert max(nearest) < 5.0
 
 
 def test_an_icosahedron_without_faces_gets_its_hull() -> None:

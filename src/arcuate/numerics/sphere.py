@@ -196,7 +196,7 @@ def get_hemisphere(name: str = "symmetric362") -> HemiSphere:
 
 @lru_cache(maxsize=2)
 def get_icosahedron(n: int = 4) -> HemiSphere:
-    """Half of the icosahedron (±1, 0, ±φ) and its cyclic turns, every triangle cut in four ``n`` times: 5·4ⁿ + 1 points."""
+    """Half of the icosahedron (±1, 0, ±φ) and its cyclic turns, triangles cut in four ``n`` times: 5·4ⁿ + 1 points."""
     golden = (1 + 5**0.5) / 2
     corners = np.array([(a, 0.0, golden * b) for a in (1, -1) for b in (1, -1)]) / np.hypot(1, golden)
     points = np.concatenate([np.roll(corners, k, axis=1) for k in range(3)])
