@@ -226,11 +226,11 @@ def test_sidecars_name_their_sources_in_data_sets_that_the_description_links(sto
 
 
 def _plan(story: Story, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
-    """What a call with --dry-run prints, and a check that it wrote nothing."""
+    """The line of each scan that a call with --dry-run prints, and a check that it wrote nothing."""
     before = {path: path.stat().st_mtime_ns for path in story.out.rglob("*")}
     app.main([*_command(story.bids, story.out, "--dry-run", *more)[3:]], standalone_mode=False)
     assert {path: path.stat().st_mtime_ns for path in story.out.rglob("*")} == before
-    return capsys.readouterr().out.splitlines()
+    return [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
 
 
 def test_other_options_other_inputs_and_removed_results_are_done_again(

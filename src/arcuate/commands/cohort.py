@@ -143,7 +143,7 @@ def _with_options_of_run(command: click.Command) -> click.Command:
 @click.option("--response", "with_response", is_flag=True, help="group: average the subjects' responses.")
 @click.option("--table", "with_table", is_flag=True, help="group: key numbers of all subjects, and the cohort's page.")
 @click.option("--stop-on-first-crash", is_flag=True, help="Begin no further subject once one has failed.")
-@click.option("--dry-run", is_flag=True, help="Say what would be run, and end.")
+@click.option("--dry-run", is_flag=True, help="Check every scan, say what would be run and fail, and end.")
 def cohort(bids_dir: Path, out: Path, level: str, **given: Any) -> None:
     """Every diffusion scan of BIDS_DIR (raw, or derivatives of QSIPrep or arcuate) as `arcuate run` does it, to OUT.
 
@@ -199,11 +199,10 @@ def _participants(bids_dir: Path, out: Path, given: dict[str, Any]) -> int:
     if empty := without_scan(bids_dir, wanted, scans):
         named = ", ".join(empty[:MOST_NAMED]) + (" ..." if len(empty) > MOST_NAMED else "")
         lines.say(f"no diffusion scan that is wanted: {named}" + (f" ({len(empty)})" if len(empty) > 1 else ""))
-    if given["dry_run"]:
-        _say_what_would_run(scans, tasks, left, lines)
-        return 0
-    describe_dataset(options.out, bids_dir)
     placement = Placement(given["scheduler"], n_workers, threads, memory, work, slurm)
+    if given["dry_run"]:
+        return _say_what_would_run(scans, tasks, left, placement)
+    describe_dataset(options.out, bids_dir)
     has_all = wanted == Wanted()
     run = CohortRun(tasks, options.out, lines, stops_on_failure=given["stop_on_first_crash"], has_all=has_all)
     run.note(done)
@@ -271,14 +270,23 @@ def _run(run: CohortRun, left: Sequence[Task], n_done: int, placement: Placement
 
 
 def _say_what_would_run(
-    scans: Sequence[SessionScan], tasks: Sequence[Task], left: Sequence[Task], lines: CohortLines
-) -> None:
+    scans: Sequence[SessionScan], tasks: Sequence[Task], left: Sequence[Task], placement: Placement
+) -> int:
+    """What each scan would be, as its own dry run says it, then what holds for all; the exit status."""
+    from arcuate.commands.planned import PlannedScans
+
     missing = {task.name for task in left}
+    found = PlannedScans()
     for scan, task in zip(scans, tasks, strict=True):
         parts = "" if len(scan.images) == 1 else f" ({len(scan.images)} parts)"
-        state = task.problem or ("to be run" if task.name in missing else "complete")
-        click.echo(f"{task.name}{parts}: {state}")
-    lines.say(f"{len(tasks)} scans, {len(left)} to be run; nothing was done (--dry-run)")
+        lines = found.look_at(task) if task.name in missing else iter([f"{task.name}: complete"])
+        for line in lines:
+            click.echo(line.replace(f"{task.name}:", f"{task.name}{parts}:", 1))
+    is_local = placement.scheduler == "local"
+    for sentence in found.sentences(min(placement.n_workers, max(1, len(left))), is_local=is_local):
+        click.echo(sentence, err=True)
+    click.echo(f"{len(tasks)} scans, {len(left)} to be run; nothing was done (--dry-run)", err=True)
+    return SOME_FAILED if found.n_failing else 0
 
 
 def _arguments(given: dict[str, Any]) -> list[str]:

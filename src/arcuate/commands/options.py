@@ -122,6 +122,13 @@ class ScanFiles:
             self._tell_what_was_found(scan)
         return scan
 
+    def check_whole(self) -> None:
+        """Refuse images that were cut short, of which hardly any has to be read for that."""
+        from arcuate.io import open_volume
+
+        for path in self.images:
+            open_volume(path).check_whole()
+
     @cached_property
     def scan(self) -> Dwi:
         """The scan that is used and what became of it; where parts are to be scaled, their voxels are read."""

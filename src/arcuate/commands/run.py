@@ -24,6 +24,7 @@ from arcuate.commands.options import (
     tensor_order_option,
 )  # fmt: skip
 from arcuate.commands.paths import OutFolder, out_folder_option
+from arcuate.commands.planned import PlannedRun
 from arcuate.commands.report import drawing_meanwhile, end_with_report, examination
 from arcuate.commands.shell import Choice, is_asked_for, tell
 from arcuate.commands.stage_lines import StageLines
@@ -33,15 +34,13 @@ from arcuate.errors import InputError
 from arcuate.study.bids import read_json
 from arcuate.study.expected import expected_seconds, in_words
 from arcuate.study.kernel_notes import are_noted, note_kernels, note_name
-from arcuate.study.memory import MIB, check_memory, expected_memory
+from arcuate.study.memory import check_memory, expected_memory
 from arcuate.study.pipeline import run_subject
 from arcuate.study.plan import DENOISE_METHODS, STEPS, Settings, make_plan
-from arcuate.study.stages import NOT_ASKED
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
     from arcuate.models.response import Response
-    from arcuate.study.bids import Derivatives
     from arcuate.study.plan import Plan
     from arcuate.study.regions import Atlas
     from arcuate.study.result import SubjectResult
@@ -158,7 +157,7 @@ def run(
     with_report: bool,
     mem_mb: int | None,
     cache_folder: Path | None,
-) -> None:
+) -> PlannedRun | None:
     """The whole pipeline on DWI: every map, response, fibre orientations, and a report.
 
     What the run will do is decided and checked before any voxel is read. Stopped at any moment and started again, it
@@ -184,8 +183,10 @@ def run(
     lines = StageLines(console, expected_seconds(plan, unread.volume, inside, out, with_report=with_report))
     lines.say_all(plan.sentences)
     if is_asked_for("dry_run"):
-        _say_what_would_be_done(plan, names, needed)
-        return
+        scan.check_whole()
+        planned = PlannedRun(plan, unread, inputs, names, needed)
+        click.echo("\n".join(planned.sentences))
+        return planned
     stages = [*plan.steps, *(["report"] if with_report else [])]
     kept = Cache(cache_folder or out / ".arcuate-cache")
     with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report, unread.volume) as early:
@@ -198,6 +199,7 @@ def run(
     note_kernels(note)
     lines.say_all(closing_words(result, with_report))
     tell(f"{names.folder}")
+    return None
 
 
 def _checked_memory(
@@ -208,16 +210,6 @@ def _checked_memory(
     if mem_mb is not None:
         check_memory(needed, mem_mb)
     return needed
-
-
-def _say_what_would_be_done(plan: Plan, names: Derivatives, needed: int) -> None:
-    for name, step in plan.steps.items():
-        click.echo(f"would do {name}" + (f": {step.how}" if step.how else ""))
-    for name, reason in plan.left_out.items():
-        if not reason.startswith(NOT_ASKED):
-            click.echo(f"would leave out {name}: {reason}")
-    click.echo(f"would take {-(-needed // MIB)} MB of memory at most")
-    click.echo(f"would write to {names.folder} as {names.prefix}_...; nothing was done (--dry-run)")
 
 
 def _read_response(files: tuple[Path, ...], algorithm: str) -> Response | None:

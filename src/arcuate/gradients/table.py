@@ -125,12 +125,17 @@ class GradientTable:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        return f"GradientTable({self.in_words})"
+
+    @property
+    def in_words(self) -> str:
+        """``44 volumes: 4 b=0; 20 at b=1000, 20 at b=2500``."""
         try:
             with silenced_warnings():
                 shells = ", ".join(f"{len(s)} at b={s.b:.0f}" for s in self.shells)
         except InputError:
             shells = "no distinct shells"
-        return f"GradientTable({len(self)} volumes: {int(self.is_b0.sum())} b=0; {shells})"
+        return f"{len(self)} volumes: {int(self.is_b0.sum())} b=0; {shells}"
 
     def _repr_html_(self) -> str:
         """For notebooks: volumes by shell, and their directions on the sphere."""

@@ -15,7 +15,15 @@ from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
 from arcuate.io.atomic import atomic_path
 from arcuate.io.mif_header import MifHeader, gradient_rows, mif_head, read_mif_header
-from arcuate.io.stored_voxels import ByteSink, check_length, dtype_on_disk, read_bytes, read_values, write_voxels
+from arcuate.io.stored_voxels import (
+    ByteSink,
+    check_length,
+    check_whole,
+    dtype_on_disk,
+    read_bytes,
+    read_values,
+    write_voxels,
+)
 from arcuate.volumes.resource import (
     InMemoryVolumeResource,
     VolumeResource,
@@ -63,6 +71,11 @@ class MifVolumeResource(VolumeResource):
         n = math.prod(header.shape[:3])
         values = read_values(header, index % header.shape[3] * n, n)
         return values.reshape(header.shape[:3], order="F")
+
+    def check_whole(self) -> None:
+        """Refuse a file that was cut short, with its own sentence; few files are read for it."""
+        header, n = self._header, math.prod(self._header.shape)
+        check_whole(header, -(-n // 8) if header.is_bits else n * header.dtype.itemsize)
 
     def get_affine(self) -> np.ndarray:
         return self._header.affine.copy()

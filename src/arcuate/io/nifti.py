@@ -16,7 +16,7 @@ from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.atomic import atomic_path
 from arcuate.io.nifti_header import Header, read_header
-from arcuate.io.stored_voxels import dtype_on_disk, read_values, write_voxels
+from arcuate.io.stored_voxels import check_whole, dtype_on_disk, read_values, write_voxels
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _PIECE = 1 << 20  # bytes compared at a time
@@ -56,6 +56,10 @@ class NiftiVolumeResource(VolumeResource):
             raise InputError(f"{self.path} has the shape {self.shape}; it has no volume {index}.")
         shape = self.shape[:3]
         return self._values(index % self.shape[3] * math.prod(shape), shape)
+
+    def check_whole(self) -> None:
+        """Refuse a file that was cut short, with its own sentence; few files are read for it."""
+        check_whole(self._header, math.prod(self.shape) * self._header.dtype.itemsize)
 
     def get_affine(self) -> np.ndarray:
         return self._affine.copy()

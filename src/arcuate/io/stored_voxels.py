@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.io.gzip_blocks import CorruptFileError, is_gzip, read_gzip, read_plain, write_gzip
+from arcuate.io.gzip_blocks import CorruptFileError, Sink, is_gzip, read_gzip, read_plain, write_gzip
 from arcuate.numerics.threads import n_threads
 
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once
@@ -77,7 +78,23 @@ def check_length(stored: StoredVoxels, n_bytes: int) -> None:
         )
 
 
-def read_bytes(stored: StoredVoxels, start: int, n_bytes: int, sink: Converter | ByteSink) -> None:
+def check_whole(stored: StoredVoxels, n_bytes: int) -> None:
+    """Refuse a file that does not hold the ``n_bytes`` of voxels its header promises.
+
+    Gzip keeps the length of its content in its last four bytes. Only a file of which these say something else, one of
+    several members or one cut short, is read.
+    """
+    check_length(stored, n_bytes)
+    if not is_gzip(stored.voxels):
+        return
+    with stored.voxels.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+    if length != (stored.offset + n_bytes) & 0xFFFFFFFF:
+        read_bytes(stored, 0, n_bytes, lambda position, data: None)
+
+
+def read_bytes(stored: StoredVoxels, start: int, n_bytes: int, sink: Sink) -> None:
     """Give ``n_bytes`` from byte ``start`` of the voxels on to ``sink``, in parts, in any order."""
     read = read_gzip if is_gzip(stored.voxels) else read_plain
     try:
