@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning
 from arcuate.study.bids_index import Wanted, index_dataset, read_filters, without_scan
 from arcuate.study.cohort import CohortOptions, plan_tasks
 from arcuate.study.cohort_status import read_status, write_status
@@ -40,6 +40,20 @@ def test_images_of_a_session_are_parts_of_one_scan(tmp_path: Path) -> None:
     assert (a.subject, a.session, a.prefix, a.name) == ("a", "", "sub-a", "sub-a")
     assert (b.prefix, b.name) == ("sub-b_ses-2_dir-AP", "sub-b ses-2")
     assert [image.name[-17:] for image in b.images] == ["_run-1_dwi.nii.gz", "_run-2_dwi.nii.gz"]
+
+
+def test_what_the_data_set_ignores_is_left_out_by_the_rules_of_gitignore(tmp_path: Path) -> None:
+    names = ("1/dwi/sub-1_run-1", "1/dwi/sub-1_run-2", "2/dwi/sub-2", "3/ses-a/dwi/sub-3_ses-a", "4/dwi/sub-4_acq-test")
+    bids = _make(tmp_path, *(f"sub-{name}_dwi.nii.gz" for name in names), "sub-5/dwi/sub-5_dwi.nii.gz")
+    patterns = "# scans with faults\r\n\r\nsub-2/\r\n**/*run-2*\r\n/sub-3/ses-a\r\n*_acq-*\r\n*_dwi.bvec\r\n!sub-4/\r\n"
+    (bids / ".bidsignore").write_bytes(b"\xef\xbb\xbf" + patterns.encode())
+    with pytest.warns(
+        InputWarning, match=r"4 diffusion images of .* are left out, as its .bidsignore says: sub-1/dwi/"
+    ):
+        found = index_dataset(bids)
+    assert [image.name for scan in found for image in scan.images] == ["sub-1_run-1_dwi.nii.gz", "sub-5_dwi.nii.gz"]
+    with pytest.raises(InputError, match=r"found no diffusion scan .* the filter file, and its \.bidsignore"):
+        index_dataset(bids, Wanted(("2",)))
 
 
 def test_versions_of_one_scan_are_no_parts_and_a_filter_chooses(tmp_path: Path) -> None:

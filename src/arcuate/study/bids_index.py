@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from arcuate.errors import InputError, did_you_mean
+from arcuate.errors import InputError, MissingExtraError, did_you_mean, warn
 from arcuate.io.names import bids_entities, common_name, image_stem, image_suffix
 from arcuate.study.bids import read_json, scan_prefix
 
@@ -118,7 +118,7 @@ def _as_label(value: Any) -> str | None:
 
 
 def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: bool = True) -> list[SessionScan]:
-    """Every wanted scan of the data set, by subject and session.
+    """Every wanted scan of the data set, by subject and session, but for what its ``.bidsignore`` leaves out.
 
     Parameters
     ----------
@@ -128,6 +128,8 @@ def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: boo
     ------
     InputError
         The folder is no data set, holds no diffusion scan that is wanted, or a named subject is not there.
+    MissingExtraError
+        There is a ``.bidsignore``, and pathspec, which reads it, is not installed.
     """
     wanted = wanted or Wanted()
     is_derivative = _check_dataset(folder, is_checked)
@@ -139,10 +141,11 @@ def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: boo
             f"{' ...' if len(missing) > 5 else ''}; {_there(subjects)}.{_meant(missing[0], subjects)}"
         )
     chosen = set(wanted.participants)
+    ignored = _Ignored(folder)
     found: list[SessionScan] = []
     for subject in subjects:
         if not chosen or subject in chosen:
-            found += _scans_of(folder / f"sub-{subject}", subject, wanted, is_derivative)
+            found += _scans_of(folder / f"sub-{subject}", subject, wanted, is_derivative, ignored)
     unseen = [label for label in wanted.sessions if label not in {scan.session for scan in found}]
     if found and unseen:
         raise InputError(
@@ -152,7 +155,14 @@ def index_dataset(folder: Path, wanted: Wanted | None = None, *, is_checked: boo
     if not found:
         raise InputError(
             f"found no diffusion scan in {folder} that is wanted ({_there(subjects)}); expected images such as "
-            "sub-01/dwi/sub-01_dwi.nii.gz. Check the folder, the labels and the filter file."
+            "sub-01/dwi/sub-01_dwi.nii.gz. Check the folder, the labels and the filter file"
+            + (", and its .bidsignore." if ignored.images else ".")
+        )
+    if ignored.images:
+        n, first = len(ignored.images), ignored.images[0]
+        warn(
+            f"{n} diffusion image{'' if n == 1 else 's'} of {folder} "
+            f"{'is' if n == 1 else 'are'} left out, as its .bidsignore says: {first}{' ...' if n > 1 else ''}."
         )
     return found
 
@@ -196,7 +206,36 @@ def _labels(folder: Path, key: str) -> list[str]:
         return sorted(e.name.removeprefix(key) for e in entries if e.name.startswith(key) and e.is_dir())
 
 
-def _scans_of(folder: Path, subject: str, wanted: Wanted, is_derivative: bool) -> list[SessionScan]:
+class _Ignored:
+    """What the ``.bidsignore`` of a data set leaves out: patterns as of a ``.gitignore``, paths from the top."""
+
+    def __init__(self, folder: Path) -> None:
+        self.images: list[str] = []  # diffusion images left out so far
+        self._folder, path = folder, folder / ".bidsignore"
+        self._matches: Callable[[str], bool] | None = None
+        if not path.is_file():
+            return
+        try:
+            from pathspec import GitIgnoreSpec
+        except ImportError as error:
+            raise MissingExtraError("pathspec", "cohort", f"reading {path}") from error
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        try:
+            self._matches = GitIgnoreSpec.from_lines(lines).match_file
+        except ValueError as error:
+            raise InputError(f"{path} cannot be read: {error}; expected patterns as in a .gitignore.") from error
+
+    def without(self, place: Path, names: Sequence[str]) -> list[str]:
+        """Those of the names in a folder that are not left out."""
+        if self._matches is None:
+            return list(names)
+        below = place.relative_to(self._folder).as_posix()
+        out = {name for name in names if self._matches(f"{below}/{name}")}
+        self.images += [f"{below}/{name}" for name in names if name in out and _is_wanted(name, {})]
+        return [name for name in names if name not in out]
+
+
+def _scans_of(folder: Path, subject: str, wanted: Wanted, is_derivative: bool, ignored: _Ignored) -> list[SessionScan]:
     sessions = _labels(folder, "ses-")
     places = [("", folder / "dwi"), *((label, folder / f"ses-{label}" / "dwi") for label in sessions)]
     found = []
@@ -208,6 +247,7 @@ def _scans_of(folder: Path, subject: str, wanted: Wanted, is_derivative: bool) -
                 names = sorted(e.name for e in entries if e.name.startswith(f"sub-{subject}_"))
         except (FileNotFoundError, NotADirectoryError):
             continue
+        names = ignored.without(place, names)
         images = [place / name for name in names if _is_wanted(name, wanted.filters)]
         if images:
             mask = _mask_beside(images, names) if is_derivative else None
