@@ -11,7 +11,7 @@ from tables import random_table
 
 from arcuate.cli import main
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError
+from arcuate.errors import InputError, InputWarning
 from arcuate.freewater import FreeWater, estimate_free_water
 from arcuate.models.free_water import fit_free_water_tensor
 from arcuate.models.rician_tensor import fit_rician_tensor
@@ -132,6 +132,19 @@ def test_the_rician_fit_takes_the_noise_map_and_is_refused_without_one(scan, mas
         scan.estimate_dti(mask, rician=True, noise=noise.with_array(0 * sigma))
     with pytest.raises(InputError, match="robust and rician together"):
         scan.estimate_dti(mask, rician=True, robust=True, noise=noise)
+
+
+@pytest.mark.parametrize("fit", ["rician", "robust"])
+def test_a_noise_map_of_another_unit_is_refused_before_any_fit(scan, mask, fit):
+    level = np.full(mask.shape, 15.0, np.float32)
+    for factor in (1e6, 40.0):  # mistaken by a scale, or a variance
+        noise = InMemoryVolumeResource(factor * level, scan.volume.get_affine())
+        with pytest.raises(InputError, match=r"noise map has another unit than the scan \(median .*; volume 0 of"):
+            scan.estimate_dti(mask, **{fit: True}, noise=noise)
+    far_below = InMemoryVolumeResource(1e-6 * level, scan.volume.get_affine())
+    if fit == "rician":
+        with pytest.warns(InputWarning, match=r"noise map is far below the scan .* then that of no noise"):
+            scan.estimate_dti(mask, rician=True, noise=far_below)
 
 
 def test_the_commands_write_every_map_with_its_unit(scan, tmp_path: Path, capsys):

@@ -298,6 +298,17 @@ def test_b_values_in_s_per_square_metre_are_refused_with_the_unit_and_the_remedy
     np.testing.assert_allclose(in_s_per_mm2(bvals * 1e6, "s/m2"), bvals)
 
 
+def test_b_values_that_no_scanner_reaches_are_refused(bvals: np.ndarray, bvecs: np.ndarray) -> None:
+    bvals[4] = 1e6
+    words = r"largest b-value is 1,000,000 s/mm² \(volume 4, counted from 0\); expected at most 200,000.*--b-unit s/m2"
+    with pytest.raises(InputError, match=words):
+        GradientTable.from_fsl(bvals, bvecs, np.eye(4))
+    with pytest.raises(InputError, match=words):
+        GradientTable.from_mrtrix(np.column_stack([bvecs, bvals]))
+    bvals[4] = 25_000  # strong gradients, or a specimen
+    assert GradientTable.from_fsl(bvals, bvecs, np.eye(4)).bvals[4] == 25_000
+
+
 def test_b_values_surely_in_ms_per_square_micrometre_are_refused(bvals: np.ndarray, bvecs: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"2.01.*unit is ms/µm², expected s/mm².*--b-unit ms/um2"):
         GradientTable.from_fsl(bvals / 1000, bvecs, np.eye(4))

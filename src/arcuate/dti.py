@@ -21,11 +21,11 @@ from arcuate.models.status import Status, count_status
 from arcuate.models.tensor import B_MAX, TensorFit, fractional_anisotropy, prepare_tensor
 from arcuate.numerics.eigen import eigh_3x3
 from arcuate.volumes.display import figures, html_of_fit
+from arcuate.volumes.noise_map import check_noise, check_noise_level
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.voxels import (
     check_mask,
-    check_same_place,
     fit_masked,
     masked_blocks,
     scatter,
@@ -140,6 +140,7 @@ class Dti:
         """
         check_noise(dwi.volume, noise, robust=robust, rician=rician)
         gradients = dwi.gradients
+        check_noise_level(dwi, noise, rician=rician)
         options: dict[str, Any] = {"b_max": b_max, "n_reweight": n_reweight, "nonnegative": nonnegative}
         inside = check_mask(dwi.volume, mask)
         facts: dict[str, Any] = {}
@@ -284,45 +285,6 @@ def _fields_of(
     coefs = np.where(is_fitted[:, None], np.column_stack([found.tensors, log_s0]), 0.0)
     rmse = residual_rms(rows, design, coefs, kept).astype(np.float32)
     return {"tensors": found.tensors, "s0": found.s0, "status": found.status, "rmse": rmse}
-
-
-def check_noise(
-    volume: VolumeResource, noise: VolumeResource | None, *, robust: bool = False, rician: bool = False
-) -> None:
-    """Refuse a noise map that no fit asks for, a Rician fit without one, and a map of another grid, by its header.
-
-    Parameters
-    ----------
-    volume : the scan, (x, y, z, n_meas)
-    noise : the noise map, (x, y, z), if any
-    robust, rician : see :meth:`Dti.estimate_dti`
-
-    Raises
-    ------
-    InputError
-        In one sentence, what of it.
-    """
-    if robust and rician:
-        raise InputError("found robust and rician together; expected one of them (--robust or --rician).")
-    if rician and noise is None:
-        raise InputError(
-            "the Rician likelihood needs the standard deviation of the noise; found no noise map. Give the one that "
-            "`arcuate denoise --noise` writes, or fit without rician (--rician)."
-        )
-    if noise is None:
-        return
-    if not (robust or rician):
-        raise InputError(
-            "found a noise map for a fit that is not robust; add robust=True (--robust), or rician=True (--rician)."
-        )
-    noise = stored_like(volume, noise)
-    shape = tuple(noise.shape)
-    if shape[:3] != tuple(volume.shape[:3]) or shape[3:] not in {(), (1,)}:
-        raise InputError(
-            f"found a noise map of shape {shape}; expected {tuple(volume.shape[:3])}, the grid of the scan. Give the "
-            "map that `arcuate denoise --noise` writes."
-        )
-    check_same_place(volume, noise, "the noise map")
 
 
 def _fit_rician(

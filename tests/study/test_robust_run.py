@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tables import random_table
 
 from arcuate.dwi import Dwi
+from arcuate.errors import InputError
 from arcuate.models.tensor import fit_tensor
 from arcuate.phantom import make_phantom
 from arcuate.study.bids import Derivatives
@@ -62,3 +64,7 @@ def test_a_run_fits_under_rician_noise_with_the_map_that_it_is_given_and_says_so
     alone = scan.estimate_dti(mask, rician=True, noise=noise)
     np.testing.assert_allclose(run.dti.volume.get_array(), alone.volume.get_array(), rtol=1e-6, atol=1e-12)
     assert run.dti.parameters["FitMethod"] == "maximum likelihood, Rician noise"
+    plan = make_plan(scan, settings, mask, noise=noise.with_array(1e6 * noise.get_array()))
+    with pytest.raises(InputError, match="another unit than the scan"):
+        run_subject(scan, Derivatives(tmp_path / "new", "sub-1"), inputs={}, mask=mask, plan=plan)
+    assert not (tmp_path / "new").exists(), "nothing was done before"

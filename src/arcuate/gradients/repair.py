@@ -43,7 +43,7 @@ def in_s_per_mm2(bvals: np.ndarray, unit: str) -> np.ndarray:
 
 
 def check_unit(bvals: np.ndarray, vectors: np.ndarray) -> None:
-    """Refuse b-values that are in s/m² or ms/µm², warn where they may be; asked once, where a file's content comes in.
+    """Refuse b-values in s/m² or ms/µm², or of no scan; warn where they may be. Asked once, where a file comes in.
 
     Parameters
     ----------
@@ -55,6 +55,12 @@ def check_unit(bvals: np.ndarray, vectors: np.ndarray) -> None:
         raise InputError(
             f"the largest b-value is {highest:g}: its unit is s/m², expected s/mm² (1000 s/mm² is 1e9 s/m²). Name the "
             "unit with --b-unit s/m2 (in Python b_unit='s/m2'), or divide the b-values by 1,000,000."
+        )
+    if highest > HIGHEST_B:
+        raise InputError(
+            f"the largest b-value is {highest:,.0f} s/mm² (volume {int(np.nanargmax(bvals))}, counted from 0); "
+            f"expected at most {HIGHEST_B:,.0f}, which no scanner reaches. Check the b-value file, or name its unit: "
+            "--b-unit s/m2 (in Python b_unit='s/m2')."
         )
     if not 0 < highest < _IN_MS_PER_UM2:
         return

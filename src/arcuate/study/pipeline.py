@@ -27,6 +27,7 @@ from arcuate.study.plan import STAGES, STEPS, Plan, Settings, make_plan
 from arcuate.study.regions import Atlas, write_regions
 from arcuate.study.result import SubjectResult
 from arcuate.study.stages import NOT_ASKED, Listener, Stage, StageLog, voxels_in_words
+from arcuate.volumes.noise_map import check_noise_level
 from arcuate.volumes.scale_steps import scale_doubts
 from arcuate.volumes.voxels import check_mask
 
@@ -150,19 +151,19 @@ def run_subject(
     response : one that was made before, as that of a group; estimated if None
     atlas : regions for a table of the maps; no table if None
     keeps_maps : whether the result holds the maps; without, they are on disk alone as soon as no step needs them
-    examine : shown the scan as it was given, and the mask, while its voxels are in memory; what it says is in the
-        result. Not called where the scan is denoised, because then only the denoised one is at hand
+    examine : shown the scan as it was given, not where it is denoised, and the mask; what it says is in the result
     written : told of each step whose files were written, by its name, with the list of them; the next step waits for it
 
     Raises
     ------
     InputError
-        The scan cannot be used, an output would overwrite an input, a step that was asked for by name cannot be
-        done with the scan, or another run writes the same results at this moment.
+        The scan or the noise map cannot be used, an output would overwrite an input, a step that was asked for by name
+        cannot be done with the scan, or another run writes the same results at this moment.
     """
     plan = plan or make_plan(scan, settings or Settings(), mask, response, atlas)
     given = None if mask is None else _as_drawn(mask, scan)
     refuse_overwriting(possible_files(names), inputs)
+    check_noise_level(scan, plan.noise, rician=plan.settings.rician)
     with names.written_alone():
         run = _Run(plan, _open_outputs(Outputs(names, inputs, scan.origin), plan), StageLog(listener), written)
         return _do_steps(run, scan, given, response, atlas, keeps_maps=keeps_maps, examine=examine)
@@ -179,9 +180,7 @@ def _do_steps(
     examine: Callable[[Dwi, VolumeResource | None], Any] | None,
 ) -> SubjectResult:
     """The steps in their order, and what they made; see :func:`run_subject`."""
-    plan = run.plan
-    doubts = _warn_of_scales(scan)
-
+    plan, doubts = run.plan, _warn_of_scales(scan)
     denoised = run.do("denoise", _denoise, scan)
     signal = denoised.signal if denoised else scan.load()  # else every step would read it from disk again
     brain = run.do("mask", _mask, signal, given)

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from arcuate import denoise, masks
 from arcuate.csd import ALGORITHMS
 from arcuate.csd.peaks import N_WRITTEN
-from arcuate.dti import TENSOR_ORDERS, check_noise
+from arcuate.dti import TENSOR_ORDERS
 from arcuate.errors import InputError, MissingExtraError, NotApplicable, did_you_mean, silenced_warnings
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
 from arcuate.study.stages import NOT_ASKED
+from arcuate.volumes.noise_map import check_noise
 
 if TYPE_CHECKING:
     from arcuate.dwi import Dwi
