@@ -96,6 +96,18 @@ def test_the_report_is_made_again_from_the_folder_alone(arcuate: Callable, finis
     assert "the denoised scan" in (copy / "sub-small.html").read_text(encoding="utf-8")
 
 
+def test_what_the_run_wrote_and_is_missing_is_named(arcuate: Callable, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    (tmp_path / "out/sub-small/dwi/sub-small_model-tensor_param-fa_dwimap.nii.gz").unlink()
+    outcome = arcuate("report", tmp_path / "out")
+    assert outcome.code == 0
+    sentence = (
+        "1 file that the run wrote is missing (sub-small_model-tensor_param-fa_dwimap.nii.gz): the page shows nothing"
+    )
+    assert f"sub-small: {sentence}" in outcome.err
+    assert sentence in (tmp_path / "out/sub-small.html").read_text(encoding="utf-8")
+
+
 def test_a_page_is_current_until_a_derivative_changes_or_goes(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "out")
     folder = tmp_path / "out" / "sub-small" / "dwi"

@@ -56,6 +56,11 @@ class PlannedRun:
         words.append(f"would write to {self.names.folder} as {self.names.prefix}_...; nothing was done (--dry-run)")
         return words
 
+    def told(self) -> PlannedRun:
+        """The same, its sentences said."""
+        click.echo("\n".join(self.sentences))
+        return self
+
     @property
     def in_short(self) -> list[str]:
         """The same in four lines, for one scan of many."""

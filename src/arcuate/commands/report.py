@@ -12,7 +12,7 @@ import click
 
 from arcuate.commands.options import PATH, command
 from arcuate.commands.shell import tell
-from arcuate.errors import MissingExtraError
+from arcuate.errors import MissingExtraError, warn
 from arcuate.study.memory import DRAWN_EARLY
 
 if TYPE_CHECKING:
@@ -83,4 +83,6 @@ def report(folder: Path) -> None:
     from arcuate.report import find_subjects, write_report
 
     for subject in find_subjects(folder):
+        if subject.missing_in_words:
+            warn(f"{subject.names.prefix}: {subject.missing_in_words}.")
         tell(f"{write_report(subject)}")

@@ -184,9 +184,7 @@ def run(
     lines.say_all(plan.sentences)
     if is_asked_for("dry_run"):
         scan.check_whole()
-        planned = PlannedRun(plan, unread, inputs, names, needed)
-        click.echo("\n".join(planned.sentences))
-        return planned
+        return PlannedRun(plan, unread, inputs, names, needed).told()
     stages = [*plan.steps, *(["report"] if with_report else [])]
     kept = Cache(cache_folder or out / ".arcuate-cache")
     with Ahead.of_steps(stages) as ahead, kept, drawing_meanwhile(with_report, unread.volume) as early:

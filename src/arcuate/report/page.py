@@ -79,9 +79,10 @@ def page_facts(subject: SubjectFiles, early: EarlySections | None = None) -> dic
 
 
 def doubts_of(subject: SubjectFiles, facts: Mapping[str, Any]) -> list[str]:
-    """What the page asks to check: about the scan, as ``facts`` say, what steps warned of, and about denoising."""
+    """What the page asks to check: missing files, the scan as ``facts`` say, what steps warned of, and denoising."""
     warned = [text for step in subject.steps.values() for text in step.get("Warnings", [])]
-    return of_one_cause([*facts.get("doubts", []), *warned, *_denoising_doubts(subject)])
+    missing = [subject.missing_in_words] if subject.missing_in_words else []
+    return of_one_cause([*missing, *facts.get("doubts", []), *warned, *_denoising_doubts(subject)])
 
 
 def _denoising_doubts(subject: SubjectFiles) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arcuate.dwi import Dwi
 
 TISSUES = ("wm", "gm", "csf")
+MOST_NAMED = 5  # missing files in one sentence
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,17 @@ class SubjectFiles:
             for file in self.record.files
             if file.role == role and step in {None, file.step} and self.path_of(file).is_file()
         ]
+
+    @property
+    def missing_in_words(self) -> str:
+        """What the run wrote and is no longer there, in one sentence; empty where all is."""
+        names = [Path(f.path).name for f in self.record.files if f.role != "page" and not self.path_of(f).is_file()]
+        if not names:
+            return ""
+        n = len(names)
+        listed = ", ".join(names[:MOST_NAMED]) + (" ..." if n > MOST_NAMED else "")
+        found = f"{n} file{'' if n == 1 else 's'} that the run wrote {'is' if n == 1 else 'are'} missing ({listed})"
+        return f"{found}: the page shows nothing of them; start the same `arcuate run` again to make them"
 
     def path_of(self, file: OutputFile) -> Path:
         """Where a file of the list lies."""
