@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError, MissingExtraError, NotApplicable, warn
@@ -332,15 +332,15 @@ def _main_part(raw: np.ndarray, zooms: tuple[float, ...], bridge: float) -> np.n
     """The largest part once bridges up to twice ``bridge`` (mm) wide are cut, holes closed."""
     # distances, not a structuring element: a ball of 9 mm at 1 mm would cost 3000 look-ups a voxel
     padded = np.pad(raw, 1)
-    core = ndimage.distance_transform_edt(padded, sampling=zooms) > bridge
+    core = scipy.ndimage.distance_transform_edt(padded, sampling=zooms) > bridge
     if not core.any():
         core = padded
-    labels, n_parts = ndimage.label(core)
+    labels, n_parts = scipy.ndimage.label(core)
     if n_parts == 0:
         return raw
     core = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    near = ndimage.distance_transform_edt(~core, sampling=zooms) <= bridge
-    part = ndimage.binary_fill_holes(near & padded)
+    near = scipy.ndimage.distance_transform_edt(~core, sampling=zooms) <= bridge
+    part = scipy.ndimage.binary_fill_holes(near & padded)
     return part[tuple(slice(1, -1) for _ in zooms)]
 
 
@@ -370,7 +370,7 @@ def _extents(shape: tuple[int, ...], zooms: tuple[float, ...]) -> np.ndarray:
 
 def mask_quality(inside: np.ndarray, zooms: tuple[float, float, float]) -> MaskQuality:
     """Volume and parts of a mask (x, y, z) bool."""
-    labels, n_parts = ndimage.label(inside)
+    labels, n_parts = scipy.ndimage.label(inside)
     sizes = np.bincount(labels.ravel())[1:]
     total = int(inside.sum())
     share = float(sizes.max() / total) if total else 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from arcuate.cache import cacheable
 from arcuate.errors import InputError
@@ -272,7 +272,9 @@ def mask_orientation_maps(maps: VolumeResource, tracts: VolumeResource, *, dilat
         )
     out = np.zeros_like(vectors)
     for i in range(len(TRACTS)):
-        near = ndimage.binary_dilation(inside[..., i] > 0, iterations=dilation) if dilation else inside[..., i] > 0
+        near = (
+            scipy.ndimage.binary_dilation(inside[..., i] > 0, iterations=dilation) if dilation else inside[..., i] > 0
+        )
         picked = vectors[near][:, 3 * i : 3 * i + 3]
         lengths = np.linalg.norm(picked, axis=1, keepdims=True)
         out[near, 3 * i : 3 * i + 3] = np.divide(picked, lengths, out=np.zeros_like(picked), where=lengths > 0)

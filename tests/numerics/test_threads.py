@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from arcuate.errors import InputError
-from arcuate.numerics.threads import available_threads, set_threads
+from arcuate.numerics.threads import available_threads, in_order, n_threads, set_threads
 
 FORK = """
 import multiprocessing, sys
@@ -69,6 +72,91 @@ def test_kernels_work_in_a_process_that_was_forked_after_they_were_used(pool: st
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("done")
     assert "thread" not in done.stderr
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    if available_threads() < 2:
+        pytest.skip("one processor")
+    monkeypatch.setattr("arcuate.numerics.threads._asked_for", [2])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_loops_on_threads_give_results_in_order_and_take_few_items_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    results = in_order(lambda i: (i, threading.current_thread().name), items())
+    first = next(results)
+    assert len(taken) <= 8
+    found = [first, *results]
+    assert [i for i, _ in found] == list(range(100))
+    assert {name for _, name in found} <= {"arcuate_0", "arcuate_1"}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_loop_within_a_loop_stays_on_its_thread_and_one_of_a_single_item_does_not_count() -> None:
+    def inner(_: int) -> tuple[int, set[str]]:
+        return n_threads(), set(in_order(lambda _: threading.current_thread().name, range(5)))
+
+    for threads, names in in_order(inner, range(6)):
+        assert threads == 1
+        assert len(names) == 1
+    (alone,) = in_order(inner, range(1))
+    assert alone[0] == 2
+    assert alone[1] <= {"arcuate_0", "arcuate_1"}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_nothing_of_a_loop_that_failed_or_was_left_runs_on() -> None:
+    running: set[int] = set()
+
+    def work(i: int) -> int:
+        running.add(i)
+        time.sleep(0.01)
+        running.discard(i)
+        if i == 3:
+            raise ValueError("the third")
+        return i
+
+    with pytest.raises(ValueError, match="the third"):
+        list(in_order(work, range(50)))
+    assert not running
+    left = in_order(work, range(50))
+    next(left)
+    left.close()
+    assert not running
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_loops_at_once_get_on_in_turns() -> None:
+    """A page reads its maps while a step computes for long."""
+    is_read = threading.Event()
+    n_done = 0
+
+    def wait(_: int) -> None:
+        nonlocal n_done
+        n_done += 1
+        is_read.wait(0.02)
+
+    def read() -> None:
+        list(in_order(abs, range(4)))
+        is_read.set()
+
+    step = in_order(wait, range(1000))
+    next(step)
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in step:
+        if is_read.is_set():
+            break
+    reader.join()
+    assert n_done < 100
+    step.close()
 
 
 THREADS = """

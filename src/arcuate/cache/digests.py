@@ -15,16 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 
-from arcuate.numerics.threads import n_threads
-
-_R = TypeVar("_R")
+from arcuate.numerics.threads import in_order
 
 _SLAB = 16 << 20  # bytes; part of the definition of the digest
 _CRC_PIECE = 1 << 20
@@ -58,7 +54,7 @@ def array_digest(array: np.ndarray) -> str:
 def _checksums(array: np.ndarray) -> list[int]:
     memory = array.reshape(-1, order="F" if array.flags.f_contiguous else "C").view(np.uint8)
     parts = [memory[i : i + _SLAB] for i in range(0, memory.size, _SLAB)]
-    return [check for of_part in _on_threads(_checksums_of_part, parts) for check in of_part]
+    return [check for of_part in in_order(_checksums_of_part, parts) for check in of_part]
 
 
 def _checksums_of_part(memory: np.ndarray) -> list[int]:
@@ -72,16 +68,8 @@ def _hash(array: np.ndarray) -> str:
     n = rows.shape[-1]
     n_slab = max(1, _SLAB * n // max(1, array.nbytes))
     slabs = [rows[..., first : first + n_slab] for first in range(0, n, n_slab)]
-    root.update(b"".join(_on_threads(_hash_slab, slabs)))
+    root.update(b"".join(in_order(_hash_slab, slabs)))
     return root.hexdigest()
-
-
-def _on_threads(function: Callable[[np.ndarray], _R], parts: list[np.ndarray]) -> list[_R]:
-    threads = min(n_threads(), len(parts))
-    if threads <= 1:
-        return list(map(function, parts))
-    with ThreadPoolExecutor(threads, thread_name_prefix="arcuate-digest") as pool:
-        return list(pool.map(function, parts))
 
 
 def _hash_slab(slab: np.ndarray) -> bytes:

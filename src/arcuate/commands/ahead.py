@@ -30,7 +30,7 @@ _LAST = {  # of each task, the kernel that is compiled last
     "refine": ("arcuate.models.noddi_refine", "refine_voxels"),
     "peaks": ("arcuate.models.peak_kernels", "find_peaks_of_voxels"),
     "noddi": ("arcuate.models.noddi_stages", "fit_voxels"),
-    "report": ("arcuate.figures.raster", "draw_behind"),
+    "report": ("arcuate.figures.raster", "draw_smaller"),
 }
 POLL = 0.05  # s
 

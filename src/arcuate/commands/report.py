@@ -44,8 +44,17 @@ def drawing_meanwhile(with_report: bool, scan: VolumeResource) -> Iterator[Early
         return
     from arcuate.report import EarlySections
 
-    with EarlySections() as early:
+    with EarlySections(_load_kernels) as early:
         yield early
+
+
+def _load_kernels() -> None:
+    """Load the kernels that draw, while others compute; those that are not there are compiled when it is their turn."""
+    from arcuate.commands.ahead import are_compiled
+    from arcuate.commands.compilation import TASKS
+
+    if are_compiled("report"):
+        TASKS["report"]()  # without compile_kernels: it holds back warnings, of other threads too
 
 
 def end_with_report(run: SubjectResult, early: EarlySections | None = None) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from arcuate.figures.panels import lookup_table
 
@@ -66,7 +66,7 @@ def glyphs(radii: np.ndarray, centers: np.ndarray, vertices: np.ndarray, faces: 
     """
     n_glyph, n_vertices = radii.shape
     shapes = radii[..., None].astype(np.float32) * vertices.astype(np.float32)
-    corners = sparse.csr_matrix(
+    corners = scipy.sparse.csr_matrix(
         (np.ones(faces.size, np.float32), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
         shape=(n_vertices, len(faces)),
     )
@@ -83,7 +83,9 @@ def glyphs(radii: np.ndarray, centers: np.ndarray, vertices: np.ndarray, faces: 
     )
 
 
-def _normals(shapes: np.ndarray, faces: np.ndarray, corners: sparse.csr_matrix, vertices: np.ndarray) -> np.ndarray:
+def _normals(
+    shapes: np.ndarray, faces: np.ndarray, corners: scipy.sparse.csr_matrix, vertices: np.ndarray
+) -> np.ndarray:
     """Unit normals (n_glyph, n_vertices, 3) of surfaces; ``corners`` (n_vertices, n_faces): 1 where a face has one."""
     a, b, c = (shapes[:, faces[:, k]] for k in range(3))
     facets = _cross(b - a, c - a)  # length: twice the area, the weight it has in the normals of its corners

@@ -227,7 +227,7 @@ class _Grid:
         return _Grid(rows, columns, n_slices, max(1, min(layout.columns, n_slices)), float(per_mm), foot)
 
     def enlarge(self, picture: np.ndarray) -> np.ndarray:
-        return picture[self.rows[:, None], self.columns[None]]
+        return picture.take(self.columns, axis=1)[self.rows]  # a tenth of the time of both indices at once
 
     @property
     def width(self) -> int:

@@ -70,12 +70,9 @@ class Raster:
 
     def picture(self) -> np.ndarray:
         """(height, width, 3) uint8."""
-        fine = self._colors
-        rows = fine[::2] + fine[1::2]
-        mean = rows[:, ::2] + rows[:, 1::2]  # several times as fast as a mean over two axes
-        mean *= 255 / _FINER**2
-        mean += 0.5
-        return np.clip(mean, 0, 255, out=mean).astype(np.uint8)
+        small = np.empty((self._colors.shape[0] // _FINER, self._colors.shape[1] // _FINER, 3), np.uint8)
+        draw_smaller(self._colors, small)
+        return small
 
     def _project(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) float32: column and row in pixels, and nearness to the eye."""
@@ -119,6 +116,24 @@ def draw_behind(picture, up, across, depth, colors):  # type: ignore[no-untyped-
                 continue
             for k in range(3):
                 colors[row, column, k] = picture[up[row], across[column], k]
+
+
+@kernel()
+def draw_smaller(fine, small):  # type: ignore[no-untyped-def]
+    """Means of 2 x 2 pixels.
+
+    Parameters
+    ----------
+    fine : (2 height, 2 width, 3) float32, 0..1
+    small : (height, width, 3) uint8, changed
+    """
+    for row in range(small.shape[0]):
+        for column in range(small.shape[1]):
+            for k in range(3):
+                left = fine[2 * row, 2 * column, k] + fine[2 * row + 1, 2 * column, k]
+                right = fine[2 * row, 2 * column + 1, k] + fine[2 * row + 1, 2 * column + 1, k]
+                mean = (left + right) * np.float32(63.75) + np.float32(0.5)
+                small[row, column, k] = np.uint8(min(max(mean, np.float32(0)), np.float32(255)))
 
 
 @kernel()

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import os
 import struct
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from isal import isal_zlib
 
-from arcuate.numerics.threads import n_threads
+from arcuate.numerics.threads import in_order, n_threads
 
 MAGIC = b"\x1f\x8b"
 BLOCK = 1 << 20  # bytes before compression
@@ -31,8 +30,6 @@ _MAX_BLOCKS = 16_000  # the extra field holds 65535 bytes
 _FIELD_ID = b"aR"
 _FIELD = struct.Struct("<HQI")  # version, bytes before the first full block, bytes per block
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stubs take it for an instance
 
 Sink = Callable[[int, bytes | memoryview], None]
@@ -71,10 +68,10 @@ def write_gzip(path: Path, head: bytes, pieces: Iterable[memoryview], n_bytes: i
     extra_size = 4 + len(field) + 4 * n_blocks
     lengths: list[int] = []
     crc, total = 0, 0
-    with path.open("wb") as file, ThreadPoolExecutor(n_threads()) as pool:
+    with path.open("wb") as file:
         file.write(b"\0" * (12 + extra_size))
         blocks = _chain(memoryview(head), cut_blocks(pieces, block_size))
-        for data, block_crc, size in _ordered(pool, _compress, blocks):
+        for data, block_crc, size in in_order(_compress, blocks):
             file.write(data)
             lengths.append(len(data))
             crc = isal_zlib.crc32_combine(crc, block_crc, size)
@@ -148,7 +145,7 @@ def read_gzip(path: Path, start: int, n_bytes: int, sink: Sink) -> None:
 
 def read_plain(path: Path, start: int, n_bytes: int, sink: Sink) -> None:
     """As :func:`read_gzip`, from an uncompressed file."""
-    with path.open("rb") as file, ThreadPoolExecutor(n_threads()) as pool:
+    with path.open("rb") as file:
 
         def read(position: int) -> None:
             size = min(CHUNK, n_bytes - position)
@@ -157,7 +154,7 @@ def read_plain(path: Path, start: int, n_bytes: int, sink: Sink) -> None:
                 raise CorruptFileError("the file ends early")
             sink(position, data)
 
-        for _ in _ordered(pool, read, range(0, n_bytes, CHUNK)):
+        for _ in in_order(read, range(0, n_bytes, CHUNK)):
             pass
 
 
@@ -204,12 +201,11 @@ def _read_blocks(file: BinaryIO, index: BlockIndex, wanted: range, sink: Sink) -
         return isal_zlib.crc32(data), len(data)
 
     crc, end = 0, index.start_of(blocks.start)
-    with ThreadPoolExecutor(n_threads()) as pool:
-        if blocks.start == 1:  # the head is small, and with it the checksum is that of the whole
-            crc, end = read(0)
-        for block_crc, size in _ordered(pool, read, blocks):
-            crc = isal_zlib.crc32_combine(crc, block_crc, size)
-            end += size
+    if blocks.start == 1:  # the head is small, and with it the checksum is that of the whole
+        crc, end = read(0)
+    for block_crc, size in in_order(read, blocks):
+        crc = isal_zlib.crc32_combine(crc, block_crc, size)
+        end += size
     if end < wanted.stop:
         raise CorruptFileError("the compressed stream ends early")
     if blocks.start <= 1 and blocks.stop == len(index.offsets) - 1:
@@ -304,22 +300,3 @@ def _decompress(data: bytes) -> bytes:
 def _chain(first: memoryview, rest: Iterator[memoryview]) -> Iterator[memoryview]:
     yield first
     yield from rest
-
-
-def _ordered(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """As ``pool.map``, with few items taken ahead of the results, so that memory stays small."""
-    if n_threads() == 1:
-        yield from map(function, items)
-        return
-    ahead: deque[Future[_R]] = deque()
-    limit = 4 * n_threads()
-    try:
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) >= limit:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        for future in ahead:
-            future.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.io.gzip_blocks import CorruptFileError, Sink, is_gzip, read_gzip, read_plain, write_gzip
-from arcuate.numerics.threads import n_threads
+from arcuate.numerics.threads import in_order
 
 _GROUP_BYTES = 1 << 26  # volumes brought into file order at once
 _TILE_VALUES = 1 << 16  # of them, what is turned at once
@@ -201,18 +200,18 @@ def file_order(array: np.ndarray, dtype: np.dtype) -> Iterator[memoryview]:
     group = max(1, min(n, _GROUP_BYTES // (n_x * n_y * n_z * dtype.itemsize)))
     group -= group % 16 if group > 16 else 0  # whole cache lines of a volume-fastest array
     n_rows = max(1, _TILE_VALUES // (n_x * group))
-    with ThreadPoolExecutor(n_threads()) as pool:
-        for first in range(0, n, group):
-            source = array[..., first : first + group]
-            block = np.empty(source.shape, dtype=dtype, order="F")
+    for first in range(0, n, group):
+        source = array[..., first : first + group]
+        block = np.empty(source.shape, dtype=dtype, order="F")
 
-            # through small tiles in the source's own order, which stay in the cache while they are turned
-            def turn(z: int, block: np.ndarray = block, source: np.ndarray = source) -> None:
-                for y in range(0, n_y, n_rows):
-                    block[:, y : y + n_rows, z] = source[:, y : y + n_rows, z].astype(dtype, order="K")
+        # through small tiles in the source's own order, which stay in the cache while they are turned
+        def turn(z: int, block: np.ndarray = block, source: np.ndarray = source) -> None:
+            for y in range(0, n_y, n_rows):
+                block[:, y : y + n_rows, z] = source[:, y : y + n_rows, z].astype(dtype, order="K")
 
-            list(map(turn, range(n_z)) if n_threads() == 1 else pool.map(turn, range(n_z)))
-            yield _bytes_of(block)
+        for _ in in_order(turn, range(n_z)):
+            pass
+        yield _bytes_of(block)
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:

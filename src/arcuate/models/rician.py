@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.special import i0e, i1e
+import scipy
 
 from arcuate.models.flat_image import FlatImage
 from arcuate.numerics.compiled import kernel, run_in_chunks
@@ -25,7 +25,7 @@ def rician_mean(signal: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
     sigma : standard deviation of the noise in each channel, above 0
     """
     x = np.square(np.asarray(signal, dtype=np.float64) / sigma) / 4
-    return np.asarray(sigma * MEAN_OF_NOISE * ((1 + 2 * x) * i0e(x) + 2 * x * i1e(x)))
+    return np.asarray(sigma * MEAN_OF_NOISE * ((1 + 2 * x) * scipy.special.i0e(x) + 2 * x * scipy.special.i1e(x)))
 
 
 def remove_rician_bias(image: FlatImage, sigma: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+import scipy
 
 from arcuate.errors import InputError, NotApplicable
 from arcuate.gradients import GradientTable
@@ -149,7 +149,7 @@ def student_cutoffs(cutoff: float, most: int) -> np.ndarray:
     Infinite for 0.
     """
     freedom = np.arange(1, most + 1)
-    return np.r_[np.inf, -stdtrit(freedom, ndtr(-cutoff))]
+    return np.r_[np.inf, -scipy.special.stdtrit(freedom, scipy.special.ndtr(-cutoff))]
 
 
 def fit_robust_tensor(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from arcuate.nets.cube import SIZE, AxisMap, make_axis_maps
 from arcuate.nets.inference import infers
@@ -171,13 +171,13 @@ def close_gaps(probability: np.ndarray, n_voxels: int, lower: float) -> np.ndarr
     n_voxels : parts larger than this count; with two or more the tract is incomplete
     lower : the threshold for an incomplete tract
     """
-    labels, _ = ndimage.label(probability > 0.5)
+    labels, _ = scipy.ndimage.label(probability > 0.5)
     is_incomplete = int((np.bincount(labels.ravel())[1:] > n_voxels).sum()) >= 2
     closed: np.ndarray = probability > (lower if is_incomplete else 0.5)
     whole, closed = closed, closed[_box_around(closed, 2 * CLOSING)]
     # a box is the product of three segments: 3 x 6 comparisons a voxel in place of 216
     segments = [np.ones([CLOSING if a == axis else 1 for a in range(3)], bool) for axis in range(3)]
-    for operation in (ndimage.binary_dilation, ndimage.binary_erosion):
+    for operation in (scipy.ndimage.binary_dilation, scipy.ndimage.binary_erosion):
         for segment in segments:
             closed = operation(closed, structure=segment)
     out = np.zeros_like(whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 SIZE = 144
 PADDING = -1
@@ -70,5 +70,5 @@ def _axis_map(n: int, n_cubic: int, edge: int) -> AxisMap:
 
 def _nearest(n: int, zoom: float) -> np.ndarray:
     """Index that scipy's nearest-neighbour zoom takes for each position; asked of scipy itself, rounding included."""
-    indices: np.ndarray = np.rint(ndimage.zoom(np.arange(n, dtype=np.float64), zoom, order=0)).astype(np.intp)
+    indices: np.ndarray = np.rint(scipy.ndimage.zoom(np.arange(n, dtype=np.float64), zoom, order=0)).astype(np.intp)
     return indices

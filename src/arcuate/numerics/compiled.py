@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +12,7 @@ from numba import njit  # from here, the place of compiled kernels is settled fi
 
 from arcuate.numerics.own_copies import OwnCopies
 from arcuate.numerics.progress import tell_progress
-from arcuate.numerics.threads import n_threads
+from arcuate.numerics.threads import in_order
 
 __all__ = ["collecting_rarely", "inner", "kernel", "njit", "part", "run_in_chunks"]
 
@@ -66,20 +65,11 @@ def run_in_chunks(work: Callable[[int, int], None], n: int, chunk: int) -> None:
     numba's ``parallel=True`` compiles all that a loop calls three times over (24 of 90 s for the cone solver), wants
     its arguments flat, and is left by Ctrl-C only at its end. A chunk of some milliseconds costs Python 20 µs.
     """
-    begins = range(0, n, chunk)
     tell_progress(0, n)
-    count = min(n_threads(), len(begins))
-    if count <= 1:
-        for begin in begins:
-            work(begin, min(begin + chunk, n))
-            tell_progress(min(begin + chunk, n), n)
-        return
-    with ThreadPoolExecutor(count, thread_name_prefix="arcuate") as pool:
-        futures = [pool.submit(work, begin, min(begin + chunk, n)) for begin in begins]
-        try:
-            for begin, future in zip(begins, futures, strict=True):
-                future.result()
-                tell_progress(min(begin + chunk, n), n)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for end in in_order(lambda begin: _do_chunk(work, begin, min(begin + chunk, n)), range(0, n, chunk)):
+        tell_progress(end, n)
+
+
+def _do_chunk(work: Callable[[int, int], None], begin: int, end: int) -> int:
+    work(begin, end)
+    return end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from arcuate.numerics.compiled import inner, kernel, part, run_in_chunks
 from arcuate.numerics.elementary import larger, smaller
@@ -198,12 +198,12 @@ def smooth_field(image: np.ndarray, inside: np.ndarray, sigma: tuple[float, floa
     part, weight = image[pick], inside[pick].astype(np.float64)
     log = np.where(weight > 0, np.log(np.where(part > 0, part, 1.0)), 0.0)
     narrow = [s / t for s, t in zip(sigma, step, strict=True)]
-    total = ndimage.gaussian_filter(log * weight, narrow)
-    norm = ndimage.gaussian_filter(weight, narrow)
+    total = scipy.ndimage.gaussian_filter(log * weight, narrow)
+    norm = scipy.ndimage.gaussian_filter(weight, narrow)
     # the mean counts a little everywhere, and alone where nothing is near: the far background is divided by tissue too
     mean = float(log.sum() / max(weight.sum(), 1.0))
     coarse = (total + _FAR * mean) / (norm + _FAR)
     grid = np.meshgrid(
         *[(np.arange(n) - t // 2) / t for n, t in zip(image.shape, step, strict=True)], indexing="ij", sparse=False
     )
-    return np.exp(ndimage.map_coordinates(coarse, grid, order=1, mode="nearest"))
+    return np.exp(scipy.ndimage.map_coordinates(coarse, grid, order=1, mode="nearest"))

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numba import njit
-from scipy.special import dawsn, erf
 
 
 def n_even(lmax: int) -> int:
@@ -86,8 +86,8 @@ def gaussian_zonal(a: np.ndarray, lmax: int) -> np.ndarray:
     a = np.asarray(a, dtype=np.float64)
     root = np.sqrt(np.abs(a))
     safe = np.where(root > 1e-6, root, 1.0)
-    decaying = math.sqrt(math.pi) * erf(safe) / safe
-    growing = 2 * np.exp(np.minimum(safe * safe, 700.0)) * dawsn(safe) / safe
+    decaying = math.sqrt(math.pi) * scipy.special.erf(safe) / safe
+    growing = 2 * np.exp(np.minimum(safe * safe, 700.0)) * scipy.special.dawsn(safe) / safe
     total = np.where(root > 1e-6, np.where(a >= 0, decaying, growing), 2 - 2 * a / 3)
     return integral_ratios(-a, lmax) * (even_degrees(lmax) + 0.5) * total[..., None]
 

@@ -6,6 +6,7 @@ while FODs are computed is not waited for after them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,15 @@ _Basis = tuple[tuple[str, str | None], ...]  # path and sha256 of each file that
 
 
 class EarlySections:
-    """Sections that were begun before the page was asked for; a context, left without waiting for those not begun."""
+    """Sections that were begun before the page was asked for; a context, left without waiting for those not begun.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    prepare : called on the thread that draws, after the first section: what the page needs besides
+    """
+
+    def __init__(self, prepare: Callable[[], None] | None = None) -> None:
+        self._prepare = prepare
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="arcuate-drawing")
         self._begun: dict[str, tuple[_Basis, Future[Section]]] = {}
 
@@ -49,6 +56,8 @@ class EarlySections:
         self._begun[anchor] = (_basis_of(subject.record, step), self._pool.submit(_draw, anchor, subject))
         if is_first:
             self._pool.submit(_prepare_page)
+            if self._prepare is not None:
+                self._pool.submit(self._prepare)
 
     def of(self, anchor: str, subject: SubjectFiles) -> Section | None:
         """The section as it was drawn; None where it was not, failed, or its files are others now."""

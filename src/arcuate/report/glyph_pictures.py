@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from concurrent.futures import Executor, Future
 
 import numpy as np
 
 from arcuate.figures.views import Canonical, View
-from arcuate.numerics.threads import n_threads
 from arcuate.report.arrays import Arrays
-from arcuate.report.section import png_bytes
+from arcuate.report.section import Picture, png_bytes
 from arcuate.report.subject import MapFile
 
 _WIDTH = 44  # voxels across: more are too small to be seen as shapes
 _SIZE = (900, 900)
 
 
-class GlyphPicture(NamedTuple):
-    """A picture as the page takes it."""
-
-    png: bytes
-    alt: str
-    caption: str
-    name: str
-
-
-def fod_pictures(arrays: Arrays) -> list[GlyphPicture]:
-    """Slices of FODs, and of their peaks; none if the run made no FODs."""
+def begin_fod_pictures(arrays: Arrays, pool: Executor) -> list[Future[Picture]]:
+    """Begin with slices of FODs, and of their peaks; none if the run made no FODs."""
     subject = arrays.subject
     fods = subject.get_map(subject.csd_model, "fod") if subject.csd_model else None
     if fods is None or arrays.affine is None or arrays.inside is None:
         return []
     peaks = subject.get_map(subject.csd_model, "peaks") if subject.csd_model else None
-    with ThreadPoolExecutor(n_threads(), thread_name_prefix="arcuate-report") as pool:
-        drawn = [pool.submit(_draw_fods, arrays, fods, plane) for plane in arrays.planes if plane != "sagittal"]
-        if peaks is not None:
-            drawn.append(pool.submit(_draw_peaks, arrays, peaks))
-    return [picture.result() for picture in drawn]
+    begun = [pool.submit(_draw_fods, arrays, fods, plane) for plane in arrays.planes if plane != "sagittal"]
+    if peaks is not None:
+        begun.append(pool.submit(_draw_peaks, arrays, peaks))
+    return begun
 
 
-def _draw_fods(arrays: Arrays, fods: MapFile, plane: str) -> GlyphPicture:
+def _draw_fods(arrays: Arrays, fods: MapFile, plane: str) -> Picture:
     """The middle slice of a plane, on FA."""
     from arcuate.figures import render_fods
     from arcuate.volumes.resource import InMemoryVolumeResource
@@ -51,15 +39,15 @@ def _draw_fods(arrays: Arrays, fods: MapFile, plane: str) -> GlyphPicture:
     part = InMemoryVolumeResource(coefs[box], affine)  # only its axes matter to the picture
     below = None if fa is None else arrays.of(fa)[box]
     image = render_fods(part, view=View(plane), background=below, size=_SIZE)
-    return GlyphPicture(
-        png_bytes(image),
+    return Picture(
         f"FOD glyphs of the middle {plane} slice, coloured by direction.",
         f"FODs on FA, {plane}: red left-right, green front-back, blue up-down.",
         f"fods_{plane}",
+        png_bytes(image),
     )
 
 
-def _draw_peaks(arrays: Arrays, peaks: MapFile) -> GlyphPicture:
+def _draw_peaks(arrays: Arrays, peaks: MapFile) -> Picture:
     """The middle axial slice of peaks, on the anatomy."""
     from arcuate.figures import render_peaks
 
@@ -71,11 +59,11 @@ def _draw_peaks(arrays: Arrays, peaks: MapFile) -> GlyphPicture:
     below = None if arrays.anatomy is None else arrays.anatomy[box]
     lengths = np.linalg.norm(vectors, axis=-1)
     image = render_peaks(vectors, lengths, affine=affine, background=below, size=_SIZE, norm=True)
-    return GlyphPicture(
-        png_bytes(image),
+    return Picture(
         "Peaks of the FODs in the middle axial slice, on the anatomy.",
         "Peaks on the anatomy, axial, the longest of each voxel alike.",
         "peaks_axial",
+        png_bytes(image),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from isal import igzip
 
 from arcuate.figures.panels import robust_limits
 from arcuate.report.arrays import Arrays
@@ -151,7 +151,8 @@ def quantised(values: np.ndarray, mask: np.ndarray, limits: tuple[float, float])
 
 def pack(content: bytes) -> str:
     """gzip in base64; the same bytes for the same content."""
-    return base64.b64encode(gzip.compress(content, compresslevel=7, mtime=0)).decode("ascii")
+    # measured on a page's 59 pieces: zlib at level 7 takes 9 times as long and saves 2 % of the bytes
+    return base64.b64encode(igzip.compress(content, compresslevel=1, mtime=0)).decode("ascii")
 
 
 def _packed(layer: Layer, inside: np.ndarray, mask: np.ndarray, affine: np.ndarray, factor: int) -> dict[str, Any]:

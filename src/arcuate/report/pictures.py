@@ -23,7 +23,7 @@ from arcuate.figures.mosaic import Layout, draw_mosaic
 from arcuate.figures.panels import Panel, robust_limits
 from arcuate.numerics.threads import n_threads
 from arcuate.report.arrays import Arrays
-from arcuate.report.glyph_pictures import fod_pictures
+from arcuate.report.glyph_pictures import begin_fod_pictures
 from arcuate.report.layers import color_fa
 from arcuate.report.regions import draw_regions
 from arcuate.report.section import Picture, Section, Table, png_bytes
@@ -52,9 +52,10 @@ def sections_of(
         return draw_section(anchor, arrays) if drawn is None else drawn
 
     with ThreadPoolExecutor(n_threads(), thread_name_prefix="arcuate-report") as pool:
-        longest_first = sorted(_MAKERS, key=lambda anchor: anchor != "fods")
-        made = dict(zip(longest_first, pool.map(make, longest_first), strict=True))
-    return [made[anchor] for anchor in _MAKERS if not made[anchor].is_empty]
+        glyphs = begin_fod_pictures(arrays, pool)  # first what takes longest
+        made = dict(zip(_MAKERS, pool.map(make, _MAKERS), strict=True))
+    made["fods"].pictures[:0] = [picture.result() for picture in glyphs]
+    return [section for section in made.values() if not section.is_empty]
 
 
 def draw_section(anchor: str, arrays: Arrays) -> Section:
@@ -286,8 +287,7 @@ def _response(arrays: Arrays, section: Section) -> None:
 
 
 def _fods(arrays: Arrays, section: Section) -> None:
-    for png, alt, caption, name in fod_pictures(arrays):
-        section.pictures.append(Picture(alt, caption, name, png))
+    """What stands below the glyphs."""
     _draw_maps(arrays, section, [m for m in _maps(arrays) if m.param in {"afd", "peakafd"}])
 
 

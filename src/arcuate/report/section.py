@@ -85,5 +85,5 @@ def png_bytes(image: np.ndarray) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=5)
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage, special
+import scipy
 
 from arcuate.errors import InputError, InputWarning, of_one_cause
 from arcuate.gradients import NO_B0, GradientTable, image_to_scanner
@@ -232,7 +232,7 @@ def _count_bad(array: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
 
 def _median_of_chi2(freedom: int) -> float:
     """Median of a chi-squared distribution; scipy.stats, which has it too, takes a second to import."""
-    return 2.0 * float(special.gammaincinv(0.5 * freedom, 0.5))
+    return 2.0 * float(scipy.special.gammaincinv(0.5 * freedom, 0.5))
 
 
 def estimate_snr(array: np.ndarray, inside: np.ndarray, gradients: GradientTable, empty: list[int]) -> float | None:
@@ -300,7 +300,7 @@ def _coherence_of(fit: TensorFit, inside: np.ndarray, affine: np.ndarray, doubts
     radius = np.sqrt(inside.sum(axis=(0, 1)).max() * sizes[0] * sizes[1] / np.pi)  # mm, of the largest slice
     n_rim = round(RIM * radius / min(sizes[:2]))
     # the rim of the brain is full of false anisotropy; not eroded along z, where a slab has few slices
-    core = ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=n_rim) if n_rim else inside
+    core = scipy.ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=n_rim) if n_rim else inside
     fa = np.zeros(inside.shape)
     fa[inside] = fit.fa
     fa[~core] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from arcuate.errors import InputError
 from arcuate.numerics.interpolation import interpolate_linearly, vote_of_neighbours
@@ -45,7 +45,7 @@ def prepared(array: np.ndarray, interpolation: str) -> np.ndarray:
         return array
     if array.ndim == 4:
         return np.stack([prepared(array[..., n], interpolation) for n in range(array.shape[3])], axis=-1)
-    return ndimage.spline_filter(np.asarray(array, dtype=np.float64), order=3, mode="mirror")
+    return scipy.ndimage.spline_filter(np.asarray(array, dtype=np.float64), order=3, mode="mirror")
 
 
 def sample(
@@ -91,4 +91,4 @@ def _cubic(array: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Values (n[, m]) float64 of splines at places (n, 3), half a voxel beyond the outer centres included."""
     if array.ndim == 4:
         return np.stack([_cubic(array[..., n], at) for n in range(array.shape[3])], axis=-1)
-    return ndimage.map_coordinates(array, at.T, order=3, mode="mirror", prefilter=False)
+    return scipy.ndimage.map_coordinates(array, at.T, order=3, mode="mirror", prefilter=False)
