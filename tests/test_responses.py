@@ -156,6 +156,31 @@ def test_isotropic_tissues_without_signal_at_the_shell_leave_white_matter_alone(
         estimate_fods(lowered, None, response)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("algorithm", ["dhollander", "tournier", "ssst", "recursive"])
+def test_voxels_that_are_not_finite_have_no_part_in_a_response(algorithm: str, bad: float) -> None:
+    options = {"roi_radius": 10, "fa_threshold": 0.5} if algorithm == "ssst" else {}
+    scan = _scan({0: 3, 1000: 20, 3000: 30})
+    array = scan.volume.get_array().copy()
+    broken = np.zeros(array.shape[:3], bool)
+    broken[::3, ::2, 1::4] = True
+    array[broken, :1] = bad  # the b=0 volume, and one of each shell
+    array[broken, 8:9] = bad
+    array[broken, 40:41] = bad
+    mask = np.ones(broken.shape, np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        with_them = estimate_response_function(
+            Dwi.from_arrays(array, AFFINE, scan.gradients), mask, algorithm, **options
+        )
+        zeroed = np.where(broken[..., None], 0, scan.volume.get_array())
+        without = estimate_response_function(
+            Dwi.from_arrays(zeroed, AFFINE, scan.gradients), mask, algorithm, **options
+        )
+    for found, expected in zip(with_them.coefs, without.coefs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * abs(expected).max())
+
+
 @pytest.mark.parametrize("n_broken", [1, 3])
 def test_b0_volumes_of_nan_are_no_part_of_tourniers_response(n_broken: int) -> None:
     scan = _scan({0: 3, 2500: 45}, tissues=("wm",), n=8)

@@ -212,7 +212,7 @@ def structural_mask(volume: VolumeResource, *, method: str) -> VolumeResource:
         if not np.any(inside.get_array()):
             raise InputError("HD-BET found no brain in the image; try the method otsu, or give a mask.")
         return inside
-    array = np.nan_to_num(np.asarray(volume.get_array(), dtype=np.float32))
+    array = np.asarray(volume.get_array(), dtype=np.float32)
     return volume.with_array(otsu_mask(array, voxel_size(volume.get_affine())).astype(np.uint8))
 
 
@@ -284,7 +284,8 @@ def otsu_mask(mean_b0: np.ndarray, voxel_size: tuple[float, float, float]) -> np
     if image.ndim != 3:
         raise InputError(f"found an image of shape {image.shape}; expected the 3-D mean of the b=0 volumes.")
     if not image.max() > 0 or image.max() == image.min():
-        raise InputError("the mean b=0 image is constant; expected a head. Check the image, or give a mask (--mask).")
+        what = "is constant" if image.max() > 0 else "is nowhere above 0"
+        raise InputError(f"the mean b=0 image {what}; expected a head. Check the image, or give a mask (--mask).")
     thin = thin_axis(image.shape, voxel_size)
     axis = 2 if thin is None else thin
     order = [i for i in range(3) if i != axis] + [axis]

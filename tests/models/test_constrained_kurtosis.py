@@ -143,7 +143,13 @@ def test_storage_of_the_rows_changes_nothing(gradients, rows, layout):
 
 @pytest.mark.parametrize(
     ("bad", "status"),
-    [(0.0, Status.FLOORED), (-3.0, Status.FLOORED), (np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE)],
+    [
+        (0.0, Status.FLOORED),
+        (-3.0, Status.FLOORED),
+        (np.nan, Status.NOT_FINITE),
+        (np.inf, Status.NOT_FINITE),
+        (-np.inf, Status.NOT_FINITE),
+    ],
 )
 def test_a_bad_signal_marks_its_voxel_and_no_other(gradients, rows, bad, status):
     spoiled = rows.copy()

@@ -142,7 +142,8 @@ def test_scaling_signal_and_response_together_leaves_the_fod() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "status"), [(np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE), (0.0, Status.NO_SIGNAL)]
+    ("bad", "status"),
+    [(np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE), (-np.inf, Status.NOT_FINITE), (0.0, Status.NO_SIGNAL)],
 )
 def test_a_bad_voxel_is_zero_and_marked_and_its_neighbours_keep_every_bit(bad: float, status: Status) -> None:
     gradients, response = _table(), tensor_response(EVALS, 100, 3000)

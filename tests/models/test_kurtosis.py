@@ -244,7 +244,13 @@ def test_mean_signal_needs_three_averages():
 
 @pytest.mark.parametrize(
     ("bad", "status"),
-    [(0.0, Status.FLOORED), (-3.0, Status.FLOORED), (np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE)],
+    [
+        (0.0, Status.FLOORED),
+        (-3.0, Status.FLOORED),
+        (np.nan, Status.NOT_FINITE),
+        (np.inf, Status.NOT_FINITE),
+        (-np.inf, Status.NOT_FINITE),
+    ],
 )
 def test_a_bad_signal_marks_its_voxel_and_no_other(gradients, noisy, bad, status):
     spoiled = noisy.copy()

@@ -100,7 +100,7 @@ def test_the_order_of_volumes_does_not_matter(gradients: GradientTable, every_ki
     assert np.allclose(np.hstack(first.coefs), np.hstack(second.coefs), rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_voxel_is_marked_and_its_neighbours_are_unchanged(
     gradients: GradientTable, every_kind: np.ndarray, bad: float
 ) -> None:

@@ -102,7 +102,13 @@ def test_rotation_unit_and_order_of_volumes_change_nothing():
 
 @pytest.mark.parametrize(
     ("bad", "status"),
-    [(0.0, Status.FLOORED), (-3.0, Status.FLOORED), (np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE)],
+    [
+        (0.0, Status.FLOORED),
+        (-3.0, Status.FLOORED),
+        (np.nan, Status.NOT_FINITE),
+        (np.inf, Status.NOT_FINITE),
+        (-np.inf, Status.NOT_FINITE),
+    ],
 )
 def test_a_bad_signal_marks_its_voxel_and_no_other(bad, status):
     gradients = random_table((0, 5), (1000, 30))

@@ -171,7 +171,7 @@ def test_all_voxels_at_once_or_in_two_parts_give_the_same_bits(
         assert np.array_equal(whole, np.vstack([p.coefs[i] for p in parts]))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_voxel_is_marked_and_its_neighbours_are_unchanged(
     gradients: GradientTable, every_kind: np.ndarray, bad: float
 ) -> None:

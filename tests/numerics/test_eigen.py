@@ -54,7 +54,7 @@ def test_diagonal_matrices_are_sorted_and_signed():
     assert np.all(np.take_along_axis(evecs, np.abs(evecs).argmax(axis=2)[..., None], axis=2) > 0)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_matrix_that_is_not_finite_gives_nan_and_leaves_its_neighbours(bad):
     full = _matrices(_spectra()["general"][:40])[:, ROWS, COLUMNS]
     spoiled = full.copy()

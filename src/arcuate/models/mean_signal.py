@@ -56,7 +56,8 @@ class MeanSignalModel:
         return diffusivity, kurtosis
 
     def _fit_rows(self, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        means = signals @ self.average
+        with np.errstate(invalid="ignore", over="ignore"):  # signals that are not finite
+            means = signals @ self.average
         largest = means.max(axis=1)
         is_sound = np.isfinite(means).all(axis=1) & (largest > 0)
         means = np.where(is_sound[:, None], means, 1.0) / np.where(is_sound, largest, 1.0)[:, None]

@@ -151,19 +151,21 @@ def check_tissue_gradients(gradients: GradientTable) -> None:
 def signal_decay(signals: np.ndarray, gradients: GradientTable) -> tuple[np.ndarray, np.ndarray]:
     """Mean log of the signal at b = 0 over that at each shell, and where it can be had; (n_vox,) float and bool.
 
-    Shells count by their number of volumes; values above 10 are cut. Without b = 0 the lowest shell stands for it.
+    Shells count by their number of volumes; values above 10 are cut. Without b = 0 the lowest shell stands for it. It
+    cannot be had of a voxel with a signal that is not finite.
     """
     check_tissue_gradients(gradients)
     rows = shell_rows(gradients)
-    means = np.empty((len(rows), len(signals)))
+    means, is_finite = np.empty((len(rows), len(signals))), np.empty(len(signals), bool)
 
     def work(begin: int, end: int) -> None:
         block = np.asarray(signals[begin:end], dtype=np.float64)
+        is_finite[begin:end] = np.isfinite(block).all(axis=1)
         for mean, (_, volumes) in zip(means, rows, strict=True):
             mean[begin:end] = np.maximum(block[:, volumes], 0).mean(axis=1)
 
     run_in_chunks(work, len(signals), ROWS)
-    is_usable = np.all([np.isfinite(m) & (m > 0) for m in means], axis=0)
+    is_usable = is_finite & np.all(means > 0, axis=0)
     weights = np.array([len(volumes) for _, volumes in rows[1:]], dtype=np.float64)
     with np.errstate(all="ignore"):
         logs = [np.log(means[0] / mean) for mean in means[1:]]
