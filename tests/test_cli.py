@@ -79,6 +79,14 @@ def test_a_file_that_arcuate_itself_misses_is_our_bug_and_not_the_users(body: st
     assert "Traceback" in outcome.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="streams of POSIX")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_do_not_end_a_command(closed: str) -> None:
+    command = f"'{sys.executable}' -m arcuate --version {closed}"
+    outcome = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.parametrize("n_lines", [1, 100_000])
 def test_a_pipe_that_nobody_reads_ends_the_command_quietly(n_lines: int) -> None:

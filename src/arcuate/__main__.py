@@ -17,6 +17,7 @@ def main() -> None:
     # numpy's BLAS, which is loaded later, has threads that spin for some time when they have nothing to do, while
     # kernels would need the processor: a tenth of a run. As short as it can be: 2⁴ cycles
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    _open_closed_streams()
     _keep_freed_memory()
     status: list[object] = [None]
     # registered first, so that it runs last: after packages removed their temporary folders, before the interpreter
@@ -27,6 +28,20 @@ def main() -> None:
     except SystemExit as end:
         status[0] = end.code
         raise
+
+
+def _open_closed_streams() -> None:
+    """Give standard input, output and error a place where the caller closed them (``>&-``, some daemons).
+
+    Python has None there, and the next file that is opened gets their numbers, and with them what others print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the least that is free
+            os.set_inheritable(number, True)
+            stream = os.fdopen(number, mode)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _keep_freed_memory() -> None:

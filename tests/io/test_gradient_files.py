@@ -538,6 +538,19 @@ def test_a_folder_gives_its_diffusion_images(tmp_path: Path) -> None:
         find_images([dwi])
 
 
+def test_a_folder_of_the_hcp_gives_the_one_image_that_its_gradients_fit(tmp_path: Path) -> None:
+    for name, n in (("data", 4), ("grad_dev", 9)):
+        series = InMemoryVolumeResource(np.ones((2, 3, 4, n), np.float32), np.eye(4))
+        NiftiVolumeResource.save(series, tmp_path / f"{name}.nii.gz")
+    NiftiVolumeResource.save(series.with_array(np.ones((2, 3, 4))), tmp_path / "nodif_brain_mask.nii.gz")
+    (tmp_path / "bvals").write_text("5 1000 2000 3000")
+    (tmp_path / "bvecs").write_text("\n".join(["0 1 1 0", "0 0 0 1", "0 0 0 0"]))
+    assert [p.name for p in find_images([tmp_path])] == ["data.nii.gz"]
+    (tmp_path / "bvals").write_text("5 1000 2000")
+    with pytest.raises(InputError, match="found no diffusion image in the folder"):
+        find_images([tmp_path])
+
+
 def test_phase_images_and_single_volumes_are_no_parts_of_a_scan(tmp_path: Path) -> None:
     dwi = tmp_path / "sub-1/dwi"
     series = InMemoryVolumeResource(np.ones((2, 3, 4, 4), np.float32), np.eye(4))

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from arcuate.errors import InputError
 from arcuate.io.find_gradients import find_gradients
 from arcuate.io.images import open_volume
@@ -15,8 +17,9 @@ from arcuate.io.names import bids_entities, image_stem, image_suffix
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     """Images in the order given, folders replaced by the diffusion images in them (or in their folder ``dwi``).
 
-    Of a folder the images named ``..._dwi`` are taken, as in BIDS, else every image with gradient files of its own;
-    phase images and single volumes, such as maps of the scanner, are left out.
+    Of a folder the images named ``..._dwi`` are taken, as in BIDS, else every image with gradient files of its own,
+    else the one that the folder's ``bvals`` and ``bvecs`` fit; phase images and single volumes, such as maps of the
+    scanner, are left out.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def _images_of(folder: Path) -> list[Path]:
         images = [p for p in images if not _part_of_complex(p)]
         named = [p for p in images if bids_entities(image_stem(p))[1] == "dwi"]
         named = [p for p in named if _is_series(p)] or named
-        taken = named or [p for p in images if _has_gradients(p)]
+        taken = named or [p for p in images if _has_gradients(p)] or _of_shared_gradients(images)
         if taken:
             _check_one_session(folder, taken)
             return taken
@@ -77,6 +80,20 @@ def _has_gradients(path: Path) -> bool:
     except InputError:
         return False
     return Path(getattr(bval, "path", None) or "").name.startswith(image_stem(path))
+
+
+def _of_shared_gradients(images: list[Path]) -> list[Path]:
+    """The one image with as many volumes as the folder's ``bvals``, as the HCP lays a scan out; else none."""
+    found = []
+    for path in images:
+        try:
+            volume, bval, _ = find_gradients(path)
+            n_meas = np.size(bval.get())
+        except InputError:
+            continue
+        if len(volume.shape) > 3 and volume.shape[3] == n_meas:
+            found.append(path)
+    return found if len(found) == 1 else []
 
 
 def _check_one_session(folder: Path, images: list[Path]) -> None:
