@@ -132,6 +132,28 @@ def test_nothing_of_a_loop_that_failed_or_was_left_runs_on() -> None:
     assert not running
 
 
+INTERRUPTED = """
+import threading
+from arcuate.numerics.threads import in_order
+started = threading.Thread.start
+def start(self):
+    started(self)
+    if threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt  # as Ctrl-C does while the main thread waits for a thread to run
+threading.Thread.start = start
+try:
+    print(list(in_order(abs, range(20))))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.skipif(available_threads() < 2, reason="one core has no threads to start")
+def test_an_interrupt_while_threads_are_started_does_not_keep_the_process_from_ending() -> None:
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "stopped\n"
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_two_loops_at_once_get_on_in_turns() -> None:
     """A page reads its maps while a step computes for long."""

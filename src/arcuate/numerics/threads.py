@@ -59,9 +59,7 @@ def in_order(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     if count == 1 or len(first) < 2:
         yield from map(function, chain(first, rest))
         return
-    pool = _pools.get(count) or _pools.setdefault(
-        count, ThreadPoolExecutor(count, thread_name_prefix="arcuate", initializer=_be_part)
-    )
+    pool = _pools.get(count) or _pools.setdefault(count, _started_pool(count))
     ahead: deque[Future[_R]] = deque()
     try:
         for item in chain(first, rest):
@@ -74,6 +72,27 @@ def in_order(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         for future in ahead:
             future.cancel()
         wait(ahead)
+
+
+def _started_pool(count: int) -> ThreadPoolExecutor:
+    """A pool all of whose threads run.
+
+    Ctrl-C comes to the main thread. If it came there while a thread of the pool is started, Python would not know of
+    that one, and wait for it at the end of the process for ever. So another thread starts them.
+    """
+    pool = ThreadPoolExecutor(count, thread_name_prefix="arcuate", initializer=_be_part)
+    all_run = threading.Barrier(count)
+
+    def start() -> None:
+        try:
+            wait([pool.submit(all_run.wait) for _ in range(count)])
+        except RuntimeError:  # the system gives no more threads, and says so again where they are needed
+            all_run.abort()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    starting.join()
+    return pool
 
 
 def _be_part() -> None:
