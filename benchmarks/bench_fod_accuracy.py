@@ -19,7 +19,7 @@ from arcuate.models.csd import fit_csd
 from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
-from arcuate.models.second_pass import SURE, make_two_pass_model
+from arcuate.models.second_pass import make_two_pass_model, sure_settings
 from arcuate.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.side_by_side import RESULTS, arguments, show, table
@@ -115,7 +115,7 @@ def _methods(
     assert isinstance(single, Response)
     out = {}
     base = make_multi_tissue_model(gradients, ours)
-    sure, both = make_two_pass_model(base, settings=SURE), make_two_pass_model(base)
+    sure, both = make_two_pass_model(base, settings=sure_settings(base)), make_two_pass_model(base)
     for name, coefs in (
         ("arcuate, multi-tissue, one pass", base.fit(signals[:, base.volumes]).coefs[0]),
         ("arcuate, multi-tissue, sure second pass", sure.fit(signals[:, sure.volumes]).coefs[0]),

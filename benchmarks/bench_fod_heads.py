@@ -15,7 +15,7 @@ from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
-from arcuate.models.second_pass import SURE, make_two_pass_model
+from arcuate.models.second_pass import make_two_pass_model, sure_settings
 from arcuate.phantom import Phantom, add_rician_noise, make_phantom, simulate_rows, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 from benchmarks.fod_peers import fit_by_mrtrix, has_mrtrix, peer_folder
@@ -96,7 +96,7 @@ def _fit_all(signals: np.ndarray, gradients: GradientTable, response: Response) 
     """FODs (n, n_coef) of each method with the same response."""
     model = make_multi_tissue_model(gradients, response)
     both = make_two_pass_model(model)
-    sure = make_two_pass_model(model, settings=SURE)
+    sure = make_two_pass_model(model, settings=sure_settings(model))
     methods = {ONE: model, CERTAIN: sure, SMOOTH: both.first, BOTH: both}
     fods = {name: each.fit(signals[:, each.volumes]).coefs[0] for name, each in methods.items()}
     if has_mrtrix():

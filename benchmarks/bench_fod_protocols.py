@@ -19,7 +19,7 @@ from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.models.response_dhollander import estimate_tissues
-from arcuate.models.second_pass import SURE, make_two_pass_model
+from arcuate.models.second_pass import make_two_pass_model, sure_settings
 from arcuate.models.three_tissue import make_three_tissue_model
 from arcuate.phantom import add_rician_noise
 from benchmarks.fod_peers import fit_by_cs_dmri, fit_by_mrtrix, fit_soft_by_mrtrix, has_mrtrix, peer_folder
@@ -131,7 +131,7 @@ def one_table(
 def _ours(signals: np.ndarray, gradients: GradientTable, response: Response, single: Response) -> Fits:
     make = make_three_tissue_model if len(gradients.shells) == 1 else make_multi_tissue_model
     model = make(gradients, response)
-    sure, both = make_two_pass_model(model, settings=SURE), make_two_pass_model(model)
+    sure, both = make_two_pass_model(model, settings=sure_settings(model)), make_two_pass_model(model)
     for each in (model, sure, both):
         each.fit(signals[:40, model.volumes])  # compiled and factorised
     return {

@@ -19,7 +19,7 @@ from arcuate.models.peak_rule import HARD
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response
 from arcuate.models.response_dhollander import TWO_TISSUES, estimate_tissues
-from arcuate.models.second_pass import SURE, Sharpening, make_two_pass_model
+from arcuate.models.second_pass import Sharpening, make_two_pass_model, sure_settings
 from arcuate.models.three_tissue import ThreeTissueModel, make_three_tissue_model
 from benchmarks.fod_peers import fit_by_mrtrix, has_mrtrix, peer_folder
 from benchmarks.side_by_side import arguments, show, table
@@ -152,7 +152,7 @@ def _fit_all(signals: np.ndarray, gradients: GradientTable, response: Response, 
         model = make_multi_tissue_model(gradients, response, lmax=8)
     both = make_two_pass_model(model)
     strict = make_two_pass_model(model, settings=Sharpening(unexplained=0.005))
-    sure = make_two_pass_model(model, settings=SURE)
+    sure = make_two_pass_model(model, settings=sure_settings(model))
     models = {ONE: model, CERTAIN: sure, BOTH: both}
     if not is_one_shell:
         models |= {TERM: both.first, STRICT: strict}

@@ -14,7 +14,7 @@ from arcuate.models.csd import fit_csd
 from arcuate.models.peak_rule import HARD, SOFT, PeakRule
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response_dhollander import estimate_tissues
-from arcuate.models.second_pass import SURE, make_two_pass_model
+from arcuate.models.second_pass import SURE_ON_ONE_SHELL, make_two_pass_model
 from arcuate.models.three_tissue import make_three_tissue_model
 from arcuate.phantom import add_rician_noise, three_shell_gradients
 from benchmarks.fod_voxels import S0, Kind, judge, make_head, make_kinds
@@ -70,7 +70,7 @@ def _rows(b: int, n_directions: int, truth: str, count: int) -> list[list[str]]:
     kinds = make_kinds(gradients, count, truth=truth, seed=1, kinds=KINDS)
     rng = np.random.default_rng(int(SNR))
     signals = np.vstack([add_rician_noise(k.signals, S0 / SNR, rng) for k in kinds.values()]).astype(np.float32)
-    model = make_two_pass_model(make_three_tissue_model(gradients, response), settings=SURE)
+    model = make_two_pass_model(make_three_tissue_model(gradients, response), settings=SURE_ON_ONE_SHELL)
     found = {
         "soft": (fit_csd(signals, gradients, single).coefs, SOFT),
         "three tissues": (model.fit(signals[:, model.volumes]).coefs[0], HARD),

@@ -28,7 +28,7 @@ from arcuate.io import NiftiVolumeResource
 from arcuate.io.responses import response_beside
 from arcuate.models.peak_rule import ALL_MAXIMA, HARD, NETWORK, SOFT, peak_rule_of
 from arcuate.models.response import Response, tensor_response
-from arcuate.models.second_pass import SURE, is_crossing, is_dispersed
+from arcuate.models.second_pass import SURE_ON_ONE_SHELL, is_crossing, is_dispersed
 from arcuate.phantom import Phantom, make_phantom, three_shell_gradients
 from arcuate.volumes.resource import InMemoryVolumeResource
 
@@ -125,13 +125,13 @@ def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> N
 
 
 def test_by_default_a_second_pass_stands_only_where_the_signals_ask_for_it(scan, response, small, fods) -> None:
-    assert fods.parameters["SecondPass"]["evidence"] == SURE.evidence == 18
+    assert fods.parameters["SecondPass"]["evidence"] == SURE_ON_ONE_SHELL.evidence == 18
     assert fods.parameters["SecondPass"]["unexplained"] == 0.005
     plain, bold = (
         np.asarray(estimate_fods(scan[1], small, response, second_pass=asked).volumes["wm"].get_array())
         for asked in (False, True)
     )
-    assert fods.parameters["SecondPass"]["dispersed"] == SURE.dispersed == 0.05
+    assert fods.parameters["SecondPass"]["dispersed"] == SURE_ON_ONE_SHELL.dispersed == 0.05
     sure = np.asarray(fods.volumes["wm"].get_array())
     changed = np.any(sure != plain, axis=-1)
     looks = is_crossing(plain.reshape(-1, 45)).reshape(plain.shape[:3])

@@ -7,19 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from arcuate.gradients import GradientTable
 from arcuate.models.multitissue import make_multi_tissue_model
 from arcuate.models.peaks import find_peaks
 from arcuate.models.response import Response, tensor_zonal
 from arcuate.models.second_pass import (
-    SURE,
+    SURE_ON_ONE_SHELL,
+    SURE_ON_SHELLS,
     Sharpening,
     evidence_for,
     is_crossing,
     is_dispersed,
     make_two_pass_model,
+    misfit_of,
     second_moments,
+    sure_settings,
     unexplained_spread,
 )
 from arcuate.models.three_tissue import make_three_tissue_model
@@ -136,7 +140,7 @@ def test_fans_are_not_split_by_noise_where_little_spread_may_be_left() -> None:
 @pytest.mark.parametrize("kind", ["several shells", "one shell"])
 def test_a_sure_second_pass_tells_crossings_apart_and_leaves_fans_as_they_were(kind: str) -> None:
     gradients, model = make_models(kind, odi=0.06)
-    sure = make_two_pass_model(model, settings=SURE)
+    sure = make_two_pass_model(model, settings=sure_settings(model))
     rows, fibres = signals_at(gradients, 50)
     one, two = model.fit(rows[:, model.volumes]).coefs, sure.fit(rows[:, model.volumes]).coefs
     assert n_missed(one[0], fibres) > 20
@@ -156,8 +160,10 @@ def test_peaks_may_leave_more_of_the_spread_where_the_signals_ask_louder() -> No
     gradients, model = make_models("one shell", odi=0.06)
     rows, fibres = signals_at(gradients, 45, 80, snr=60)
     fits = [
-        make_two_pass_model(model, settings=replace(SURE, per_evidence=each)).fit(rows[:, model.volumes]).coefs[0]
-        for each in (0.0, SURE.per_evidence)
+        make_two_pass_model(model, settings=replace(SURE_ON_ONE_SHELL, per_evidence=each))
+        .fit(rows[:, model.volumes])
+        .coefs[0]
+        for each in (0.0, SURE_ON_ONE_SHELL.per_evidence)
     ]
     before, after = (n_missed(fods, fibres) for fods in fits)
     assert 0.25 * len(rows) < before
@@ -165,12 +171,15 @@ def test_peaks_may_leave_more_of_the_spread_where_the_signals_ask_louder() -> No
     fans = signals_of_a_fan(gradients, 30, 60)[:, model.volumes]
     split = [
         np.any(make_two_pass_model(model, settings=each).fit(fans).coefs[0] != model.fit(fans).coefs[0], axis=1).mean()
-        for each in (replace(SURE, dispersed=0.0), replace(SURE, dispersed=0.0, evidence=1e-9, unexplained=1.0))
+        for each in (
+            replace(SURE_ON_ONE_SHELL, dispersed=0.0),
+            replace(SURE_ON_ONE_SHELL, dispersed=0.0, evidence=1e-9, unexplained=1.0),
+        )
     ]
     assert split[0] < 0.1 < split[1]
 
 
-@pytest.mark.parametrize("settings", [SURE, Sharpening()])
+@pytest.mark.parametrize("settings", [SURE_ON_ONE_SHELL, Sharpening()])
 def test_dispersed_fibres_of_one_shell_have_fewer_false_peaks_and_keep_their_density(settings: Sharpening) -> None:
     gradients, model = make_models("one shell", odi=0.06)
     rows, fibres = signals_at(gradients, 0, 80, odi=0.2)
@@ -200,10 +209,11 @@ def test_grey_matter_and_several_shells_are_not_made_smooth_by_the_second_pass()
     slow = 1250.0 * np.exp(-0.78e-3 * np.tile(gradients.bvals, (40, 1)))
     grey = add_rician_noise(slow, 1000 / 30, rng)[:, model.volumes]
     np.testing.assert_array_equal(
-        make_two_pass_model(model, settings=SURE).fit(grey).coefs[0], model.fit(grey).coefs[0]
+        make_two_pass_model(model, settings=SURE_ON_ONE_SHELL).fit(grey).coefs[0], model.fit(grey).coefs[0]
     )
     _, several = make_models("several shells")
-    assert make_two_pass_model(several, settings=SURE).smooth is None
+    assert make_two_pass_model(several, settings=sure_settings(several)).smooth is None
+    assert make_two_pass_model(several).smooth is None
     assert make_two_pass_model(model, settings=Sharpening(dispersed=0.0)).smooth is None
 
 
@@ -232,12 +242,58 @@ def test_evidence_is_that_of_the_likelihood_whatever_the_unit_of_the_signals() -
     assert evidence_for(design, np.zeros((1, 50)), np.zeros((1, 6)), truth)[0] == 0
 
 
+def test_what_no_response_fits_on_a_shell_is_left_out_of_the_evidence() -> None:
+    gradients, model = make_models("several shells")
+    design = model.problem.design[:, :45]
+    misfit = misfit_of(design)
+    assert misfit.shape == (len(design), 1 + 3 * 6)
+    np.testing.assert_allclose(misfit.T @ misfit, np.eye(19), atol=1e-12)
+    shell = gradients.shells[1]
+    of_one_shell = np.zeros((len(design), 6))
+    of_one_shell[shell.indices] = sh_matrix(gradients.directions[shell.indices], 2)
+    np.testing.assert_allclose(misfit @ (misfit.T @ of_one_shell), of_one_shell, atol=1e-12)
+    rng = np.random.default_rng(2)
+    sharp = rng.normal(size=(1, 45)) * np.abs(sh_matrix(np.array([[0.0, 0.6, 0.8]]), 8))
+    fods = sharp.copy()
+    fods[:, 6:] *= 0.5
+    rows = sharp @ design.T + 5.0 * rng.normal(size=(1, len(design)))
+    other_response = rows + (of_one_shell @ np.array([400.0, 30, 50, 60, -80, 20]))[None]
+    with_misfit = [evidence_for(design, each, fods, sharp, misfit)[0] for each in (rows, other_response)]
+    assert with_misfit[0] > 10
+    assert with_misfit[1] == pytest.approx(with_misfit[0], rel=1e-9)
+    assert evidence_for(design, other_response, fods, sharp)[0] < 0.5 * evidence_for(design, rows, fods, sharp)[0]
+
+
+def test_shells_of_few_directions_leave_no_more_than_they_have() -> None:
+    gradients = three_shell_gradients(2, (1000.0, 2500.0), 4, seed=1)
+    response = make_response((0.0, 1000.0, 2500.0))
+    design = make_multi_tissue_model(gradients, response, lmax=2).problem.design[:, :6]
+    assert misfit_of(design).shape == (10, 9)
+
+
+def test_crossings_are_told_apart_where_one_shell_is_not_as_the_response_says_and_fans_stay_whole() -> None:
+    gradients, model = make_models("several shells", odi=0.06)
+    rows, fibres = signals_at(gradients, 48, 80, odi=0.06, snr=40)
+    fans = np.vstack([signals_of_a_fan(gradients, spread, 60) for spread in (25, 30)])
+    for each in (rows, fans):
+        each[:, gradients.shells[1].indices] *= 1.2
+    missed, split = [], []
+    for settings in (replace(SURE_ON_ONE_SHELL, dispersed=0.0), sure_settings(model)):
+        two = make_two_pass_model(model, settings=settings)
+        missed.append(n_missed(two.fit(rows).coefs[0], fibres))
+        rule = {"relative_peak_threshold": 0.2, "min_separation_angle": 15, "min_amplitude": 0.1}
+        split.append(np.mean(np.count_nonzero(find_peaks(two.fit(fans).coefs[0], **rule).values, axis=1) > 1))
+    assert n_missed(model.fit(rows).coefs[0], fibres) > 70
+    assert missed[1] < 0.7 * missed[0]
+    assert split[1] <= split[0] + 0.01
+
+
 def test_a_response_of_one_tissue_on_several_shells_takes_two_passes() -> None:
     gradients, _ = make_models("several shells")
     response = make_response((0.0, 1000.0, 2000.0, 3500.0), 0.06)
     model = make_multi_tissue_model(gradients, Response(("wm",), response.bvals, response.coefs[:1], "made up"))
     rows, fibres = signals_at(gradients, 50)
-    one, two = (m.fit(rows).coefs[0] for m in (model, make_two_pass_model(model, settings=SURE)))
+    one, two = (m.fit(rows).coefs[0] for m in (model, make_two_pass_model(model, settings=SURE_ON_SHELLS)))
     assert n_missed(two, fibres) < n_missed(one, fibres)
 
 
@@ -303,3 +359,15 @@ def test_without_smoothness_the_first_pass_is_the_model_itself() -> None:
     rows, _ = signals_at(gradients, 0, n=10)
     two = make_two_pass_model(model, settings=Sharpening(smoothness=0.0))
     assert np.array_equal(two.first.fit(rows[:, model.volumes]).coefs[0], model.fit(rows[:, model.volumes]).coefs[0])
+
+
+@pytest.mark.parametrize("kind", ["several shells", "one shell"])
+def test_fods_are_the_same_bits_on_one_thread_of_blas_and_on_two(kind: str) -> None:
+    rows, fods = None, []
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            gradients, model = make_models(kind, odi=0.06)
+            rows = signals_at(gradients, 50)[0] if rows is None else rows
+            sure = make_two_pass_model(model, settings=sure_settings(model))
+            fods.append(sure.fit(rows[:, model.volumes]).coefs[0])
+    assert np.array_equal(*fods)

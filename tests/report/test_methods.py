@@ -61,6 +61,9 @@ def test_a_second_pass_says_what_was_allowed_and_when_it_stood() -> None:
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": second}))
     assert "down to -0.2 of the mean allowed" in text
     assert "the second fit was kept where the log of the likelihood ratio exceeded 9" in text
+    several = {**second, "evidence": 11.0, "least_evidence": 8.0, "is_above_misfit": True}
+    text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": several}))
+    assert "the second fit was kept where the log of the likelihood ratio of degrees above 2 exceeded 4." in text
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": {**second, "evidence": 0.0}}))
     assert "the second fit was kept throughout" in text
     assert "Laplace-Beltrami" not in text

@@ -15,7 +15,7 @@ from arcuate.errors import InputError, warn
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
 from arcuate.models.response import Response, check_response
-from arcuate.models.second_pass import SURE, Sharpening, TwoPassModel, make_two_pass_model
+from arcuate.models.second_pass import Sharpening, TwoPassModel, make_two_pass_model, sure_settings
 from arcuate.models.status import count_status
 from arcuate.models.three_tissue import ThreeTissueModel, is_three_tissue, make_three_tissue_model
 from arcuate.numerics.sh import n_coefs
@@ -58,7 +58,7 @@ class Fods:
         return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
-@cacheable(version=7)
+@cacheable(version=8)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,
@@ -82,9 +82,9 @@ def estimate_fods(
     constraint_directions : (n, 3) float, where the FOD is held non-negative; a fixed set by default
     second_pass : whether voxels that look like crossings are fitted once more, with slack on the constraint, see
         :class:`arcuate.models.second_pass.TwoPassModel`; not with single-shell CSD. By default only where the signals
-        ask for it (``SURE`` there). True: wherever it may help, on several shells after a smooth first pass, which
-        tells more crossings apart and splits fans. On one shell both fit dispersed fibres once more, smoothly. False:
-        one pass, the published method and MRtrix3's
+        ask for it (``sure_settings`` there). True: wherever it may help, on several shells after a smooth first pass,
+        which tells more crossings apart and splits fans. On one shell both fit dispersed fibres once more, smoothly.
+        False: one pass, the published method and MRtrix3's
     method : str
         "auto": as the response says. "csd": the soft method of 2007 with the white-matter response of a response of
         several tissues on one shell.
@@ -246,9 +246,11 @@ def _model_facts(model: MultiTissueModel | ThreeTissueModel, sharpening: Sharpen
         facts["Constraints"] = len(model.problem.constraints)
     if sharpening is not None:
         is_one_shell = isinstance(model, ThreeTissueModel)
-        unused = {"smoothness"} if is_one_shell else {"per_evidence", "dispersed"}
+        unused = {"smoothness"} if is_one_shell else {"dispersed"}
         if not sharpening.evidence:
             unused |= {"per_evidence"} | ({"unexplained"} if is_one_shell else set())
+        if not sharpening.is_above_misfit:
+            unused |= {"least_evidence", "is_above_misfit"}
         facts["SecondPass"] = {k: v for k, v in asdict(sharpening).items() if k not in unused}
     return facts
 
@@ -266,7 +268,7 @@ def _estimate_multi_tissue(
     n_vox = int(inside.sum())
     make = make_three_tissue_model if is_three_tissue(response) else make_multi_tissue_model
     base = make(dwi.gradients, response, lmax=lmax, constraint_directions=constraint_directions)
-    sharpening = {None: SURE, True: Sharpening(), False: None}[second_pass]
+    sharpening = {None: sure_settings(base), True: Sharpening(), False: None}[second_pass]
     model: MultiTissueModel | ThreeTissueModel | TwoPassModel = base
     if sharpening is not None:
         model = make_two_pass_model(base, constraint_directions=constraint_directions, settings=sharpening)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arcuate.models.multitissue import MultiTissueFit, MultiTissueModel
 from arcuate.models.peaks import find_peaks
@@ -18,12 +19,15 @@ from arcuate.numerics.eigen import eigh_3x3
 from arcuate.numerics.panel_product import evaluate_rows
 from arcuate.numerics.qp import ConeFit, ConeProblem
 from arcuate.numerics.qp_kernel import SOLVED
-from arcuate.numerics.sh import lmax_of, n_coefs, sh_matrix
+from arcuate.numerics.sh import degrees_and_orders, lmax_of, n_coefs, sh_matrix
 from arcuate.numerics.sphere import get_even_directions
 
 LOW = 0.1  # of the mean amplitude: a direction below counts as empty
 LEAST_PEAK, APART = 0.2, 15.0  # of the strongest, and degrees: peaks that may account for the spread of a FOD
 MOST_UNEXPLAINED = 0.05  # of the spread that peaks may leave, however much the signals ask for them
+MISFIT_DEGREE = 2  # up to which a voxel's signals may differ from the response's on each shell
+RANK = 1e-8  # of the largest singular value, below which one counts as none
+SAME_MEAN = 9  # digits to which the mean signal of a shell is that of all its volumes
 BLOCK = 4096  # voxels whose amplitudes are held at a time
 
 
@@ -40,10 +44,12 @@ class Sharpening:
     unexplained : how much of that difference the two strongest peaks of the second pass may leave, on several shells;
         on one shell it is known too roughly to part fans from crossings, unless evidence is asked for. 0.005 leaves
         fans whole, at the price of close crossings in noise
-    evidence : what the signals must say for the second pass, twice the log of the likelihood ratio, see
-        :func:`evidence_for`; 0 asks for none
-    per_evidence : on one shell, how much more of the spread may be left for each unit of evidence beyond what is asked
-        for, up to 0.05 in all
+    evidence : what the signals must say for the second pass where its peaks leave ``unexplained`` of the spread: twice
+        the log of the likelihood ratio, see :func:`evidence_for`; 0 asks for none
+    per_evidence : how much more of the spread may be left for each unit of evidence beyond that, up to 0.05 in all, and
+        how much less for each unit that it falls short
+    least_evidence : what the signals must say in any case; None for as much as ``evidence``
+    is_above_misfit : whether only degrees above 2 count as evidence, see :func:`evidence_for`
     dispersed : on one shell, weight of a Laplace-Beltrami term where FODs are neither planar nor mostly empty, over
         what the signals tell of degree 4, see :func:`contrast_of`; 0 leaves those voxels as the first pass found them
     """
@@ -55,11 +61,22 @@ class Sharpening:
     unexplained: float = MOST_UNEXPLAINED
     evidence: float = 0.0
     per_evidence: float = 0.0
+    least_evidence: float | None = None
+    is_above_misfit: bool = False
     dispersed: float = 0.05
 
 
-SURE = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0, per_evidence=5e-4)
-"""One pass as it is, and a sharper second only where the signals ask for it."""
+SURE_ON_ONE_SHELL = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0, per_evidence=5e-4)
+SURE_ON_SHELLS = Sharpening(
+    smoothness=0.0,
+    unexplained=0.005,
+    evidence=11.0,
+    per_evidence=4e-3,
+    least_evidence=8.0,
+    is_above_misfit=True,
+    dispersed=0.0,
+)
+"""One pass as it is, and a sharper second only where the signals ask for it; on one shell and on several."""
 
 
 class TissueModel(Protocol):
@@ -86,8 +103,7 @@ class TwoPassModel:
     3. The second pass stands only where its peaks account for the spread of the first (on several shells, or with
        evidence asked for): two fibres at a given angle spread so much in their plane and no more, while a fan that
        noise splits spreads further than its two peaks are apart, see :func:`unexplained_spread`; and where the signals
-       ask for it, if evidence is: see :func:`evidence_for`. The more they do, the more of the spread may be left on one
-       shell.
+       ask for it, if evidence is: see :func:`evidence_for`. The more they do, the more of the spread may be left.
     4. On one shell: where the FOD is neither planar nor mostly empty, |Xu - s'|² with a Laplace-Beltrami
        term and u₀ tied. Fibres are dispersed there, or there are three, and the constraint alone splits them into peaks
        of noise. Where less than a share of 0.3 is white matter FODs are smooth already.
@@ -100,6 +116,7 @@ class TwoPassModel:
     problem: ConeProblem
     settings: Sharpening
     tells_fans: bool  # whether a second pass whose peaks leave spread unexplained is refused
+    misfit: np.ndarray | None = None  # (n_row, n) float orthonormal, what is no evidence, see misfit_of
     smooth: ConeProblem | None = None  # of dispersed fibres
 
     @property
@@ -148,11 +165,10 @@ class TwoPassModel:
         settings, stands = self.settings, sharp.outcome == SOLVED
         most = np.full(len(fods), settings.unexplained)
         if settings.evidence > 0:
-            beyond = evidence_for(self.white_design, rows, fods, sharp.solution) - settings.evidence
-            stands &= beyond > 0
-            most = np.minimum(
-                most + settings.per_evidence * np.maximum(beyond, 0), max(MOST_UNEXPLAINED, settings.unexplained)
-            )
+            evidence = evidence_for(self.white_design, rows, fods, sharp.solution, self.misfit)
+            stands &= evidence > (settings.evidence if settings.least_evidence is None else settings.least_evidence)
+            most += settings.per_evidence * (evidence - settings.evidence)
+            most = np.minimum(most, max(MOST_UNEXPLAINED, settings.unexplained))
         if self.tells_fans:
             stands &= unexplained_spread(fods, sharp.solution) < most
         return stands
@@ -168,7 +184,7 @@ def make_two_pass_model(
     settings = settings or Sharpening()
     is_one_shell = isinstance(model, ThreeTissueModel)
     if not is_one_shell:
-        settings = replace(settings, per_evidence=0.0, dispersed=0.0)
+        settings = replace(settings, dispersed=0.0)
     if isinstance(model, ThreeTissueModel):
         grey, fluid = model.isotropic
         white, others = model.design[:, :-2], model.design[:, [-2, -1] if grey < fluid else [-1, -2]]
@@ -186,7 +202,13 @@ def make_two_pass_model(
     tells_fans = settings.evidence > 0 or not is_one_shell
     weight = settings.dispersed * contrast_of(white)
     smooth = make_tied_problem(white, constraint_directions, smoothness=weight) if weight > 0 else None
-    return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans, smooth)
+    misfit = misfit_of(white) if settings.is_above_misfit else None
+    return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans, smooth=smooth, misfit=misfit)
+
+
+def sure_settings(model: MultiTissueModel | ThreeTissueModel) -> Sharpening:
+    """Settings of a second pass only where the signals ask for it: the default."""
+    return SURE_ON_ONE_SHELL if isinstance(model, ThreeTissueModel) else SURE_ON_SHELLS
 
 
 def is_crossing(fods: np.ndarray, settings: Sharpening | None = None) -> np.ndarray:
@@ -225,7 +247,9 @@ def _emptiness(fods: np.ndarray) -> np.ndarray:
     return out
 
 
-def evidence_for(design: np.ndarray, rows: np.ndarray, fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:
+def evidence_for(
+    design: np.ndarray, rows: np.ndarray, fods: np.ndarray, sharp: np.ndarray, misfit: np.ndarray | None = None
+) -> np.ndarray:
     """(n_vox,) n log(|X f - s|² / |X f' - s|²): twice the log of the likelihood ratio of two FODs of the same signals.
 
     Parameters
@@ -233,14 +257,45 @@ def evidence_for(design: np.ndarray, rows: np.ndarray, fods: np.ndarray, sharp: 
     design : (n_row, n_coef) float, X
     rows : (n_vox, n_row) float, s: signals less those of the other tissues
     fods, sharp : (n_vox, n_coef) float, f and f'
+    misfit : (n_row, n_left) float, orthonormal columns: what is left out of the residuals, and n is n_row - n_left
 
     Notes
     -----
     The noise is normal with an unknown variance. It falls with noise: where the signals cannot tell, there is none.
+    Where the response is not that of the voxel, residuals are misfit more than noise and hide what the signals say; on
+    several shells it is a different one on each, in the lowest degrees, and what slack gains there fans gain as well
+    as crossings. :func:`misfit_of` leaves those out, and crossings show in the degrees above.
     """
-    left = [np.sum((evaluate_rows(each, design) - rows) ** 2, axis=1) for each in (fods, sharp)]
+    n = rows.shape[1]
+    residuals = [evaluate_rows(each, design) - rows for each in (fods, sharp)]
+    if misfit is not None:
+        n -= misfit.shape[1]
+        across = np.ascontiguousarray(misfit.T)
+        residuals = [each - evaluate_rows(evaluate_rows(each, across), misfit) for each in residuals]
+    left = [np.sum(each**2, axis=1) for each in residuals]
     ratio = np.divide(left[0], left[1], out=np.ones(len(rows)), where=(left[0] > 0) & (left[1] > 0))
-    return np.asarray(rows.shape[1] * np.log(ratio))
+    return np.asarray(n * np.log(ratio))
+
+
+def misfit_of(white: np.ndarray) -> np.ndarray:
+    """(n_row, n) orthonormal columns: all that degrees 0 and 2 may be on each shell, and b = 0.
+
+    Parameters
+    ----------
+    white : (n_row, n_coef) float, X: rows of a shell share the column of l = 0, which tells shells apart
+    """
+    degree, _ = degrees_and_orders(lmax_of(white.shape[1]))
+    low = white[:, degree <= MISFIT_DEGREE]
+    _, shell_of = np.unique(np.round(low[:, 0] / low[:, 0].max(), SAME_MEAN), return_inverse=True)
+    bases = []
+    for shell in range(shell_of.max() + 1):
+        inside = shell_of == shell
+        with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+            left, singular, _ = np.linalg.svd(low[inside], full_matrices=False)
+        basis = np.zeros((len(low), int(np.count_nonzero(singular > RANK * singular[0]))))
+        basis[inside] = left[:, : basis.shape[1]]
+        bases.append(basis)
+    return np.hstack(bases)
 
 
 def unexplained_spread(fods: np.ndarray, sharp: np.ndarray) -> np.ndarray:

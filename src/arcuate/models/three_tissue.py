@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
@@ -69,7 +70,8 @@ class ThreeTissueModel:
         if not is_determined(two, most_apart=MOST_APART):
             ridge = math.sqrt(RIDGE) * float(np.linalg.norm(two[:, 0])) * np.eye(n)[: n - 1]
             two = np.vstack([two, ridge])
-        q, r = np.linalg.qr(two)
+        with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+            q, r = np.linalg.qr(two)
         return np.ascontiguousarray(q[:n_row].T), ConeProblem(r, self.constraints)
 
     @cached_property

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import padded
@@ -91,11 +92,16 @@ class ConeProblem:
     def _triangle(self) -> tuple[np.ndarray, np.ndarray]:
         """Q (n_meas, n) and R (n, n) of the design with the penalty below it; the penalty's signals are zero."""
         stacked = self.design if self.penalty is None else np.vstack([self.design, self.penalty])
-        q, r = np.linalg.qr(stacked)
+        with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+            q, r = np.linalg.qr(stacked)
         return q[: len(self.design)], r
 
     @cached_property
     def _factors(self) -> tuple[StartTables, Cone]:
+        with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+            return self._factorise()
+
+    def _factorise(self) -> tuple[StartTables, Cone]:
         n = self.design.shape[1]
         n_con = len(self.constraints)
         q, r = self._triangle
