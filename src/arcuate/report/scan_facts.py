@@ -29,14 +29,15 @@ class Examination:
     """What a report says of a scan, and the image that overlays are drawn on."""
 
     facts: dict[str, Any]  # see scan_facts
-    reference: VolumeResource  # (x, y, z) float32, mean of the b = 0 volumes, or of the lowest shell
+    reference: VolumeResource  # (x, y, z) float32, mean of the b = 0 volumes, or of the lowest shell; 0 without a value
 
 
-@cacheable(version=2)
+@cacheable(version=3)
 def examine_scan(scan: Scan, mask: VolumeResource | None) -> Examination:
     """The checks of a scan whose voxels are in memory, and the mean of its least weighted volumes."""
     with silenced_warnings():  # the mask's step has said that there is no b = 0
-        reference = compute_mean_least_weighted(scan)
+        mean = compute_mean_least_weighted(scan)
+    reference = mean.with_array(np.nan_to_num(mean.get_array(), nan=0.0, posinf=0.0, neginf=0.0))
     return Examination(as_plain(scan_facts(cast("Dwi", scan), mask)), reference)
 
 
