@@ -584,3 +584,6 @@ def test_parts_of_opposite_phase_encoding_are_told(tmp_path: Path) -> None:
         warn_of_phase_encodings(images)
     beside_image(images[1], ".json").write_text('{"PhaseEncodingDirection": "j-"}')
     warn_of_phase_encodings(images)
+    beside_image(images[1], ".json").unlink()
+    with pytest.warns(InputWarning, match=r"\(sub-1_dir-AP.*: dir-AP, sub-1_dir-PA.*: dir-PA\)"):
+        warn_of_phase_encodings(images)

@@ -56,6 +56,17 @@ def test_what_the_data_set_ignores_is_left_out_by_the_rules_of_gitignore(tmp_pat
         index_dataset(bids, Wanted(("2",)))
 
 
+def test_images_named_after_another_subject_or_session_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    names = ("sub-1/dwi/sub-2", "sub-1/dwi/sub-1", "sub-3/ses-b/dwi/sub-3_ses-a", "sub-3/ses-b/dwi/sub-3")
+    bids = _make(tmp_path, *(f"{name}_dwi.nii.gz" for name in names))
+    with pytest.warns(InputWarning) as heard:
+        found = index_dataset(bids)
+    assert [scan.images[0].name for scan in found] == ["sub-1_dwi.nii.gz", "sub-3_dwi.nii.gz"]
+    words = [str(warning.message) for warning in heard]
+    assert "sub-2_dwi.nii.gz is left out: its name is not that of sub-1, where it lies" in words[0]
+    assert "sub-3_ses-a_dwi.nii.gz is left out: its name is not that of sub-3/ses-b, where it lies" in words[1]
+
+
 def test_versions_of_one_scan_are_no_parts_and_a_filter_chooses(tmp_path: Path) -> None:
     files = [f"sub-1/dwi/sub-1_space-{s}_desc-preproc_dwi.nii.gz" for s in ("ACPC", "T1w")]
     mask = "sub-1/dwi/sub-1_space-T1w_desc-brain_mask.nii.gz"

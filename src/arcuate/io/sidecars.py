@@ -10,7 +10,7 @@ from typing import Any
 from arcuate.errors import warn
 from arcuate.io.find_gradients import applying_files
 from arcuate.io.mif import MifVolumeResource
-from arcuate.io.names import beside_image
+from arcuate.io.names import beside_image, bids_entities, image_stem
 from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.series import SeriesVolume
@@ -56,12 +56,26 @@ def sidecars_of(volume: VolumeResource) -> list[dict[str, Any]]:
 
 
 def warn_of_phase_encodings(images: Sequence[Path]) -> None:
-    """Warn where the sidecars of parts name different phase encodings: such parts are distorted in different ways."""
-    found = {image.name: read_sidecar(image).get("PhaseEncodingDirection") for image in images} if images[1:] else {}
-    told = {name: str(value) for name, value in found.items() if value}
+    """Warn where parts have different phase encodings, and are distorted in different ways.
+
+    Sidecars say which (``PhaseEncodingDirection``); where some do not, names do (``dir-AP``).
+    """
+    if not images[1:]:
+        return
+    told = {image.name: str(read_sidecar(image).get("PhaseEncodingDirection") or "") for image in images}
+    if not all(told.values()):
+        told = {name: found for name, found in told.items() if found}
+        named = {image.name: label for image in images if (label := _label_of_direction(image))}
+        told = named if len(named) == len(images) else told
     if len(set(told.values())) > 1:
         listed = ", ".join(f"{name}: {value}" for name, value in told.items())
         warn(
             f"the parts differ in their phase encoding ({listed}), which distorts a scan: joined as they are they do "
             "not lie on each other, unless topup and eddy made them so. Correct them first, or give one alone."
         )
+
+
+def _label_of_direction(image: Path) -> str:
+    """The label ``dir-`` of a BIDS name; empty where there is none."""
+    entities = bids_entities(image_stem(image))[0]
+    return next((e for e in entities if e.startswith("dir-")), "")

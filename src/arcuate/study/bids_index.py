@@ -244,15 +244,30 @@ def _scans_of(folder: Path, subject: str, wanted: Wanted, is_derivative: bool, i
             continue
         try:
             with os.scandir(place) as entries:
-                names = sorted(e.name for e in entries if e.name.startswith(f"sub-{subject}_"))
+                names = sorted(e.name for e in entries if e.name.startswith("sub-"))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        names = ignored.without(place, names)
+        names = _named_as_folder(place, ignored.without(place, names), subject, session)
         images = [place / name for name in names if _is_wanted(name, wanted.filters)]
         if images:
             mask = _mask_beside(images, names) if is_derivative else None
             found.append(SessionScan(subject, session, tuple(images), mask, _problem_of(images)))
     return found
+
+
+def _named_as_folder(place: Path, names: Sequence[str], subject: str, session: str) -> list[str]:
+    """Names whose labels are those of their folders; a diffusion image with others is warned of: moved or mistyped."""
+    kept = []
+    for name in names:
+        found = _labels_of(name)
+        if found.get("sub") == subject and (not session or found.get("ses", session) == session):
+            kept.append(name)
+        elif _is_wanted(name, {}):
+            folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
+            warn(f"{place / name} is left out: its name is not that of {folder}, where it lies. Move or rename it.")
+                f"{place / name} is left out: its name is not that of {folder}, where it lies. Move it, or mend its name."
+            )
+    return kept
 
 
 def _is_wanted(name: str, filters: Mapping[str, tuple[str | None, ...]]) -> bool:
