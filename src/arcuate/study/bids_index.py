@@ -265,8 +265,6 @@ def _named_as_folder(place: Path, names: Sequence[str], subject: str, session: s
         elif _is_wanted(name, {}):
             folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
             warn(f"{place / name} is left out: its name is not that of {folder}, where it lies. Move or rename it.")
-                f"{place / name} is left out: its name is not that of {folder}, where it lies. Move it, or mend its name."
-            )
     return kept
 
 
