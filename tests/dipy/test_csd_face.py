@@ -1,11 +1,8 @@
-"""CSD, responses and peaks with DIPY's names: equal to DIPY, taken by its tracking, and DIPY's own tests pass."""
+"""CSD, responses and peaks with DIPY's names: equal to DIPY, and taken by its tracking."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import pickle
-import types
 import warnings
 from pathlib import Path
 
@@ -328,62 +325,6 @@ def test_simulated_tensors_are_dipys(small):
         voxel.multi_tensor_odf(vertices, mevals, angles, [60, 40]),
         rtol=1e-10,
     )
-
-
-# --- DIPY's own tests, with our names put in the place of theirs
-
-MODULES = (
-    "dipy.reconst.tests.test_csdeconv",
-    "dipy.direction.tests.test_peaks",
-    "dipy.reconst.tests.test_peak_finding",
-    "dipy.reconst.tests.test_odf",
-)
-NOT_OURS = {
-    "test_odfdeconv": "the sharpening deconvolution transform (SDT) is not offered",
-    "test_odf_sh_to_sharp": "the sharpening deconvolution transform (SDT) is not offered",
-    "test_r2_term_odf_sharp": "the sharpening deconvolution transform (SDT) is not offered",
-    "test_forward_sdeconv_mat": "tests a helper function of DIPY's that is not offered",
-    "test_default_lambda_csdmodel": "counts the deprecation warnings of DIPY's own basis functions; see the test below",
-    "test_peak_directions_nl": "peak_directions_nl is not offered: find_peaks refines on the sphere",
-    "test_peaks_from_positions": "peaks_from_positions belongs to tracking and is not offered",
-    "test_local_maxima": "tests compiled helper functions of DIPY's that are not offered",
-    "test_remove_similar_peaks": "tests compiled helper functions of DIPY's that are not offered",
-    "test_search_descending": "tests compiled helper functions of DIPY's that are not offered",
-    "test_minmax_normalize": "minmax_normalize is not offered",
-    "test_OdfFit": "tests DIPY's abstract classes",
-}
-EXTRA = ("default_sphere", "small_sphere")
-# Theirs counts one warning of "not on the unit sphere" before the model is made; ours is the same class of sphere.
-
-
-def _names_of_dipys_tests() -> list[tuple[str, str]]:
-    found = []
-    for module in MODULES:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            contents = vars(importlib.import_module(module))
-        found += [(module, name) for name, value in contents.items() if name.startswith("test_") and callable(value)]
-    return found
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("module", "name"), _names_of_dipys_tests(), ids=lambda v: v.rpartition(".")[2])
-def test_dipys_own_test_passes(module, name, pytestconfig):
-    if name in NOT_OURS:
-        pytest.skip(NOT_OURS[name])
-    source = inspect.getsource(importlib.import_module(module))
-    swapped = types.ModuleType("dipys_tests")
-    swapped.__file__ = __file__
-    exec(compile(source, "dipys_tests", "exec"), swapped.__dict__)
-    # get_fnames: their tests read scans that ship with DIPY, ours offers the two public ones
-    ours = [n for n in (*face.__all__, *EXTRA) if n in swapped.__dict__ and n != "get_fnames"]
-    assert ours, "nothing of ours is under test"
-    swapped.__dict__.update({n: getattr(face, n) for n in ours})
-    test = getattr(swapped, name)
-    if "pytestconfig" in inspect.signature(test).parameters:
-        test(pytestconfig=pytestconfig)
-    else:
-        test()
 
 
 def test_the_weight_of_the_constraint_is_the_one_that_dipys_test_expects():

@@ -42,7 +42,7 @@ def test_parameters_and_measures_are_dipys(method, table):
     np.testing.assert_allclose(fit.quadratic_form, expected.quadratic_form, rtol=0, atol=1e-11)
     np.testing.assert_allclose(fit.fa, expected.fa, rtol=0, atol=1e-8)
     np.testing.assert_allclose(fit.kfa, expected.kfa, rtol=0, atol=1e-7)
-    for name in ("ak", "mkt"):
+    for name in ("ak", "mkt", "rtk"):
         np.testing.assert_allclose(getattr(fit, name)(), getattr(expected, name)(), rtol=0, atol=1e-6)
     for name in ("mk", "rk"):
         np.testing.assert_allclose(getattr(fit, name)(), getattr(expected, name)(), rtol=0, atol=5e-3)
@@ -52,9 +52,21 @@ def test_parameters_and_measures_are_dipys(method, table):
     np.testing.assert_allclose(
         fit.predict(ours, S0=500.0)[mask], expected.predict(theirs, S0=500.0)[mask], rtol=1e-6, atol=1e-6
     )
+    for gtol in (None, 1e-5):
+        highest = fit.kmax(gtol=gtol, mask=mask)
+        np.testing.assert_allclose(highest[mask], expected[mask].kmax(gtol=gtol), rtol=0, atol=1e-5)
+        assert not highest[~mask].any()
     np.testing.assert_allclose(fit.S0_hat[mask], expected.S0_hat[mask], rtol=1e-8)
     assert not fit.model_params[~mask].any()
     assert fit[1, 2].mk().shape == (2,)
+
+
+def test_the_highest_kurtosis_is_above_that_of_every_direction():
+    bvals, bvecs, data = _scan()
+    fit = face.DiffusionKurtosisModel(face.gradient_table(bvals, bvecs=bvecs)).fit(data)
+    along = fit.akc(face.get_sphere("repulsion724").subdivide()).max(axis=-1)
+    assert np.all(fit.kmax() >= along - 1e-12)
+    np.testing.assert_allclose(fit.kmax(), along, rtol=1e-2)
 
 
 def test_fits_that_are_not_offered_are_refused_by_name():

@@ -158,7 +158,7 @@ def gradient_table_from_bvals_bvecs(
     if b0_threshold < 0:
         raise InputError(f"b0_threshold is {b0_threshold}; expected 0 or above.")
     if b0_threshold >= 200:
-        warn(f"b0_threshold is {b0_threshold}: weighted volumes may count as b=0.", UserWarning)
+        warn("b0_threshold has a value > 199", UserWarning)
     bvecs = np.where(np.isnan(bvecs), 0, bvecs)
     is_unit = np.abs(np.linalg.norm(bvecs, axis=1) - 1) <= atol
     is_weighted = bvals > b0_threshold
@@ -226,7 +226,7 @@ def read_bvals_bvecs(fbvals: Any, fbvecs: Any) -> tuple[np.ndarray | None, np.nd
     if 3 not in bvecs.shape:
         raise OSError(f"found b-vectors of shape {bvecs.shape} in {fbvecs}; expected three rows or three columns.")
     if bvecs.ndim != 2:
-        warn("the b-vector file holds a single direction; models need more.", UserWarning)
+        warn(f"Detected only 1 direction on {fbvecs}; models need more.", UserWarning)
         bvecs = bvecs[None]
         bvals = None if bvals is None else bvals[None]
     if bvecs.shape[1] != 3:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.dipy.tensor import MIN_POSITIVE_SIGNAL, TensorFit
+from arcuate.dipy.spheres import get_sphere
+from arcuate.dipy.tensor import MIN_POSITIVE_SIGNAL, TensorFit, lower_triangular
 from arcuate.errors import InputError
 from arcuate.models import kurtosis as models
 from arcuate.models import kurtosis_measures as measures
 
 _ROUNDS = {"WLS": 1, "WLLS": 1, "LS": 0, "LLS": 0, "OLS": 0, "OLLS": 0}
 _BLOCK = 20_000  # voxels fitted together
+_LEAST_EVAL = 2e-7  # mm²/s
 
 
 class DiffusionKurtosisModel:
@@ -122,6 +124,49 @@ class DiffusionKurtosisFit(TensorFit):
     ) -> np.ndarray:
         """(...) radial kurtosis within the limits; exact, whatever ``analytical`` and ``fast``."""
         return np.clip(self._measures[2], min_kurtosis, max_kurtosis)
+
+    def rtk(self, min_kurtosis: float = -3.0 / 7, max_kurtosis: float = 10) -> np.ndarray:
+        """(...) radial kurtosis of the tensor within the limits: W's mean across the first eigenvector, by MD² / RD².
+
+        References
+        ----------
+        Hansen et al. 2016, NeuroImage 142:381.
+        """
+        around = np.deg2rad([0.0, 60.0, 120.0])  # as many as the mean of a fourth power around a circle asks for
+        second, third = self.evecs[..., None, :, 1], self.evecs[..., None, :, 2]
+        across = np.cos(around)[:, None] * second + np.sin(around)[:, None] * third
+        products = measures.monomials(across.reshape(-1, 3)).reshape(*self.shape, 3, 15)
+        mean = np.einsum("...ni,...i->...", products, self.kt) / 3
+        ratio = np.divide(self.md, self.rd, out=np.zeros(self.shape), where=self._is_positive)
+        return np.clip(mean * ratio**2, min_kurtosis, max_kurtosis)
+
+    def kmax(
+        self, sphere: Any = "repulsion100", gtol: float | None = 1e-5, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(...) highest kurtosis along a direction; 0 outside ``mask`` (...) and where an eigenvalue is not positive.
+
+        Parameters
+        ----------
+        sphere : whose highest vertex is taken if ``gtol`` is None; a name is that of repulsion100
+        gtol : any number for the maximum itself, wherever DIPY's search would begin
+        """
+        inside = self._is_positive
+        if mask is not None:
+            if np.shape(mask) != self.shape:
+                raise ValueError(f"found a mask of shape {np.shape(mask)}; expected {self.shape}.")
+            inside = inside & np.asarray(mask, dtype=bool)
+        at = get_sphere("repulsion724") if gtol is not None else sphere
+        vertices = (at if hasattr(at, "vertices") else get_sphere("repulsion100")).vertices
+        tensors = lower_triangular(self.quadratic_form)[inside][:, [0, 1, 3, 2, 4, 5]]
+        power = self.md[inside][:, None] ** 2 * self.kt[inside]
+        highest = np.zeros(self.shape)
+        highest[inside] = measures.highest_kurtosis(tensors, power, np.asarray(vertices), is_exact=gtol is not None)
+        return highest
+
+    @property
+    def _is_positive(self) -> np.ndarray:
+        """(...) bool, whether all eigenvalues are above DIPY's least, 2e-7 mm²/s."""
+        return np.asarray(np.all(self.evals > _LEAST_EVAL, axis=-1))
 
     def mkt(self, min_kurtosis: float = -3.0 / 7, max_kurtosis: float = 10) -> np.ndarray:
         """(...) mean of the kurtosis tensor within the limits."""

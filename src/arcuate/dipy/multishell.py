@@ -146,6 +146,8 @@ class MultiShellDeconvModel(Sampled):
         self.gtab, self.response, self.sh_order_max = gtab, response, sh_order_max
         self.sphere = get_default_sphere() if reg_sphere is None else reg_sphere
         self.l_values, self.m_values = degrees_and_orders(sh_order_max)
+        degrees = np.arange(0, response.sh_order_max + 1, 2)  # of one fibre along z, after the isotropic tissues
+        self.delta = np.concatenate([np.full(response.iso, SH_CONST), np.sqrt((2 * degrees + 1) / (4 * np.pi))])
         self._X = self._forward(gtab)
         amplitudes = basis_matrix(vertices_of(self.sphere), sh_order_max)
         reg = np.zeros((len(amplitudes) + response.iso, amplitudes.shape[1] + response.iso))

@@ -23,6 +23,7 @@ _FIRST, _LAST = -15.0, 37.0  # log u: the integrand falls as u² below 1 / λ₁
 _NODES = np.exp(np.arange(_FIRST, _LAST, _STEP))
 _LEAST = 1e-7  # of the largest eigenvalue; a smaller one is taken as this in the mean kurtosis
 _BLOCK = 2048  # voxels of one task
+_ROUNDS = 24  # towards the highest kurtosis
 
 
 def monomials(directions: np.ndarray) -> np.ndarray:
@@ -86,6 +87,88 @@ def mean_kurtosis_tensor(kurtosis: np.ndarray) -> np.ndarray:
     """
     w = np.asarray(kurtosis)
     return np.asarray((w[..., :3].sum(axis=-1) + 2 * w[..., 9:12].sum(axis=-1)) / 5)
+
+
+def highest_kurtosis(tensors: np.ndarray, power: np.ndarray, vertices: np.ndarray, *, is_exact: bool) -> np.ndarray:
+    """(n_vox,) largest MD² W(n) / D(n)² over all directions, or over ``vertices`` alone.
+
+    Parameters
+    ----------
+    tensors : (n_vox, 6) float, xx xy xz yy yz zz of positive tensors, mm²/s
+    power : (n_vox, 15) float, MD² times the elements of W
+    vertices : (n, 3) float, unit vectors where the search begins
+
+    Notes
+    -----
+    From the three highest vertices on that are higher than those around them, the top of the paraboloid through six
+    directions around the highest so far is tried; the six come nearer by half where it is no higher.
+    """
+    values = np.empty((len(power), len(vertices)))
+    for start in range(0, len(power), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        grid = np.broadcast_to(vertices, (len(power[part]), *vertices.shape))
+        values[part] = _along(tensors[part], power[part], grid)
+    if not is_exact:
+        return np.asarray(values.max(axis=1))
+    near = np.abs(vertices @ vertices.T) > np.cos(4.0 / np.sqrt(len(vertices)))  # rad: the vertices around each
+    highest_first = np.argsort(-np.where(_are_tops(values, near), values, -np.inf), axis=1)[:, :3]
+    return np.max([_climbed(tensors, power, vertices[highest_first[:, k]], len(vertices)) for k in range(3)], axis=0)
+
+
+def _are_tops(values: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(n_vox, n) bool, whether no vertex near one is higher; ``near`` (n, n) bool."""
+    return np.stack([values[:, k] >= values[:, near[k]].max(axis=1) for k in range(len(near))], axis=1)
+
+
+def _climbed(tensors: np.ndarray, power: np.ndarray, at: np.ndarray, n_vertices: int) -> np.ndarray:
+    """(n_vox,) kurtosis at the top that is reached from directions (n_vox, 3), vertices of a sphere of so many."""
+    highest = _along(tensors, power, at[:, None])[:, 0]
+    reach = np.full(len(power), 1.5 / np.sqrt(n_vertices))  # rad, about half the way between two vertices
+    around = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)])
+    for _ in range(_ROUNDS):
+        first = np.cross(at, np.eye(3)[np.argmin(np.abs(at), axis=1)])
+        first /= np.linalg.norm(first, axis=1, keepdims=True)
+        plane = np.stack([first, np.cross(at, first)], axis=1)  # (n_vox, 2, 3)
+        places = _moved(at[:, None], (reach[:, None, None] * around) @ plane)
+        f = _along(tensors, power, places)
+        slope = np.stack([f[:, 0] - f[:, 1], f[:, 2] - f[:, 3]], axis=1) / 2
+        bend_x, bend_y = f[:, 0] + f[:, 1] - 2 * highest, f[:, 2] + f[:, 3] - 2 * highest
+        mixed = (f[:, 4] + f[:, 5] - 2 * highest - bend_x - bend_y) / 2
+        determinant = bend_x * bend_y - mixed**2
+        is_top = (determinant > 0) & (bend_x < 0)
+        safe = np.where(is_top, determinant, 1.0)
+        step = -np.stack(
+            [bend_y * slope[:, 0] - mixed * slope[:, 1], bend_x * slope[:, 1] - mixed * slope[:, 0]], axis=1
+        )
+        step = np.where(is_top[:, None], step / safe[:, None], 0.0)
+        step *= np.minimum(1.0, 2.0 / np.maximum(np.linalg.norm(step, axis=1), 1e-300))[:, None]
+        top = _moved(at, np.einsum("vk,vkj->vj", reach[:, None] * step, plane))
+        tried = np.concatenate([places, top[:, None]], axis=1)
+        values = np.concatenate([f, _along(tensors, power, top[:, None])], axis=1)
+        best = np.argmax(values, axis=1)
+        found = values[np.arange(len(best)), best]
+        is_higher = found > highest
+        at = np.where(is_higher[:, None], tried[np.arange(len(best)), best], at)
+        highest = np.where(is_higher, found, highest)
+        reach = np.where(is_higher & (best < len(around)), reach, reach / 2)
+    return highest
+
+
+def _along(tensors: np.ndarray, power: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n_vox, n) kurtosis along unit vectors (n_vox, n, 3)."""
+    n = directions.shape[1]
+    flat = directions.reshape(-1, 3)
+    x, y, z = flat.T
+    squares = np.column_stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z]).reshape(-1, n, 6)
+    fourth = monomials(flat).reshape(-1, n, 15)
+    diffusivity = np.einsum("vni,vi->vn", squares, tensors)
+    return np.asarray(np.einsum("vni,vi->vn", fourth, power) / diffusivity**2)
+
+
+def _moved(at: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Unit vectors from ``at`` along tangents."""
+    moved = at + steps
+    return np.asarray(moved / np.linalg.norm(moved, axis=-1, keepdims=True))
 
 
 def kurtosis_fractional_anisotropy(kurtosis: np.ndarray) -> np.ndarray:
