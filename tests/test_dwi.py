@@ -19,6 +19,7 @@ from arcuate.io import FslBvalResource, FslBvecResource
 from arcuate.kurtosis import Dki
 from arcuate.masks import extract_brain
 from arcuate.noddi import Noddi
+from arcuate.volumes.geometry import Orientation
 
 AFFINE = np.array([[-2.0, 0, 0, 8], [0, 2, 0, -8], [0, 0, 3, -9], [0, 0, 0, 1]])
 BVALS = np.repeat([0.0, 1000, 2000], [2, 8, 8])
@@ -96,6 +97,28 @@ def test_parts_are_joined_in_the_order_given(parts: list[Path]) -> None:
     np.testing.assert_array_equal(joined.load().volume.get_array(), whole[..., kept])
     np.testing.assert_allclose(joined.gradients.directions, np.vstack([vectors(0), vectors(1)])[kept], atol=1e-6)
     assert joined.origin == {"Parts": [17, 17], "VolumesGiven": 36, "VolumesExcluded": [0, 20]}
+
+
+@pytest.mark.parametrize("codes", ["RPI", "ASL", "PIR"])
+def test_a_part_stored_in_another_order_of_axes_is_joined_in_that_of_the_first(
+    parts: list[Path], tmp_path: Path, codes: str
+) -> None:
+    straight = Dwi.from_files(parts)
+    second = Dwi.from_files(parts[1])
+    affine, array = second.volume.get_affine(), second.volume.get_array()
+    turn = Orientation.towards(codes, array.shape[:3], affine)
+    turned = Dwi.from_arrays(turn.turn(array), turn.affine, second.gradients)
+    turned.save(tmp_path, basename="turned")
+    joined = Dwi.from_files([parts[0], tmp_path / "turned.nii.gz"])
+    np.testing.assert_array_equal(joined.volume.get_array(), straight.volume.get_array())
+    n = len(straight.gradients) - 1
+    np.testing.assert_array_equal(joined.volume.get_volume(n), straight.volume.get_array()[..., n])
+    np.testing.assert_allclose(joined.gradients.directions, straight.gradients.directions, atol=1e-6)
+    moved = turn.affine.copy()
+    moved[:3, 3] += 5
+    Dwi.from_arrays(turn.turn(array), moved, second.gradients).save(tmp_path, basename="moved")
+    with pytest.raises(InputError, match=r"moved.nii.gz (lies elsewhere|has the grid)"):
+        Dwi.from_files([parts[0], tmp_path / "moved.nii.gz"])
 
 
 def test_a_unit_that_was_named_is_converted(parts: list[Path]) -> None:

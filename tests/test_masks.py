@@ -118,9 +118,12 @@ def test_a_voxel_that_is_not_finite_or_negative_changes_nothing_else() -> None:
     np.testing.assert_array_equal(otsu_mask(image, (4.0, 4.0, 4.0)), clean)
 
 
-@pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
-def test_a_constant_image_is_refused(value: float) -> None:
-    with pytest.raises(InputError, match="constant"):
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(7.0, "is constant"), (0.0, "is nowhere above 0"), (np.nan, "is nowhere above 0"), (-3.0, "is nowhere above 0")],
+)
+def test_a_constant_image_and_one_without_a_positive_value_are_refused(value: float, words: str) -> None:
+    with pytest.raises(InputError, match=words):
         otsu_mask(np.full((8, 8, 8), value), (2.0, 2.0, 2.0))
 
 

@@ -33,7 +33,7 @@ from arcuate.volumes.selection import (
     volumes_of_shells,
 )
 from arcuate.volumes.series import chain, check_same_grid, pick
-from arcuate.volumes.voxels import every_nth_voxel
+from arcuate.volumes.voxels import every_nth_voxel, stored_like
 
 if TYPE_CHECKING:
     from arcuate.dti import Dti
@@ -286,6 +286,8 @@ class Dwi:
     def concatenate(scans: Sequence[Dwi]) -> Dwi:
         """One scan from several of the same head on the same grid, volumes in the order given.
 
+        Headers say where voxels lie: a part stored in another order of axes is brought to that of the first.
+
         Raises
         ------
         InputError
@@ -300,7 +302,7 @@ class Dwi:
         if not scans:
             raise InputError("found no scans to join; expected at least one.")
         first = scans[0]
-        check_same_grid([scan.volume for scan in scans])
+        check_same_grid([stored_like(first.volume, scan.volume) for scan in scans])
         if any(scan.b0_threshold != first.b0_threshold for scan in scans):
             raise InputError("the scans have different b=0 thresholds; give all the same.")
         starts = np.cumsum([0, *(scan.volume.shape[3] for scan in scans)])
@@ -318,7 +320,7 @@ class Dwi:
         if len(left_out):
             origin = note_selection(origin, int(starts[-1]), np.setdiff1d(np.arange(starts[-1]), left_out))
         return Dwi(
-            chain([part.volume for part in parts]),
+            chain([stored_like(first.volume, part.volume) for part in parts]),
             InMemoryBvalResource(np.concatenate([table.bvals for table in tables])),
             InMemoryBvecResource(np.concatenate([table.to_fsl(first.volume.get_affine())[1] for table in tables])),
             first.b0_threshold,

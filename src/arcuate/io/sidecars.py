@@ -13,7 +13,7 @@ from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import beside_image, bids_entities, image_stem
 from arcuate.io.nifti import NiftiVolumeResource
 from arcuate.volumes.resource import VolumeResource
-from arcuate.volumes.series import SeriesVolume
+from arcuate.volumes.series import SeriesVolume, TurnedVolume
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def sidecars_of(volume: VolumeResource) -> list[dict[str, Any]]:
     """Sidecars of the files that an image is made of; none for an image in memory."""
     if isinstance(volume, SeriesVolume):
         return [facts for piece in volume.pieces for facts in sidecars_of(piece.source)]
+    if isinstance(volume, TurnedVolume):
+        return sidecars_of(volume.source)
     if isinstance(volume, NiftiVolumeResource | MifVolumeResource):
         return [read_sidecar(volume.path)]
     return []

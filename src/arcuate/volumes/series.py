@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError
+from arcuate.volumes.geometry import Orientation
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 
@@ -94,6 +95,45 @@ class SeriesVolume(VolumeResource):
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.pieces[0].source.shape[:3], sum(len(piece.index) for piece in self.pieces))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TurnedVolume(VolumeResource):
+    """An image with its axes exchanged and flipped; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    source : (x', y', z') or (x', y', z', n)
+    turn : made of its shape and affine
+    """
+
+    source: VolumeResource
+    turn: Orientation
+
+    def load(self) -> InMemoryVolumeResource:
+        return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
+
+    def get_array(self) -> np.ndarray:
+        return self.turn.turn(np.asarray(self.source.get_array()))
+
+    def get_volume(self, index: int) -> np.ndarray:
+        return self.turn.turn(self.source.get_volume(index))
+
+    def get_affine(self) -> np.ndarray:
+        return self.turn.affine.copy()
+
+    def get_metadata(self) -> dict[str, Any]:
+        return self.source.get_metadata()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        stored = self.source.shape
+        return (*(stored[axis] for axis in self.turn.order), *stored[3:])
+
+    @property
+    def path(self) -> Any:
+        """File of the image as it is stored, None for one in memory."""
+        return getattr(self.source, "path", None)
 
 
 class VolumeMadeLater(VolumeResource):

@@ -15,6 +15,7 @@ from arcuate.errors import InputError, warn
 from arcuate.numerics.compiled import kernel, run_in_chunks
 from arcuate.volumes.geometry import Orientation, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
+from arcuate.volumes.series import TurnedVolume
 
 R = TypeVar("R")
 
@@ -69,7 +70,7 @@ def stored_like(volume: VolumeResource, other: VolumeResource) -> VolumeResource
     """An image with its axes exchanged and flipped to those of another whose grid it has; itself where that is no use.
 
     Headers say where voxels lie, so that a mask drawn on a copy of the scan in another storage order (RAS and LAS, say)
-    is the same mask. No voxel is read but to be turned.
+    is the same mask. No voxel is read before it is asked for.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def stored_like(volume: VolumeResource, other: VolumeResource) -> VolumeResource
     shape = tuple(other.shape[axis] for axis in turn.order)
     if shape != tuple(volume.shape[:3]) or _corners_apart(shape, ours, turn.affine) >= 0.5 * min(voxel_size(ours)):
         return other
-    return InMemoryVolumeResource(turn.turn(np.asarray(other.get_array())), turn.affine, other.get_metadata())
+    return TurnedVolume(other, turn)
 
 
 def check_same_place(
