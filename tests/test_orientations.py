@@ -125,7 +125,7 @@ def test_a_second_pass_is_for_hard_constraints(scan, response, small, fods) -> N
 
 
 def test_by_default_a_second_pass_stands_only_where_the_signals_ask_for_it(scan, response, small, fods) -> None:
-    assert fods.parameters["SecondPass"]["evidence"] == SURE_ON_ONE_SHELL.evidence == 18
+    assert fods.parameters["SecondPass"]["evidence"] == SURE_ON_ONE_SHELL.evidence == 20
     assert fods.parameters["SecondPass"]["unexplained"] == 0.005
     plain, bold = (
         np.asarray(estimate_fods(scan[1], small, response, second_pass=asked).volumes["wm"].get_array())

@@ -173,7 +173,7 @@ def test_peaks_may_leave_more_of_the_spread_where_the_signals_ask_louder() -> No
         np.any(make_two_pass_model(model, settings=each).fit(fans).coefs[0] != model.fit(fans).coefs[0], axis=1).mean()
         for each in (
             replace(SURE_ON_ONE_SHELL, dispersed=0.0),
-            replace(SURE_ON_ONE_SHELL, dispersed=0.0, evidence=1e-9, unexplained=1.0),
+            replace(SURE_ON_ONE_SHELL, dispersed=0.0, evidence=1e-9, least_evidence=1e-9, unexplained=1.0),
         )
     ]
     assert split[0] < 0.1 < split[1]
@@ -278,8 +278,9 @@ def test_crossings_are_told_apart_where_one_shell_is_not_as_the_response_says_an
     for each in (rows, fans):
         each[:, gradients.shells[1].indices] *= 1.2
     missed, split = [], []
-    for settings in (replace(SURE_ON_ONE_SHELL, dispersed=0.0), sure_settings(model)):
-        two = make_two_pass_model(model, settings=settings)
+    sure = make_two_pass_model(model, settings=sure_settings(model))
+    of_all = replace(SURE_ON_SHELLS, evidence=18.0, least_evidence=18.0, per_evidence=5e-4)
+    for two in (replace(sure, misfit=None, settings=of_all), sure):
         missed.append(n_missed(two.fit(rows).coefs[0], fibres))
         rule = {"relative_peak_threshold": 0.2, "min_separation_angle": 15, "min_amplitude": 0.1}
         split.append(np.mean(np.count_nonzero(find_peaks(two.fit(fans).coefs[0], **rule).values, axis=1) > 1))

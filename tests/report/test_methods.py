@@ -57,13 +57,22 @@ def test_single_shell_models_are_not_called_multi_tissue() -> None:
 
 
 def test_a_second_pass_says_what_was_allowed_and_when_it_stood() -> None:
-    second = {"slack": 0.2, "planarity": 0.06, "emptiness": 0.5, "unexplained": 0.005, "evidence": 18.0}
+    second = {
+        "slack": 0.2,
+        "planarity": 0.06,
+        "emptiness": 0.5,
+        "unexplained": 0.005,
+        "evidence": 20.0,
+        "least_evidence": 16.0,
+        "of_all_degrees": 0.5,
+    }
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": second}))
     assert "down to -0.2 of the mean allowed" in text
-    assert "the second fit was kept where the log of the likelihood ratio exceeded 9" in text
-    several = {**second, "evidence": 11.0, "least_evidence": 8.0, "is_above_misfit": True}
+    kept = "the second fit was kept where the log of the likelihood ratio of degrees above 2"
+    assert f"{kept} and 0.5 of that of all degrees exceeded 8" in text
+    several = {**second, "evidence": 11.0, "least_evidence": 8.0, "of_all_degrees": 0.0}
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": several}))
-    assert "the second fit was kept where the log of the likelihood ratio of degrees above 2 exceeded 4." in text
+    assert f"{kept} exceeded 4." in text
     text, _ = methods_paragraph(_run(fod={"Response": THREE, "SecondPass": {**second, "evidence": 0.0}}))
     assert "the second fit was kept throughout" in text
     assert "Laplace-Beltrami" not in text

@@ -58,7 +58,7 @@ class Fods:
         return str(figures().html_of(facts, figure, "slices of the fibre density"))
 
 
-@cacheable(version=8)
+@cacheable(version=9)
 def estimate_fods(
     dwi: Scan,
     mask: VolumeResource | None,
@@ -248,9 +248,9 @@ def _model_facts(model: MultiTissueModel | ThreeTissueModel, sharpening: Sharpen
         is_one_shell = isinstance(model, ThreeTissueModel)
         unused = {"smoothness"} if is_one_shell else {"dispersed"}
         if not sharpening.evidence:
-            unused |= {"per_evidence"} | ({"unexplained"} if is_one_shell else set())
-        if not sharpening.is_above_misfit:
-            unused |= {"least_evidence", "is_above_misfit"}
+            unused |= {"per_evidence", "least_evidence"} | ({"unexplained"} if is_one_shell else set())
+        if not sharpening.of_all_degrees:
+            unused |= {"of_all_degrees"}
         facts["SecondPass"] = {k: v for k, v in asdict(sharpening).items() if k not in unused}
     return facts
 

@@ -48,8 +48,8 @@ class Sharpening:
         the log of the likelihood ratio, see :func:`evidence_for`; 0 asks for none
     per_evidence : how much more of the spread may be left for each unit of evidence beyond that, up to 0.05 in all, and
         how much less for each unit that it falls short
-    least_evidence : what the signals must say in any case; None for as much as ``evidence``
-    is_above_misfit : whether only degrees above 2 count as evidence, see :func:`evidence_for`
+    least_evidence : what the signals must say in any case
+    of_all_degrees : how much of the evidence of all degrees is added to that of those above 2
     dispersed : on one shell, weight of a Laplace-Beltrami term where FODs are neither planar nor mostly empty, over
         what the signals tell of degree 4, see :func:`contrast_of`; 0 leaves those voxels as the first pass found them
     """
@@ -61,20 +61,16 @@ class Sharpening:
     unexplained: float = MOST_UNEXPLAINED
     evidence: float = 0.0
     per_evidence: float = 0.0
-    least_evidence: float | None = None
-    is_above_misfit: bool = False
+    least_evidence: float = 0.0
+    of_all_degrees: float = 0.0
     dispersed: float = 0.05
 
 
-SURE_ON_ONE_SHELL = Sharpening(smoothness=0.0, unexplained=0.005, evidence=18.0, per_evidence=5e-4)
+SURE_ON_ONE_SHELL = Sharpening(
+    smoothness=0.0, unexplained=0.005, evidence=20.0, per_evidence=2e-3, least_evidence=16.0, of_all_degrees=0.5
+)
 SURE_ON_SHELLS = Sharpening(
-    smoothness=0.0,
-    unexplained=0.005,
-    evidence=11.0,
-    per_evidence=4e-3,
-    least_evidence=8.0,
-    is_above_misfit=True,
-    dispersed=0.0,
+    smoothness=0.0, unexplained=0.005, evidence=11.0, per_evidence=4e-3, least_evidence=8.0, dispersed=0.0
 )
 """One pass as it is, and a sharper second only where the signals ask for it; on one shell and on several."""
 
@@ -166,7 +162,9 @@ class TwoPassModel:
         most = np.full(len(fods), settings.unexplained)
         if settings.evidence > 0:
             evidence = evidence_for(self.white_design, rows, fods, sharp.solution, self.misfit)
-            stands &= evidence > (settings.evidence if settings.least_evidence is None else settings.least_evidence)
+            if settings.of_all_degrees > 0:
+                evidence += settings.of_all_degrees * evidence_for(self.white_design, rows, fods, sharp.solution)
+            stands &= evidence > settings.least_evidence
             most += settings.per_evidence * (evidence - settings.evidence)
             most = np.minimum(most, max(MOST_UNEXPLAINED, settings.unexplained))
         if self.tells_fans:
@@ -202,7 +200,7 @@ def make_two_pass_model(
     tells_fans = settings.evidence > 0 or not is_one_shell
     weight = settings.dispersed * contrast_of(white)
     smooth = make_tied_problem(white, constraint_directions, smoothness=weight) if weight > 0 else None
-    misfit = misfit_of(white) if settings.is_above_misfit else None
+    misfit = misfit_of(white) if settings.evidence > 0 else None
     return TwoPassModel(first, white, others, averaging, problem, settings, tells_fans, smooth=smooth, misfit=misfit)
 
 

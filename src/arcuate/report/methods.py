@@ -232,9 +232,11 @@ def _say_fods(text: _Writer, facts: dict[str, Any]) -> None:
         kind, keys = "single-shell three-tissue", ("three_tissue", "msmtcsd")
     text.say(f"Fibre orientation distributions were computed by {kind} constrained spherical deconvolution", *keys)
     if second := facts.get("SecondPass"):
-        least = second.get("least_evidence") or second.get("evidence", 0)
-        degrees = " of degrees above 2" if second.get("is_above_misfit") else ""
-        asked = f" where the log of the likelihood ratio{degrees} exceeded {least / 2:g}"
+        added = f" and {second['of_all_degrees']:g} of that of all degrees" if second.get("of_all_degrees") else ""
+        asked = (
+            f" where the log of the likelihood ratio of degrees above 2{added} exceeded "
+            f"{second.get('least_evidence', 0) / 2:g}"
+        )
         text.say(
             "Voxels whose distribution was planar were fitted once more with amplitudes down to "
             f"-{second['slack']:g} of the mean allowed, and the second fit was kept"
