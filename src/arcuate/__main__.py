@@ -4,14 +4,17 @@ import atexit
 import ctypes
 import gc
 import os
+import signal
 import sys
-
-from arcuate import cli
-from arcuate.commands.stopping import end_process
 
 
 def main() -> None:
     """Run the command line; stopped by a signal, end by it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commands can be stopped: no traceback of an import
+    from arcuate import cli
+    from arcuate.commands.stopping import end_process
+
     # importing and loading kernels makes objects by the hundred thousand, of which hardly one can go
     gc.set_threshold(100_000, 20, 20)
     # numpy's BLAS, which is loaded later, has threads that spin for some time when they have nothing to do, while

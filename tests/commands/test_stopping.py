@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -83,6 +84,30 @@ def test_in_another_thread_nothing_is_held() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no timers of signals")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_comes_in_a_destructor_is_not_lost(number: signal.Signals) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    hook, start = sys.unraisablehook, time.monotonic()
+    came: list[int] = []
+
+    def work() -> None:
+        nonlocal came
+        with stoppable() as came:
+            Dying()
+            while time.monotonic() < start + 5:
+                pass
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert came == [number]
+    assert time.monotonic() < start + 4
+    assert sys.unraisablehook is hook
 
 
 def test_an_error_that_a_package_made_of_the_interrupt_counts_as_one() -> None:

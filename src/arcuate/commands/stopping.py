@@ -9,8 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a scheduler sends
+AGAIN = 0.01  # seconds after which an interrupt that was lost comes again
 
 
 @contextlib.contextmanager
@@ -18,8 +20,8 @@ def stoppable() -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end the block by a KeyboardInterrupt; gives a list that then holds the signal.
 
     The ``finally`` blocks on the way remove temporary files. A second signal ends the process at once, whatever it is
-    doing: also where the first was lost, as in a destructor, from which Python lets no exception out. An error that a
-    package made of the interrupt counts as one. A signal that is ignored stays so.
+    doing. Where the interrupt was lost, as in a destructor, from which Python lets no exception out, it comes again
+    (not on Windows). An error that a package made of the interrupt counts as one. A signal that is ignored stays so.
     """
     came: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()  # Python refuses handlers in others
@@ -33,7 +35,8 @@ def stoppable() -> Iterator[list[int]]:
 
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield came
+        with _coming_again(came):
+            yield came
     except Exception as error:
         if not came:
             raise
@@ -41,6 +44,33 @@ def stoppable() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _coming_again(came: list[int]) -> Iterator[None]:
+    """Within the block an interrupt that Python ignored after a signal ``came`` is raised anew, a moment later."""
+    hook = sys.unraisablehook
+    before: list[Any] = []  # handler of the timer's signal, once the timer was set
+
+    def again(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ignored(what: sys.UnraisableHookArgs) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if came and is_main and issubclass(what.exc_type, KeyboardInterrupt) and hasattr(signal, "setitimer"):
+            before.append(signal.signal(signal.SIGALRM, again))
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            hook(what)
+
+    sys.unraisablehook = ignored
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before[0])
 
 
 def exit_status(came: list[int]) -> int:
