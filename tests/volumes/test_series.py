@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -117,6 +118,35 @@ def test_what_was_left_out_is_numbered_as_in_the_file_however_often_one_selects(
     assert first == {"VolumesGiven": 10, "VolumesExcluded": [1]}
     second = note_selection(first, 9, np.array([0, 1, 2, 3, 4, 5, 6, 7]))
     assert second["VolumesExcluded"] == [1, 9]
+
+
+def test_joined_files_take_no_second_image_in_memory(tmp_path: Path) -> None:
+    array = np.random.default_rng(3).normal(100, 20, (80, 80, 40, 24)).astype(np.float32)
+    files = [
+        NiftiVolumeResource.save(InMemoryVolumeResource(part, np.diag([2.0, 2, 2, 1])), tmp_path / f"{i}.nii.gz")
+        for i, part in enumerate((array[..., :14], array[..., 14:]))
+    ]
+    joined = SeriesVolume(tuple(Piece.whole(file) for file in files))
+    tracemalloc.start()
+    found = joined.get_array()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, array)
+    assert found.flags.f_contiguous
+    assert peak < 1.4 * array.nbytes
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32])
+def test_joined_integers_keep_what_their_files_give(kind: type, tmp_path: Path) -> None:
+    array = np.random.default_rng(3).integers(0, 100, (5, 4, 3, 6)).astype(kind)
+    if kind is np.int32:
+        array[0, 0, 0, 5] = 2**24 + 1  # which float32 does not hold
+    files = []
+    for i, part in enumerate((array[..., :4], array[..., 4:])):
+        nib.save(nib.Nifti1Image(part, np.eye(4)), tmp_path / f"{i}.nii")
+        files.append(NiftiVolumeResource(tmp_path / f"{i}.nii"))
+    found = SeriesVolume(tuple(Piece.whole(file) for file in files)).get_array()
+    np.testing.assert_array_equal(found, array)
 
 
 def test_volumes_left_out_of_a_file_take_no_second_image_in_memory(tmp_path: Path) -> None:

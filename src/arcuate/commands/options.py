@@ -83,17 +83,10 @@ class ScanFiles:
         if self.scale_parts:
             return self.checked.with_volume(VolumeMadeLater(self.checked.volume, lambda: self.scan.volume))
         if "Parts" in self.checked.origin:
-            return self.checked.with_volume(VolumeMadeLater(self.checked.volume, self._compared))
+            return self.checked.with_volume(
+                VolumeMadeLater(self.checked.volume, _compared(self.checked), is_kept=False)
+            )
         return self.checked
-
-    def _compared(self) -> VolumeResource:
-        """The volume in memory, after a warning where its parts have several scales of intensity."""
-        from arcuate.volumes.scale_steps import scale_doubts
-
-        scan = self.checked.with_volume(self.checked.volume.load())
-        for doubt in scale_doubts(scan.find_parts()):
-            warn(doubt)
-        return scan.volume
 
     @cached_property
     def checked(self) -> Dwi:
@@ -163,6 +156,22 @@ class ScanFiles:
         from arcuate.study.bids import input_facts
 
         return {**own_facts(), "Inputs": input_facts(self.inputs_with(**others)), **self.scan.origin}
+
+
+def _compared(scan: Dwi) -> Callable[[], VolumeResource]:
+    """What reads the volume, the first time with a warning where its parts have several scales of intensity."""
+    once = iter([True])
+
+    def read() -> VolumeResource:
+        from arcuate.volumes.scale_steps import scale_doubts
+
+        loaded = scan.with_volume(scan.volume.load())
+        if next(once, False):
+            for doubt in scale_doubts(loaded.find_parts()):
+                warn(doubt)
+        return loaded.volume
+
+    return read
 
 
 def scan_options(function: F) -> F:

@@ -16,7 +16,7 @@ from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.atomic import atomic_path
 from arcuate.io.nifti_header import Header, read_header
-from arcuate.io.stored_voxels import check_whole, dtype_on_disk, read_values, write_voxels
+from arcuate.io.stored_voxels import check_whole, dtype_on_disk, read_values, read_values_into, write_voxels
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _PIECE = 1 << 20  # bytes compared at a time
@@ -49,6 +49,11 @@ class NiftiVolumeResource(VolumeResource):
 
     def get_array(self) -> np.ndarray:
         return self._values(0, self.shape)
+
+    def read_into(self, out: np.ndarray) -> bool:
+        if out.dtype != self._header.dtype_in_memory or not out.flags.f_contiguous:
+            return False
+        return read_values_into(self._header, out.reshape(-1, order="F"))
 
     def get_volume(self, index: int) -> np.ndarray:
         """One volume (x, y, z) of a 4-D image; quick for ``.nii`` and for files that arcuate wrote."""

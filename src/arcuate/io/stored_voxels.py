@@ -66,6 +66,15 @@ def read_values(stored: StoredVoxels, first: int, n: int) -> np.ndarray:
     return out
 
 
+def read_values_into(stored: StoredVoxels, out: np.ndarray) -> bool:
+    """As :func:`read_values`, all of them into ``out`` (n,); False where its type does not hold one of them."""
+    n_bytes = out.size * stored.dtype.itemsize
+    check_length(stored, n_bytes)
+    converter = Converter(stored, out)
+    read_bytes(stored, 0, n_bytes, converter)
+    return not converter.is_inexact
+
+
 def check_length(stored: StoredVoxels, n_bytes: int) -> None:
     """Refuse a file that cannot hold the voxels its header promises, before memory is asked for."""
     size = stored.voxels.stat().st_size

@@ -51,6 +51,10 @@ class VolumeResource(Resource):
         """One volume (x, y, z) of a 4-D image."""
         return self.get_array()[..., index]
 
+    def read_into(self, out: np.ndarray) -> bool:
+        """Read the voxels into an array of their shape, if that is done without a second one; whether it was."""
+        return False
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

@@ -61,6 +61,8 @@ class SeriesVolume(VolumeResource):
             return _scaled(self.pieces[0].source.get_array(), self.pieces[0].scale)
         if len(self.pieces) == 1 and self.pieces[0].can_be_cut:
             return _cut(self.pieces[0])
+        if (whole := self._read_in_place()) is not None:
+            return whole
         out: np.ndarray | None = None
         place = 0
         for piece in self.pieces:  # one after the other: at most the result and one source are in memory
@@ -74,6 +76,18 @@ class SeriesVolume(VolumeResource):
                 out[..., place] = _scaled(array[..., i], piece.scale)
                 place += 1
         assert out is not None
+        return out
+
+    def _read_in_place(self) -> np.ndarray | None:
+        """Images joined without a second array in memory, None where one of them cannot be read so."""
+        if not all(piece.is_whole and piece.scale == 1 and piece.source.is_read_anew for piece in self.pieces):
+            return None
+        out, start = np.empty(self.shape, np.float32, order="F"), 0
+        for piece in self.pieces:
+            stop = start + len(piece.index)
+            if not piece.source.read_into(out[..., start:stop]):
+                return None
+            start = stop
         return out
 
     def get_volume(self, index: int) -> np.ndarray:
@@ -137,22 +151,24 @@ class TurnedVolume(VolumeResource):
 
 
 class VolumeMadeLater(VolumeResource):
-    """An image on the grid of another, made once and when its voxels are asked for.
+    """An image on the grid of another, made when its voxels are asked for.
 
     Parameters
     ----------
     like : gives shape, affine and header
     make : gives the image
+    is_kept : whether it is made once, and stays in memory; else each time, as an image is read from disk
     """
 
-    def __init__(self, like: VolumeResource, make: Callable[[], VolumeResource]) -> None:
-        self._like, self._make = like, make
+    def __init__(self, like: VolumeResource, make: Callable[[], VolumeResource], *, is_kept: bool = True) -> None:
+        self._like, self._make, self._is_kept = like, make, is_kept
         self._made: InMemoryVolumeResource | None = None
 
     def load(self) -> InMemoryVolumeResource:
-        if self._made is None:
-            self._made = self._make().load()
-        return self._made
+        made = self._made or self._make().load()
+        if self._is_kept:
+            self._made = made
+        return made
 
     def get_array(self) -> np.ndarray:
         return self.load().get_array()
