@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arcuate.errors import InputError
-from arcuate.io.responses import distinct_names, read_response, write_response
+from arcuate.io.responses import distinct_names, read_directions, read_response, write_response
 from arcuate.models.response import Response
 
 BVALS = np.array([0.0, 1000, 2000])
@@ -71,3 +71,26 @@ def test_older_files_without_their_shells_are_read_and_wait_for_the_scan(tmp_pat
     assert np.all(np.isnan(response.bvals))
     one = read_response([_write(tmp_path, tissue, tissue, shells="") for tissue in TABLES], BVALS)
     np.testing.assert_array_equal(one.bvals, BVALS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [" ", ", ", "\t"])
+def test_text_as_other_programs_save_it_is_read(encoding: str, separator: str, tmp_path: Path) -> None:
+    path = _write(tmp_path, "wm", "wm")
+    head, *rows = path.read_text().splitlines()
+    path.write_bytes("\r\n".join([head, *(row.replace(" ", separator) for row in rows)]).encode(encoding))
+    np.testing.assert_array_equal(read_response([path]).coefs[0], TABLES["wm"])
+    plain = np.eye(3)
+    path.write_bytes("\r\n".join(separator.join(map(str, row)) for row in plain).encode(encoding))
+    np.testing.assert_array_equal(read_directions(path), plain)
+
+
+def test_a_file_without_numbers_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "wm.txt").write_text("# Shells: 0,1000\n")
+    with pytest.raises(InputError, match="the response of wm holds no numbers; expected a row for each shell"):
+        read_response([tmp_path / "wm.txt"])
+    with pytest.raises(InputError, match=r"nowhere.txt does not exist; expected a text file of a response"):
+        read_response([tmp_path / "nowhere.txt"])
+    (tmp_path / "d.txt").write_text("# nothing\n")
+    with pytest.raises(InputError, match=r"d.txt cannot be read: it holds no numbers"):
+        read_directions(tmp_path / "d.txt")

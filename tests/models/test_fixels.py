@@ -99,6 +99,13 @@ def test_parameters_out_of_range_are_refused() -> None:
         segment_lobes(make_fods(2), max_lobes=40)
 
 
+def test_an_fod_that_is_alike_in_all_directions_has_no_lobes() -> None:
+    round_ones = np.zeros((2, 45))
+    round_ones[:, 0] = [1.0, 3.0]
+    assert segment_lobes(np.vstack([round_ones, make_fods(1)])).counts.tolist()[:2] == [0, 0]
+    assert segment_lobes(np.ones((3, 1))).counts.tolist() == [0, 0, 0]
+
+
 def test_fixels_and_their_files_agree_with_fod2fixel(mrtrix: Path, tmp_path: Path) -> None:
     fods = make_fods(400, seed=3).astype(np.float32).reshape(10, 10, 4, 45)
     affine = np.diag([2.0, 2, 2, 1])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from arcuate.errors import InputError
 from arcuate.io.atomic import write_text_atomically
 from arcuate.io.names import beside_image
+from arcuate.io.number_text import read_text
 from arcuate.models.response import Response, merge_responses
 
 
@@ -50,11 +53,7 @@ def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Res
     texts: dict[str, str] = {}
     names = distinct_names(paths)
     for name, path in zip(names, map(Path, paths), strict=True):
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text"
-            raise InputError(f"the response file {path} cannot be read: {reason}.") from error
+        content = read_text(path, "a response")
         if path.suffix == ".json":
             read = Response.from_json(content)
             if len(paths) > 1 and path.stem in read.tissues:
@@ -106,11 +105,12 @@ def _in_order(response: Response, names: Sequence[str]) -> Response:
 
 def read_directions(path: Path) -> np.ndarray:
     """(n, 3) unit vectors from a text file of rows x y z, or azimuth and polar angle (rad) as MRtrix3 writes them."""
+    text = read_text(path, "directions")
     try:
-        rows = np.atleast_2d(np.loadtxt(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"the directions in {path} cannot be read: not text; expected rows x y z.") from error
-    except (OSError, ValueError) as error:
+        if not re.search(r"^\s*[^\s#]", text, re.MULTILINE):
+            raise ValueError("it holds no numbers")
+        rows = np.atleast_2d(np.loadtxt(StringIO(text.replace(",", " "))))
+    except ValueError as error:
         raise InputError(f"the directions in {path} cannot be read: {error}.") from error
     if rows.shape[1] == 2:
         azimuth, polar = rows.T

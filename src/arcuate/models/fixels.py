@@ -50,7 +50,7 @@ def segment_lobes(
     The FOD is sampled on 1281 directions of a half sphere, taken from the highest positive amplitude down. A direction
     joins the lobe of its neighbours; without one it begins a lobe, between several it counts for the strongest and
     leads to no other. Integrals weigh each direction with the area around it. The peak is refined by Newton's method,
-    and lobes with one peak are one. FODs that are not finite have no lobes.
+    and lobes with one peak are one. FODs that are not finite, or alike in all directions, have no lobes.
 
     References
     ----------
@@ -67,6 +67,9 @@ def segment_lobes(
             f"found min_amplitude = {min_amplitude:g}, min_integral = {min_integral:g}, max_lobes = {max_lobes}; "
             f"expected thresholds of at least 0, and 1 to {MOST} lobes."
         )
+    is_round = ~np.any(coefs[:, 1:] != 0, axis=1)
+    if is_round.any():
+        coefs = np.where(is_round[:, None], 0.0, coefs)
     sphere, polynomials, n_vox = _sphere(lmax), polynomial_table(lmax), len(coefs)
     counts, table = np.zeros(n_vox, np.int64), np.zeros((n_vox, max_lobes, 8))
     thresholds = (float(min_amplitude), float(min_integral))

@@ -25,7 +25,9 @@ def parse_mrtrix(tissue: str, text: str) -> tuple[np.ndarray | None, np.ndarray,
                 rows.append([float(n) for n in numbers])
     except ValueError as error:
         raise InputError(f"the response of {tissue} is not a table of numbers: {error}.") from error
-    if not rows or len({len(r) for r in rows}) != 1:
+    if not rows:
+        raise InputError(f"the response of {tissue} holds no numbers; expected a row for each shell.")
+    if len({len(r) for r in rows}) != 1:
         raise InputError(
             f"the response of {tissue} has rows of {sorted({len(r) for r in rows})} numbers; expected rows of equal "
             "length, one for each shell."
