@@ -170,6 +170,22 @@ def test_a_mask_may_be_a_path_a_nibabel_image_or_an_array(tmp_path: Path) -> Non
         dwi.estimate_dti(np.ones(7))
 
 
+def test_a_scan_is_made_of_paths_images_and_numbers_too(parts: list[Path]) -> None:
+    expected = Dwi.from_files(parts[0]).load()
+    names = [str(parts[0]), parts[0].with_name("sub-1_run-1_dwi.bval"), str(parts[0].with_name("sub-1_run-1_dwi.bvec"))]
+    image = nib.load(parts[0])
+    for volume, bval, bvec in (
+        names,
+        (image, np.loadtxt(names[1]), np.loadtxt(names[2])),
+        (image, np.loadtxt(names[1]).tolist(), np.loadtxt(names[2]).T.tolist()),
+    ):
+        found = Dwi(volume, bval, bvec).load()
+        np.testing.assert_array_equal(found.volume.get_array(), expected.volume.get_array())
+        np.testing.assert_allclose(found.gradients.directions, expected.gradients.directions, atol=1e-6)
+    with pytest.raises(InputError, match=r"found int in place of an image; expected a volume, a path"):
+        Dwi(5, names[1], names[2])  # type: ignore[arg-type]
+
+
 def test_volumes_go_to_nibabel_and_come_back() -> None:
     from arcuate.volumes.resource import from_nibabel
 

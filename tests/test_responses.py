@@ -267,3 +267,8 @@ def test_rows_without_their_shells_make_the_same_fods_as_with_them() -> None:
     with pytest.warns(InputWarning, match=r"no line '# Shells.*taken in order, as b = 0, 1000, 2500"):
         found = compute_csd_fods(scan, None, Response.from_mrtrix(bare))
     np.testing.assert_array_equal(found.get_array(), compute_csd_fods(scan, None, response).get_array())
+
+
+def test_a_path_in_place_of_a_response_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"found str in place of a response; expected what estimate_response_function"):
+        compute_csd_fods(_scan({0: 1, 1000: 6}, n=4), None, "wm.txt")  # type: ignore[arg-type]

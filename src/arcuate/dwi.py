@@ -13,7 +13,7 @@ import numpy as np
 from arcuate.cache import storable
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
-from arcuate.volumes.as_volume import VolumeLike, as_volume
+from arcuate.volumes.as_volume import VolumeLike, as_bvals, as_bvecs, as_volume
 from arcuate.volumes.display import describe_scan, html_of_scan
 from arcuate.volumes.resource import (
     InMemoryBvalResource,
@@ -51,9 +51,9 @@ class Dwi:
 
     Parameters
     ----------
-    volume : (x, y, z, n_meas), any unit
-    bval : (n_meas,), s/mm²
-    bvec : (n_meas, 3), FSL's convention for the axes of ``volume``
+    volume : (x, y, z, n_meas), any unit; a path, a nibabel image or an array is taken, too
+    bval : (n_meas,), s/mm²; or a path, or numbers
+    bvec : (n_meas, 3), FSL's convention for the axes of ``volume``; or a path, or numbers
     b0_threshold : float, s/mm²
         Volumes with ``b <= b0_threshold`` count as b = 0.
     origin : facts for sidecars
@@ -72,6 +72,8 @@ class Dwi:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, made in (("volume", as_volume), ("bval", as_bvals), ("bvec", as_bvecs)):
+            object.__setattr__(self, name, made(getattr(self, name)))
         if isinstance(self.volume, InMemoryVolumeResource) and self.volume.array.dtype.kind == "c":
             raise InputError(
                 f"found voxels of type {self.volume.array.dtype}; expected real numbers. Take the magnitude "

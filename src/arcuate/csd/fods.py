@@ -219,6 +219,11 @@ def _prepare(
 
 def _response_for(method: str, response: Response) -> Response:
     """The response that a method sees."""
+    if not isinstance(response, Response):
+        raise InputError(
+            f"found {type(response).__name__} in place of a response; expected what estimate_response_function "
+            "returns, or arcuate.io.responses.read_response([files])."
+        )
     if method not in ("auto", "csd"):
         raise InputError(f"found the method {method!r}; expected auto or csd.")
     if method == "auto" or response.is_single_shell:

@@ -1,15 +1,22 @@
-"""Images as people hold them: resources, paths, nibabel images and arrays are all taken where a volume is."""
+"""Images and gradients as people hold them: resources, paths, nibabel images and arrays are all taken."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource, from_nibabel
+from arcuate.volumes.resource import (
+    InMemoryBvalResource,
+    InMemoryBvecResource,
+    InMemoryVolumeResource,
+    VolumeResource,
+    from_nibabel,
+)
 
 VolumeLike = Any  # VolumeResource, str, path, nibabel image or array
 
@@ -42,3 +49,21 @@ def as_volume(thing: Any, like: VolumeResource | None = None) -> VolumeResource:
     raise InputError(
         f"found {type(thing).__name__} in place of an image; expected a volume, a path, a nibabel image or an array."
     )
+
+
+def as_bvals(thing: Any) -> Any:
+    """b-values from a path (FSL's form) or numbers; a resource, or anything else, as it is."""
+    return _as_vectors(thing, "FslBvalResource", InMemoryBvalResource)
+
+
+def as_bvecs(thing: Any) -> Any:
+    """b-vectors from a path (FSL's form) or numbers; a resource, or anything else, as it is."""
+    return _as_vectors(thing, "FslBvecResource", InMemoryBvecResource)
+
+
+def _as_vectors(thing: Any, of_file: str, in_memory: Callable[[np.ndarray], Any]) -> Any:
+    if isinstance(thing, str | os.PathLike):
+        return getattr(importlib.import_module("arcuate.io.gradient_files"), of_file)(thing)
+    if isinstance(thing, np.ndarray | list | tuple):
+        return in_memory(np.asarray(thing, dtype=np.float64))
+    return thing
