@@ -538,6 +538,28 @@ def test_a_folder_gives_its_diffusion_images(tmp_path: Path) -> None:
         find_images([dwi])
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("sub-1_echo-1_dwi.nii.gz", "sub-1_echo-2_dwi.nii.gz"), r"versions of one scan \(echo-1, echo-2\)"),
+        (("sub-1_dwi.nii.gz", "sub-1_desc-denoised_dwi.nii.gz"), r"versions of one scan \(no desc, desc-denoised\)"),
+        (("sub-1_space-A_dwi.nii.gz", "sub-1_space-B_dwi.nii.gz"), r"versions of one scan \(space-A, space-B\)"),
+            ("sub-1_space-T1w_dwi.nii.gz", "sub-1_space-ACPC_dwi.nii.gz"),
+            r"versions of one scan \(space-ACPC, space-T1w\)",
+        ),
+        (("sub-1_dwi.nii", "sub-1_dwi.nii.gz"), r"one scan in two formats \(sub-1_dwi.nii and sub-1_dwi.nii.gz\)"),
+    ],
+)
+def test_versions_of_one_scan_in_a_folder_are_no_parts(names: tuple[str, str], words: str, tmp_path: Path) -> None:
+    for name in names:
+        put(tmp_path / name)
+    with pytest.raises(InputError, match=rf"holds {words}; expected one, or the parts of one scan. Name the images"):
+        find_images([tmp_path])
+    if "formats" not in words:
+        with pytest.warns(InputWarning, match=rf"images are {words}, joined as its parts"):
+            assert len(find_images([tmp_path / name for name in names])) == 2
+
+
 def test_a_folder_of_the_hcp_gives_the_one_image_that_its_gradients_fit(tmp_path: Path) -> None:
     for name, n in (("data", 4), ("grad_dev", 9)):
         series = InMemoryVolumeResource(np.ones((2, 3, 4, n), np.float32), np.eye(4))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from arcuate.errors import InputError
+from arcuate.errors import InputError, warn
 from arcuate.io.find_gradients import find_gradients
 from arcuate.io.images import open_volume
 from arcuate.io.names import bids_entities, image_stem, image_suffix
+
+# entities that tell versions of one scan apart, not its parts; echoes have another echo time each
+VERSIONS = ("space", "desc", "res", "cohort", "rec", "echo", "part")
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
@@ -24,11 +27,14 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     Raises
     ------
     InputError
-        A folder holds none, or those of several subjects or sessions; a phase image was named.
+        A folder holds none, those of several subjects or sessions, or versions of one scan; a phase image was named.
     """
     found: list[Path] = []
     for path in map(Path, paths):
         found += _images_of(path) if path.is_dir() else [path]
+    if (version := versions_among(found)) and not any(path.is_dir() for path in map(Path, paths)):
+        named = ", ".join(version[1])
+        warn(f"the images are versions of one scan ({named}), joined as its parts; if they are none, give one alone.")
     for path in found:
         if part := _part_of_complex(path):
             raise InputError(
@@ -49,6 +55,7 @@ def _images_of(folder: Path) -> list[Path]:
         taken = named or [p for p in images if _has_gradients(p)] or _of_shared_gradients(images)
         if taken:
             _check_one_session(folder, taken)
+            _check_one_version(folder, taken)
             return taken
     inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name.startswith(("sub-", "ses-")))
     hint = f" Give one of its folders, such as {folder / inside[0]}." if inside else ""
@@ -80,6 +87,32 @@ def _has_gradients(path: Path) -> bool:
     except InputError:
         return False
     return Path(getattr(bval, "path", None) or "").name.startswith(image_stem(path))
+
+
+def _check_one_version(folder: Path, images: list[Path]) -> None:
+    twice = formats_of_one(images)
+    version = versions_among(images)
+    if twice or version:
+        found = f"one scan in two formats ({' and '.join(twice)})" if twice else ""
+        found = found or f"versions of one scan ({', '.join(version[1])})"  # type: ignore[index]
+        raise InputError(f"the folder {folder} holds {found}; expected one, or the parts of one scan. Name the images.")
+
+
+def versions_among(images: Sequence[Path]) -> tuple[str, list[str]] | None:
+    """The first entity in which images differ that parts of one scan share, and its values as in names; else None."""
+    labels = [dict(e.split("-", 1) for e in bids_entities(image_stem(image))[0]) for image in images]
+    for key in VERSIONS:
+        values = sorted({label.get(key, "") for label in labels})
+        if len(values) > 1:
+            return key, [f"{key}-{v}" if v else f"no {key}" for v in values]
+    return None
+
+
+def formats_of_one(images: Sequence[Path]) -> list[str]:
+    """Names of the images that hold one scan in two formats, ``x.nii`` beside ``x.nii.gz``; empty where none do."""
+    stems = [image_stem(image) for image in images]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    return [image.name for image, stem in zip(images, stems, strict=True) if stem == twice]
 
 
 def _of_shared_gradients(images: list[Path]) -> list[Path]:

@@ -10,16 +10,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from arcuate.errors import InputError, MissingExtraError, did_you_mean, warn
+from arcuate.io.find_scans import formats_of_one, versions_among
 from arcuate.io.names import bids_entities, common_name, image_stem, image_suffix
 from arcuate.study.bids import read_json, scan_prefix
 
-# entities that tell versions of one scan apart, not its parts; echoes have another echo time each
-_VERSIONS = ("space", "desc", "res", "cohort", "rec", "echo", "part")
 _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 _SHORT = {  # how pybids and its filter files name entities
     "subject": "sub",
@@ -302,22 +300,18 @@ def _problem_of(images: Sequence[Path]) -> str:
                 f"{image} is a link to a file that is not there; expected the image. Fetch its content (in a DataLad "
                 "data set: datalad get), or mend the link."
             )
-    twice = next((image for image, after in pairwise(images) if image_stem(image) == image_stem(after)), None)
-    if twice is not None:
-        found = " and ".join(image.name for image in images if image_stem(image) == image_stem(twice))
+    if twice := formats_of_one(images):
         return (
-            f"found one scan in two formats ({found}) in {twice.parent}; expected one. Remove one, or choose with a "
-            f'filter file: {{"dwi": {{"extension": "{image_suffix(twice)}"}}}}.'
+            f"found one scan in two formats ({' and '.join(twice)}) in {images[0].parent}; expected one. Remove one, "
+            f'or choose with a filter file: {{"dwi": {{"extension": "{image_suffix(twice[0])}"}}}}.'
         )
-    labels = [_labels_of(image.name) for image in images]
-    for key in _VERSIONS:
-        values = sorted({label.get(key, "") for label in labels})
-        if len(values) > 1:
-            named = ", ".join(f"{key}-{v}" if v else f"no {key}" for v in values)
-            return (
-                f"found versions of one scan ({named}) in {images[0].parent}; expected one. Choose it with a filter "
-                f'file: {{"dwi": {{"{key}": "{values[-1]}"}}}}.'
-            )
+    if version := versions_among(images):
+        key, named = version
+        chosen = named[-1].removeprefix(f"{key}-")
+        return (
+            f"found versions of one scan ({', '.join(named)}) in {images[0].parent}; expected one. Choose it with a "
+            f'filter file: {{"dwi": {{"{key}": "{chosen}"}}}}.'
+        )
     return ""
 
 
