@@ -544,9 +544,6 @@ def test_a_folder_gives_its_diffusion_images(tmp_path: Path) -> None:
         (("sub-1_echo-1_dwi.nii.gz", "sub-1_echo-2_dwi.nii.gz"), r"versions of one scan \(echo-1, echo-2\)"),
         (("sub-1_dwi.nii.gz", "sub-1_desc-denoised_dwi.nii.gz"), r"versions of one scan \(no desc, desc-denoised\)"),
         (("sub-1_space-A_dwi.nii.gz", "sub-1_space-B_dwi.nii.gz"), r"versions of one scan \(space-A, space-B\)"),
-            ("sub-1_space-T1w_dwi.nii.gz", "sub-1_space-ACPC_dwi.nii.gz"),
-            r"versions of one scan \(space-ACPC, space-T1w\)",
-        ),
         (("sub-1_dwi.nii", "sub-1_dwi.nii.gz"), r"one scan in two formats \(sub-1_dwi.nii and sub-1_dwi.nii.gz\)"),
     ],
 )
