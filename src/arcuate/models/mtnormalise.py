@@ -69,22 +69,26 @@ def normalise_tissues(
     field = np.ones(len(amounts))
     is_used = _without_outliers(amounts @ balance / field, is_usable, FIRST_RANGE)
     with threadpool_limits(1, user_api="blas"):  # the bits must not depend on threads
+        fitted_to, rows = None, basis
         for _ in range(n_rounds):
+            shares = amounts / field[:, None]
             for _ in range(N_BALANCES):
                 if amounts.shape[1] > 1:
-                    balance = _balance(amounts[is_used] / field[is_used, None])
+                    balance = _balance(shares[is_used])
                 before, is_used = is_used, _without_outliers(amounts @ balance / field, is_usable, RANGE)
                 if np.array_equal(before, is_used):
                     break
+            if fitted_to is None or not np.array_equal(fitted_to, is_used):
+                fitted_to, rows = is_used, basis[is_used]
+                square = rows.T @ rows  # what takes longest
             logs = np.log(amounts[is_used] @ balance) - np.log(reference)
-            weights = _least_squares(basis[is_used], logs)
-            field = np.exp(basis @ weights)
+            field = np.exp(basis @ _solved(square, rows.T @ logs))
     return Normalisation(field, balance, is_used, float(np.exp(np.log(field[is_used]).mean())))
 
 
 def _balance(shares: np.ndarray) -> np.ndarray:
     """Factors, geometric mean 1, that bring the sum of the tissues (n_vox, n_tissue) nearest to a constant."""
-    factors = _least_squares(shares, np.ones(len(shares)))
+    factors = _solved(shares.T @ shares, shares.T @ np.ones(len(shares)))
     if not np.all(factors > 0):
         raise NotApplicable(
             f"the tissues cannot be balanced: factors {np.array2string(factors, precision=3)}, expected positive ones. "
@@ -93,19 +97,19 @@ def _balance(shares: np.ndarray) -> np.ndarray:
     return np.asarray(factors / np.exp(np.log(factors).mean()))
 
 
-def _least_squares(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(n,) of least norm that bring ``matrix`` (n_vox, n) @ them nearest to ``values`` (n_vox,), by normal equations.
+def _solved(square: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(n,) of least norm by the normal equations, AᵀA and Aᵀb.
 
-    Columns are few and far from parallel: what squaring their condition costs is below the digits of the images. By the
-    singular values of the tall matrix it took most of the time.
+    Columns of A are few and far from parallel: what squaring their condition costs is below the digits of the images.
+    The singular values of the tall matrix took most of the time.
     """
-    return np.asarray(np.linalg.lstsq(matrix.T @ matrix, matrix.T @ values, rcond=None)[0])
+    return np.asarray(np.linalg.lstsq(square, right, rcond=None)[0])
 
 
 def _without_outliers(sums: np.ndarray, is_usable: np.ndarray, reach: float) -> np.ndarray:
     """Usable voxels whose log sum lies within ``reach`` interquartile ranges of the quartiles."""
     with np.errstate(divide="ignore"):
-        logs = np.where(sums > 0, np.log(np.where(sums > 0, sums, 1.0)), -np.inf)
+        logs = np.log(sums)  # no sum is below 0
     low, high = np.percentile(logs[is_usable & (sums > 0)], [25, 75])
     spread = reach * (high - low)
     return is_usable & (logs >= low - spread) & (logs <= high + spread)
