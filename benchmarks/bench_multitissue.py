@@ -82,7 +82,7 @@ def _against_mrtrix(
             lambda a=algorithm: estimate_response_function(scan, mask, a), command, max(1, repeats // 2)
         )  # fmt: skip
         rows.append(pair.row(f"{algorithm} response, {count} voxels, dwi2response"))
-    fods = estimate_fods(scan, mask, response)
+    fods = estimate_fods(scan, mask, response, second_pass=False)  # the peer's are of one pass
     normalise = call("mtnormalise", *[w for t in response.tissues for w in (f"{t}.nii", f"{t}_n.nii")], "-mask",
                      "mask.nii")  # fmt: skip
     rows.append(alternate(lambda: mtnormalise(fods.volumes, mask), normalise, repeats).row("mtnormalise"))
