@@ -278,10 +278,9 @@ def _say_what_would_run(
     missing = {task.name for task in left}
     found = PlannedScans()
     for scan, task in zip(scans, tasks, strict=True):
-        parts = "" if len(scan.images) == 1 else f" ({len(scan.images)} parts)"
-        lines = found.look_at(task) if task.name in missing else iter([f"{task.name}: complete"])
-        for line in lines:
-            click.echo(line.replace(f"{task.name}:", f"{task.name}{parts}:", 1))
+        name = task.name if len(scan.images) == 1 else f"{task.name} ({len(scan.images)} parts)"
+        for line in found.look_at(task, name) if task.name in missing else [f"{name}: complete"]:
+            click.echo(line)
     is_local = placement.scheduler == "local"
     for sentence in found.sentences(min(placement.n_workers, max(1, len(left))), is_local=is_local):
         click.echo(sentence, err=True)

@@ -115,17 +115,17 @@ class PlannedScans:
     n_failing: int = 0
     memory_mb: int = 0  # of the scan that takes most
 
-    def look_at(self, task: Task) -> Iterator[str]:
-        """Lines on one scan that is to be run: files, gradients, steps, memory, and what is doubtful."""
+    def look_at(self, task: Task, name: str) -> Iterator[str]:
+        """Lines on one scan that is to be run, by its name: files, gradients, steps, memory, and what is doubtful."""
         planned, problem, heard = _dry_run(task)
         if planned is None:
             self.n_failing += 1
-            yield f"{task.name}: {problem}"
+            yield f"{name}: {problem}"
             return
         self.protocols[planned.scan.gradients.in_words] += 1
-        self.left_out.update(f"{name}: {reason}" for name, reason in planned.left_out.items())
+        self.left_out.update(f"{step}: {reason}" for step, reason in planned.left_out.items())
         self.memory_mb = max(self.memory_mb, planned.memory_mb)
-        yield f"{task.name}: to be run"
+        yield f"{name}: to be run"
         yield from (f"  {line}" for line in planned.in_short)
         yield from (f"  check: {text}" for text in heard)
 

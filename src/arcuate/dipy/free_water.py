@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.dipy.tensor import TensorFit
+from arcuate.dipy.tensor import LEAST_EVAL, TensorFit
 from arcuate.dipy.tensor_measures import tensor_prediction
 from arcuate.errors import InputError
 from arcuate.models import free_water as models
@@ -14,7 +14,6 @@ from arcuate.models import free_water as models
 _BLOCK = 20_000  # voxels fitted together
 _METHODS = {"WLS": False, "WLLS": False, "NLS": True, "NLLS": True}  # whether the fit goes on beyond linear ones
 _NONLINEAR = {"f_transform": True, "cholesky": False, "weighting": None, "sigma": None}  # the only values offered
-_LEAST_EVAL = 2e-7  # mm²/s
 _SETTINGS = {"Diso": models.DISO, "mdreg": 2.7e-3, "min_signal": 1e-6}
 
 
@@ -125,7 +124,7 @@ class FreeWaterTensorFit(TensorFit):
 def _predict(parameters: np.ndarray, gtab: Any, s0: Any, diso: float) -> np.ndarray:
     """Signal (..., g) of parameters (..., 13); 0 where an eigenvalue is not positive, as in DIPY."""
     share = parameters[..., 12:]
-    is_positive = np.all(parameters[..., :3] > _LEAST_EVAL, axis=-1, keepdims=True)
+    is_positive = np.all(parameters[..., :3] > LEAST_EVAL, axis=-1, keepdims=True)
     tissue = tensor_prediction(parameters[..., :12], gtab, s0)
     water = np.asarray(s0)[..., None] * np.exp(-diso * np.asarray(gtab.bvals))
     return np.where(is_positive, (1 - share) * tissue + share * water, 0.0)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from arcuate.dipy.spheres import get_sphere
-from arcuate.dipy.tensor import MIN_POSITIVE_SIGNAL, TensorFit, lower_triangular
+from arcuate.dipy.tensor import LEAST_EVAL, MIN_POSITIVE_SIGNAL, TensorFit
 from arcuate.errors import InputError
 from arcuate.models import kurtosis as models
 from arcuate.models import kurtosis_measures as measures
 
 _ROUNDS = {"WLS": 1, "WLLS": 1, "LS": 0, "LLS": 0, "OLS": 0, "OLLS": 0}
 _BLOCK = 20_000  # voxels fitted together
-_LEAST_EVAL = 2e-7  # mm²/s
+_UPPER = (..., [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])  # xx xy xz yy yz zz of (..., 3, 3)
 
 
 class DiffusionKurtosisModel:
@@ -157,7 +157,7 @@ class DiffusionKurtosisFit(TensorFit):
             inside = inside & np.asarray(mask, dtype=bool)
         at = get_sphere("repulsion724") if gtol is not None else sphere
         vertices = (at if hasattr(at, "vertices") else get_sphere("repulsion100")).vertices
-        tensors = lower_triangular(self.quadratic_form)[inside][:, [0, 1, 3, 2, 4, 5]]
+        tensors = self.quadratic_form[inside][_UPPER]
         power = self.md[inside][:, None] ** 2 * self.kt[inside]
         highest = np.zeros(self.shape)
         highest[inside] = measures.highest_kurtosis(tensors, power, np.asarray(vertices), is_exact=gtol is not None)
@@ -166,7 +166,7 @@ class DiffusionKurtosisFit(TensorFit):
     @property
     def _is_positive(self) -> np.ndarray:
         """(...) bool, whether all eigenvalues are above DIPY's least, 2e-7 mm²/s."""
-        return np.asarray(np.all(self.evals > _LEAST_EVAL, axis=-1))
+        return np.asarray(np.all(self.evals > LEAST_EVAL, axis=-1))
 
     def mkt(self, min_kurtosis: float = -3.0 / 7, max_kurtosis: float = 10) -> np.ndarray:
         """(...) mean of the kurtosis tensor within the limits."""
@@ -193,7 +193,7 @@ class DiffusionKurtosisFit(TensorFit):
 def _predict(parameters: np.ndarray, gtab: Any, s0: Any) -> np.ndarray:
     """Signal (..., g) of parameters (..., 27)."""
     evals, evecs = parameters[..., :3], parameters[..., 3:12].reshape(*parameters.shape[:-1], 3, 3)
-    tensors = np.einsum("...ik,...k,...jk->...ij", evecs, evals, evecs)[..., [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    tensors = np.einsum("...ik,...k,...jk->...ij", evecs, evals, evecs)[_UPPER]
     square = evals.mean(axis=-1, keepdims=True) ** 2
     design = models.kurtosis_design(np.asarray(gtab.bvals), np.nan_to_num(np.asarray(gtab.bvecs)))
     logs = np.concatenate([tensors, parameters[..., 12:27] * square], axis=-1) @ design[:, :21].T

@@ -47,6 +47,7 @@ __all__ = [
 ]  # fmt: skip
 
 MIN_POSITIVE_SIGNAL = 0.0001
+LEAST_EVAL = 2e-7  # mm²/s: DIPY takes no smaller eigenvalue for positive
 _TO_OURS = [0, 1, 3, 2, 4, 5]  # xx xy yy xz yz zz -> xx xy xz yy yz zz (its own inverse)
 _BLOCK = 50_000  # voxels fitted together
 

@@ -90,12 +90,13 @@ def _has_gradients(path: Path) -> bool:
 
 
 def _check_one_version(folder: Path, images: list[Path]) -> None:
-    twice = formats_of_one(images)
-    version = versions_among(images)
-    if twice or version:
-        found = f"one scan in two formats ({' and '.join(twice)})" if twice else ""
-        found = found or f"versions of one scan ({', '.join(version[1])})"  # type: ignore[index]
-        raise InputError(f"the folder {folder} holds {found}; expected one, or the parts of one scan. Name the images.")
+    if twice := formats_of_one(images):
+        found = f"one scan in two formats ({' and '.join(twice)})"
+    elif version := versions_among(images):
+        found = f"versions of one scan ({', '.join(version[1])})"
+    else:
+        return
+    raise InputError(f"the folder {folder} holds {found}; expected one, or the parts of one scan. Name the images.")
 
 
 def versions_among(images: Sequence[Path]) -> tuple[str, list[str]] | None:

@@ -65,11 +65,12 @@ def run_in_chunks(work: Callable[[int, int], None], n: int, chunk: int) -> None:
     numba's ``parallel=True`` compiles all that a loop calls three times over (24 of 90 s for the cone solver), wants
     its arguments flat, and is left by Ctrl-C only at its end. A chunk of some milliseconds costs Python 20 µs.
     """
+
+    def do(begin: int) -> int:
+        end = min(begin + chunk, n)
+        work(begin, end)
+        return end
+
     tell_progress(0, n)
-    for end in in_order(lambda begin: _do_chunk(work, begin, min(begin + chunk, n)), range(0, n, chunk)):
+    for end in in_order(do, range(0, n, chunk)):
         tell_progress(end, n)
-
-
-def _do_chunk(work: Callable[[int, int], None], begin: int, end: int) -> int:
-    work(begin, end)
-    return end
