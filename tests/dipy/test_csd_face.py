@@ -327,6 +327,29 @@ def test_simulated_tensors_are_dipys(small):
     )
 
 
+def test_simulated_tensors_beyond_the_fractions_are_left_alone_as_in_dipy(small):
+    from dipy.sims import voxel
+
+    _, ours, theirs = small
+    mevals, vertices = np.array([[1.5e-3, 0.3e-3, 0.3e-3]] * 3), face.default_sphere.vertices
+    for angles in ([(10, 20)], [(10, 20), (70, 30)]):
+        signal, sticks = face.multi_tensor(ours, mevals, angles=angles, fractions=[100], snr=None)
+        expected, axes = voxel.multi_tensor(theirs, mevals, angles=angles, fractions=[100], snr=None)
+        np.testing.assert_allclose(signal, expected, rtol=1e-10)
+        np.testing.assert_allclose(sticks, axes, atol=1e-12)
+        np.testing.assert_allclose(
+            face.multi_tensor_odf(vertices, mevals, angles, [100]),
+            voxel.multi_tensor_odf(vertices, mevals, angles, [100]),
+            rtol=1e-10,
+        )
+
+
+def test_more_fractions_than_tensors_are_refused(small):
+    _, ours, _ = small
+    with pytest.raises(InputError, match=r"found 2 fractions, eigenvalues of 1 tensors and 2 axes; expected"):
+        face.multi_tensor(ours, [[1.5e-3, 0.3e-3, 0.3e-3]], fractions=[50, 50])
+
+
 def test_the_weight_of_the_constraint_is_the_one_that_dipys_test_expects():
     bvals, bvecs = face.read_bvals_bvecs(SMALL[1], SMALL[2])
     table = face.gradient_table(bvals, bvecs=bvecs)

@@ -37,13 +37,17 @@ class PeaksAndMetrics:
     B: np.ndarray | None
     odf: np.ndarray | None
 
+    def __new__(cls) -> PeaksAndMetrics:
+        made = _peaks_class() if cls is PeaksAndMetrics else cls
+        return super(PeaksAndMetrics, made).__new__(made)
+
     def __reduce__(self) -> Any:
         return make_peaks, tuple(getattr(self, name) for name in _ATTRIBUTES)
 
 
 def make_peaks(*values: Any) -> PeaksAndMetrics:
     """A PeaksAndMetrics of its attributes, in the order of ``_ATTRIBUTES``."""
-    peaks = _peaks_class()()
+    peaks = PeaksAndMetrics()
     for name, value in zip(_ATTRIBUTES, values, strict=True):
         setattr(peaks, name, value)
     return peaks

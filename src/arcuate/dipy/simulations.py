@@ -45,15 +45,12 @@ def multi_tensor(
     ----------
     mevals : (n, 3), mm²/s
     angles : (n, 2) polar and azimuth angle in degrees, or (n, 3) axes
-    fractions : (n,) percent, adding up to 100
+    fractions : (n,) percent, adding up to 100; as in DIPY tensors beyond them are left alone
     """
     if np.round(np.sum(fractions), 2) != 100.0:
         raise InputError(f"the fractions add up to {np.sum(fractions):g}; expected 100 (percent).")
     axes = _axes(angles)
-    parts = [
-        f / 100.0 * single_tensor(gtab, S0, evals, _frame(axis))
-        for f, evals, axis in zip(fractions, mevals, axes, strict=True)
-    ]
+    parts = [f / 100.0 * single_tensor(gtab, S0, evals, frame) for f, evals, frame in _tensors(fractions, mevals, axes)]
     return _add_rician(np.sum(parts, axis=0), snr, S0, rng), axes
 
 
@@ -67,11 +64,25 @@ def single_tensor_odf(r: Any, evals: Any = None, evecs: Any = None) -> np.ndarra
 
 def multi_tensor_odf(odf_verts: Any, mevals: Any, angles: Any, fractions: Any) -> np.ndarray:
     """Orientation distribution (n_vertices,) of several tensors, see :func:`multi_tensor`."""
-    parts = [
-        f / 100.0 * single_tensor_odf(odf_verts, evals, _frame(axis))
-        for f, evals, axis in zip(fractions, mevals, _axes(angles), strict=True)
-    ]
-    return np.sum(parts, axis=0)
+    tensors = _tensors(fractions, mevals, _axes(angles))
+    return np.sum([f / 100.0 * single_tensor_odf(odf_verts, evals, frame) for f, evals, frame in tensors], axis=0)
+
+
+def _tensors(fractions: Any, mevals: Any, axes: np.ndarray) -> list[tuple[float, Any, np.ndarray]]:
+    """Percent, eigenvalues and eigenvectors of each tensor that has a fraction.
+
+    Raises
+    ------
+    InputError
+        There are fewer eigenvalues or axes than fractions.
+    """
+    n_known = min(len(mevals), len(axes))
+    if n_known < len(fractions):
+        raise InputError(
+            f"found {len(fractions)} fractions, eigenvalues of {len(mevals)} tensors and {len(axes)} axes; expected "
+            "eigenvalues and an axis for each fraction."
+        )
+    return list(zip(fractions, mevals, map(_frame, axes), strict=False))
 
 
 def _tensor(evals: Any, evecs: Any) -> np.ndarray:
