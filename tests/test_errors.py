@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +40,21 @@ def test_an_extra_is_installed_from_where_arcuate_came(monkeypatch: pytest.Monke
         monkeypatch.setattr(metadata, "distribution", lambda _, source=source: Installed(source))
         assert errors.how_to_install("viz") == says
         assert str(errors.MissingExtraError("pyvista", "viz", "drawing")).endswith(f"Install it with: {says}")
+
+
+def test_a_package_that_cannot_be_loaded_is_told_from_one_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_peer.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, says in (
+        ("broken_peer", r"is installed and cannot be loaded: libGL.so.1: cannot open shared object file\. Mend what"),
+        ("absent_peer", r"which is not installed\. Install it with: pip install absent_peer"),
+    ):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            assert re.search(says, str(errors.MissingExtraError(name, None, "drawing")))
 
 
 def test_a_copy_that_nobody_installed_still_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

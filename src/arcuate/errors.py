@@ -31,12 +31,19 @@ class NotApplicable(InputError):  # noqa: N818 (it says what the input is, as th
 class MissingExtraError(ImportError):
     """An optional part of arcuate is not installed; the message names the extra that installs it.
 
-    ``extra`` is None for a package that belongs to none, and is installed by its own name.
+    ``extra`` is None for a package that belongs to none, and is installed by its own name. Made where an import failed,
+    it tells a package that is not there from one that is there and cannot be loaded (a library that it needs, a limit
+    of memory), for which to install it again would be in vain.
     """
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         wanted = f"pip install {package}" if extra is None else how_to_install(extra)
-        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: {wanted}")
+        failed = sys.exc_info()[1]
+        if isinstance(failed, ImportError) and not isinstance(failed, ModuleNotFoundError | MissingExtraError):
+            told = f"is installed and cannot be loaded: {failed}. Mend what that names; to install it anew"
+        else:
+            told = "is not installed. Install it with"
+        super().__init__(f"{purpose} needs {package}, which {told}: {wanted}")
         self.package = package
         self.extra = extra
 

@@ -16,6 +16,7 @@ from arcuate.errors import InputError
 from arcuate.fetch import remote, weights
 from arcuate.fetch.public_scans import SCANS, scans_folder
 from arcuate.fetch.remote import RemoteFile, RemoteSet, download, is_intact
+from arcuate.numerics import user_folders
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -158,7 +159,8 @@ def test_fetched_files_lie_where_the_system_keeps_caches_or_where_they_lay_befor
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(remote.platformdirs, "user_cache_path", lambda name, appauthor: tmp_path / "Library" / name)
+    library = tmp_path / "Library"
+    monkeypatch.setattr(user_folders.platformdirs, "user_cache_path", lambda name, appauthor: library / name)
     assert remote.cache_home() == tmp_path / "Library" / "arcuate"
     (tmp_path / ".cache" / "arcuate").mkdir(parents=True)
     assert remote.cache_home() == tmp_path / ".cache" / "arcuate"

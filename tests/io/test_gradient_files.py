@@ -593,6 +593,10 @@ def test_sidecars_are_inherited_the_nearest_first_and_read_with_a_byte_order_mar
     image.with_name("sub-1_dwi.json").write_text("[" * 100_000)
     with pytest.warns(InputWarning, match="cannot be read as a JSON object"):
         assert read_sidecar(image)["EchoTime"] == 2
+    image.with_name("sub-1_dwi.json").unlink()
+    image.with_name("sub-1_dwi.json").mkdir()
+    with pytest.warns(InputWarning, match=r"sub-1_dwi.json beside the image cannot be read \(Is a directory\)"):
+        assert read_sidecar(image)["EchoTime"] == 2
 
 
 def test_parts_of_opposite_phase_encoding_are_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from arcuate.fetch.remote import RemoteFile, RemoteSet, cache_home
+from arcuate.numerics.user_folders import home_folder, is_there
 
 ENVIRONMENT = "ARCUATE_DATA"
 _STANFORD = "https://stacks.stanford.edu/file/druid:yx282xq2090"
@@ -49,7 +50,7 @@ def scans_folder(name: str, folder: str | Path | None = None) -> Path:
     named = os.environ.get(ENVIRONMENT)
     if named:
         return Path(named) / name
-    dipys = Path(os.environ.get("DIPY_HOME", Path.home() / ".dipy")) / name
-    if all((dipys / file.name).is_file() for file in SCANS[name].files):
+    dipys = Path(os.environ.get("DIPY_HOME", home_folder() / ".dipy")) / name
+    if all(is_there(dipys / file.name) for file in SCANS[name].files):
         return dipys
     return cache_home() / "scans" / name

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from arcuate.errors import InputError, warn
 from arcuate.fetch.checksums import checksum_of
+from arcuate.numerics.user_folders import cache_folder, home_folder, is_there
 
 CHUNK = 1 << 20
 ATTEMPTS = 4  # a connection that breaks off is taken up again this often
@@ -61,8 +61,8 @@ def cache_home() -> Path:
     On macOS and Windows ``~/.cache/arcuate`` is used as long as it is there: versions before 0.2 wrote to it.
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    former = (Path(base) if base else Path.home() / ".cache") / "arcuate"
-    return former if former.is_dir() else platformdirs.user_cache_path("arcuate", appauthor=False)
+    former = (Path(base) if base else home_folder() / ".cache") / "arcuate"
+    return former if is_there(former) else cache_folder("arcuate")
 
 
 def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -> Path:
@@ -93,7 +93,7 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
     except Timeout as error:
         raise InputError(f"another process has been fetching {path} for an hour; stop it, or wait for it.") from error
     except urllib.error.URLError as error:
-        if path.is_file() and path.stat().st_size:
+        if is_there(path, filled=True):
             warn(
                 f"{path} is not the file that was published (its checksum differs), and {file.url} cannot be reached; "
                 "taken as it is."
@@ -110,7 +110,7 @@ def download(file: RemoteFile, folder: Path, progress: Progress | None = None) -
 
 def is_intact(file: RemoteFile, path: Path) -> bool:
     """Whether the file at ``path`` is there and has the published checksum, where one is published."""
-    if not path.is_file() or path.stat().st_size == 0:
+    if not is_there(path, filled=True):
         return False
     return file.digest is None or _digest_of(path, file.digest) == file.digest
 

@@ -12,10 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import platformdirs
-
 from arcuate.errors import InputError
 from arcuate.fetch.remote import Progress, RemoteFile, cache_home, download
+from arcuate.numerics.user_folders import cache_folder, is_there
 
 ENVIRONMENT = "TEMPLATEFLOW_HOME"  # as TemplateFlow's own client has it
 FILES = "https://templateflow.s3.amazonaws.com"
@@ -34,7 +33,7 @@ def is_template_name(name: str | os.PathLike[str]) -> bool:
 def template_folders() -> list[Path]:
     """Where files of TemplateFlow are looked for: its client's folder, then ours."""
     named = os.environ.get(ENVIRONMENT)
-    clients = Path(named) if named else platformdirs.user_cache_path("templateflow", appauthor=False)
+    clients = Path(named) if named else cache_folder("templateflow")
     return [clients, cache_home() / "templateflow"]
 
 
@@ -103,12 +102,12 @@ def _on_disk(name: str, folders: list[Path]) -> Path | None:
     space = name.partition("_")[0]
     paths = [folder / space / name for folder in folders]
     # TemplateFlow's client leaves empty files for what it has not fetched
-    return next((path for path in paths if path.is_file() and path.stat().st_size), None)
+    return next((path for path in paths if is_there(path, filled=True)), None)
 
 
 def _fetched(space: str, name: str, target: Path, progress: Progress | None) -> Path:
     path = target / name
-    if path.is_file() and path.stat().st_size:
+    if is_there(path, filled=True):
         return path
     try:
         return download(RemoteFile(name, f"{FILES}/{space}/{name}", _published_digest(space, name)), target, progress)

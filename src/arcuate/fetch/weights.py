@@ -8,6 +8,7 @@ from pathlib import Path
 
 from arcuate.errors import InputError
 from arcuate.fetch.remote import RemoteFile, RemoteSet, cache_home
+from arcuate.numerics.user_folders import home_folder, is_there
 
 ENVIRONMENT = "ARCUATE_WEIGHTS"
 _ZENODO = "https://zenodo.org/record"
@@ -92,8 +93,8 @@ def tractseg_weights(output_type: str, folder: str | Path | None = None) -> list
     wanted = TRACTSEG_SETS[output_type]
     places = _tractseg_places(folder)
     paths = []
-    for file in wanted.files:
-        found = next((p / file.name for p in places if _is_there(p / file.name)), None)
+    for file in wanted.files:  # a failed download of TractSeg's leaves an empty file
+        found = next((p / file.name for p in places if is_there(p / file.name, filled=True)), None)
         if found is None:
             raise InputError(
                 f"the weights {file.name} are not on this machine (looked in {', '.join(map(str, places))}). "
@@ -108,8 +109,8 @@ def brain_weights(folder: str | Path | None = None) -> Path | None:
     """Folder with the weights of HD-BET 2, ours or the one that HD-BET itself uses; None if they are not here."""
     places = [weights_folder(folder) / HD_BET_SET.name]
     if folder is None:
-        places.append(Path.home() / "hd-bet_params" / "release_2.0.0")
-    return next((p for p in places if all(_is_there(p / name) for name in HD_BET_FILES)), None)
+        places.append(home_folder() / "hd-bet_params" / "release_2.0.0")
+    return next((p for p in places if all(is_there(p / name, filled=True) for name in HD_BET_FILES)), None)
 
 
 def unpack_brain_weights(archive: Path) -> Path:
@@ -142,9 +143,5 @@ def _tractseg_places(folder: str | Path | None) -> list[Path]:
     if folder is None:
         named = os.environ.get("TRACTSEG_WEIGHTS_DIR")
         places += [Path(named)] if named else []
-        places.append(Path.home() / ".tractseg")
+        places.append(home_folder() / ".tractseg")
     return places
-
-
-def _is_there(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0  # a failed download of TractSeg's leaves an empty file

@@ -38,7 +38,10 @@ def _read_object(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        warn(f"{path.name} beside the image cannot be read ({error.strerror}); it is not used.")
+        return {}
+    except (ValueError, RecursionError) as error:
         facts = error
     if not isinstance(facts, dict):
         warn(f"{path.name} beside the image cannot be read as a JSON object (was it cut short?); it is not used.")

@@ -8,9 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
 from arcuate.errors import InputError, warn
+from arcuate.numerics.user_folders import cache_folder
 
 VARIABLE = "NUMBA_CACHE_DIR"
 
@@ -31,7 +30,7 @@ def settle_kernel_cache() -> None:
     """
     named = os.environ.get(VARIABLE)
     beside_source = Path(__file__).parent / "__pycache__"
-    of_user = Path(platformdirs.user_cache_dir("numba", appauthor=False))
+    of_user = cache_folder("numba")
     places = [*([Path(named)] if named else []), beside_source, of_user]
     prepared = bool(named) and not _can_be_written(places[0]) and any(places[0].rglob("*.nbi"))
     if not prepared and any(_can_be_written(place) for place in places):

@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from arcuate._version import __version__
+from arcuate.numerics.user_folders import cache_folder, is_there
 
 if TYPE_CHECKING:  # a worker that only looks for a note spares itself the import of the models
     from arcuate.study.plan import Settings
@@ -43,12 +42,12 @@ def note_kernels(name: str) -> None:
 
 def are_noted(name: str) -> tuple[str, bool]:
     """Kind of this machine's processor, and whether a run of this name has ended on one."""
-    return kind_of_processor(), _note(name).is_file()
+    return kind_of_processor(), is_there(_note(name))
 
 
 def _note(name: str) -> Path:
     named = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(named) if named else Path(platformdirs.user_cache_dir("arcuate", appauthor=False))
+    folder = Path(named) if named else cache_folder("arcuate")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     about = repr((name, python, str(Path(__file__).parent), kind_of_processor()))
     return folder / "arcuate-notes" / hashlib.sha256(about.encode()).hexdigest()[:32]
