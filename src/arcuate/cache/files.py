@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from arcuate.cache.sharing import make_folder, share
 from arcuate.errors import InputError
 from arcuate.fetch.checksums import checksum_of
 from arcuate.io.atomic import write_text_atomically
@@ -76,8 +77,11 @@ class FileMemory:
 
     def _keep(self, name: str, facts: dict[str, str]) -> None:
         if self._folder is not None:
-            with contextlib.suppress(InputError):  # a full or read-only disk costs time later, nothing else
-                write_text_atomically(self._folder / name[:2] / f"{name[2:]}.json", json.dumps(facts))
+            path = self._folder / name[:2] / f"{name[2:]}.json"
+            with contextlib.suppress(InputError, OSError):  # a full or read-only disk costs time later, nothing else
+                make_folder(path.parent)
+                write_text_atomically(path, json.dumps(facts))
+                share(path)
 
 
 def now() -> float:

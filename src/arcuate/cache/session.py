@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import threading
 import time
@@ -18,6 +19,7 @@ from arcuate.cache.call import Call
 from arcuate.cache.files import FileChangedError, FileMemory
 from arcuate.cache.fingerprints import UnknownValueError
 from arcuate.cache.results import ResultReader, ResultWriter, UnknownResultError
+from arcuate.cache.sharing import make_folder
 from arcuate.cache.step import CacheSpec, Step, activated, active_cache, step_of, unknown_names
 from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
@@ -96,16 +98,18 @@ class Cache:
         self._store = Store(self.folder)
         self._memory = FileMemory(self._store.root / "files")
         self._latest: dict[str, str | None] = {}  # step -> key of its last call here
+        self._told: set[int | None] = set()  # errors of the folder that were told
         self._leases: list[EntryFiles] = []
         self._opened: list[contextlib.AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except FileExistsError:
             raise InputError(f"{self.folder} is a file; expected a folder for the cache.") from None
         except OSError as error:
             warn(f"the cache {self.folder} cannot be made ({error.strerror}); nothing will be kept.", CacheWarning)
+            self._told.add(error.errno)
         else:
             self._store.clean_staging()
         self._opened.append(activated(self))
@@ -218,13 +222,25 @@ class Cache:
         except (UnknownResultError, UnknownValueError) as error:
             why_not = str(error)
         except OSError as error:
-            why_not = (
-                f"{error.strerror or error} ({self.folder}). Make room or choose another folder; results already kept "
-                "there stay usable"
-            )
+            why_not = self._trouble_with_folder(error)
         if why_not:
             warn(f"the result of {step.label} was not kept: {why_not}.", CacheWarning)
         return result
+
+    def _trouble_with_folder(self, error: OSError) -> str | None:
+        """Why results are not kept in the folder, and what to do; None where it was said before."""
+        if error.errno in self._told:
+            return None
+        self._told.add(error.errno)
+        remedy = "Make room or choose another folder"
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            remedy = (
+                "Choose a folder that you may write to, or have its owner share all in it with a group (chmod g+ws)"
+            )
+        return (
+            f"{error.strerror or error} ({self.folder}). {remedy}; results already kept there stay usable, and other "
+            "results that are not kept for this reason are not named"
+        )
 
     def _compute_unknown(self, step: Step, bound: inspect.BoundArguments, error: UnknownValueError) -> Any:
         """The result of a call that has no key."""

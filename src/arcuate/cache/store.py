@@ -32,6 +32,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from arcuate.cache.fingerprints import digest_of
+from arcuate.cache.sharing import make_folder, share
 from arcuate.cache.volumes import checksum
 from arcuate.io.atomic import remove_abandoned
 
@@ -65,6 +66,8 @@ class Entry:
             if not folder.exists():
                 return None
             raise CorruptEntryError("its file entry.json is missing") from None
+        except PermissionError:  # of another user, who may have use for it
+            return None
         except OSError as error:
             raise CorruptEntryError(f"its file entry.json cannot be read ({error.strerror})") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -81,6 +84,8 @@ class Entry:
         CorruptEntryError
         FileNotFoundError
             The whole entry went away.
+        PermissionError
+            It belongs to another user, who keeps it to themselves.
         """
         for file, expected in self.record["files"].items():
             try:
@@ -89,6 +94,8 @@ class Entry:
                 if not self.folder.exists():
                     raise
                 raise CorruptEntryError(f"its file {file} is missing") from None
+            except PermissionError:
+                raise
             except OSError as error:
                 raise CorruptEntryError(f"its file {file} cannot be read ({error.strerror})") from error
             if found["size"] != expected["size"]:
@@ -138,8 +145,8 @@ class Store:
             raise CorruptEntryError("it belongs to another call")
         try:
             entry.verify()
-        except FileNotFoundError:
-            return None  # gc took it away just now
+        except (FileNotFoundError, PermissionError):
+            return None  # gc took it away just now, or another user keeps it to themselves
         with contextlib.suppress(OSError):
             os.utime(entry.folder / "entry.json")
         return entry
@@ -152,7 +159,7 @@ class Store:
 
     def sound_and_damaged(self) -> Iterator[Entry | Path]:
         """Every entry that can be read, and the folder of every one that is damaged."""
-        for folder in sorted((self.root / "entries").glob("*/*")):
+        for folder in self._found("entries", "*/*"):
             try:
                 entry = Entry.read(folder)
             except CorruptEntryError:
@@ -165,7 +172,7 @@ class Store:
     def staging(self, key: str) -> Iterator[Path]:
         """An empty folder to write into while the lock on ``key`` is held; what is left in it at the end is removed."""
         folder = self.root / "staging" / f"{key[:40]}.{secrets.token_hex(6)}"
-        folder.mkdir(parents=True)
+        make_folder(folder)
         try:
             yield folder
         finally:
@@ -177,7 +184,9 @@ class Store:
         record["check"] = _check(record)
         (staging / "entry.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         target = self._entry_folder(record["name"], record["key"])
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
+        for path in staging.iterdir():
+            share(path)
         self.remove(target)
         staging.rename(target)
         return Entry(target, record)
@@ -199,8 +208,9 @@ class Store:
         path = self.root / "locks" / f"{key[:40]}.lock"
         lock = FileLock(path, timeout=timeout, thread_local=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             lock.acquire(poll_interval=0.05)
+            share(path)
         except Timeout:
             raise
         except (OSError, NotImplementedError):
@@ -214,12 +224,12 @@ class Store:
     def clean_staging(self) -> int:
         """Remove what killed processes left behind; the number of folders and files removed."""
         removed = 0
-        for folder in (self.root / "staging").glob("*"):
+        for folder in self._found("staging", "*"):
             with contextlib.suppress(Timeout, OSError), self.lock(folder.name.split(".")[0], timeout=0) as is_locked:
                 if is_locked or time.time() - folder.stat().st_mtime > _ABANDONED:
                     shutil.rmtree(folder, ignore_errors=True)
                     removed += 1
-        return removed + sum(map(remove_abandoned, (self.root / "files").glob("*")))
+        return removed + sum(map(remove_abandoned, self._found("files", "*")))
 
     def show(self, entry: Entry, sidecar: dict[str, Any]) -> None:
         """Let the flat files of a step show ``entry``; does nothing where they do already."""
@@ -236,9 +246,18 @@ class Store:
                     (staging / shown).hardlink_to(entry.folder / file)
                 except OSError:
                     shutil.copyfile(entry.folder / file, staging / shown)
+                    share(staging / shown)
                 (staging / shown).replace(self.folder / shown)
             (staging / "sidecar").write_text(text, encoding="utf-8")
+            share(staging / "sidecar")
             (staging / "sidecar").replace(self.sidecar_path(name))
+
+    def _found(self, place: str, pattern: str) -> list[Path]:
+        """What lies in a part of the store; nothing where it may not be looked into."""
+        try:
+            return sorted((self.root / place).glob(pattern))
+        except OSError:
+            return []
 
     def sidecar_path(self, name: str) -> Path:
         """The file that says what the flat files of a step show."""

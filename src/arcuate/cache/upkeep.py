@@ -27,6 +27,7 @@ class Removal:
     entries: tuple[Entry, ...]
     n_damaged: int
     n_in_use: int  # entries that should have gone and are being used
+    n_refused: int  # entries that should have gone, in folders that you may not write to
     n_leftovers: int  # of killed processes
     freed: int  # bytes
     kept: int  # bytes
@@ -111,7 +112,8 @@ def clean_up(
 ) -> Removal:
     """Remove entries not used for ``keep_days``, then the longest unused until ``max_size`` bytes are left.
 
-    Damaged entries and what killed processes left go in any case; entries in use stay.
+    Damaged entries and what killed processes left go in any case; entries in use stay, and so does what belongs to
+    others and may not be removed.
     """
     now = time.time()
     leftovers = 0 if is_dry else store.clean_staging()
@@ -120,42 +122,48 @@ def clean_up(
     sound = sorted((e for e in found if isinstance(e, Entry)), key=lambda entry: entry.used_at)
     total = sum(entry.size for entry in sound)
     removed: list[Entry] = []
-    in_use = 0
+    kept_why = {"in use": 0, "refused": 0}
     for entry in sound:
         is_old = keep_days is not None and entry.used_at < now - keep_days * _DAY
         is_too_much = max_size is not None and total > max_size
         if not is_old and not is_too_much:
             continue
-        if is_dry or _remove(store, entry):
-            removed.append(entry)
-            total -= entry.size
-        else:
-            in_use += 1
+        if not is_dry and (why := _why_it_stays(store, entry)):
+            kept_why[why] += 1
+            continue
+        removed.append(entry)
+        total -= entry.size
     if not is_dry:
-        for folder in damaged:
-            store.remove(folder)
+        for folder in list(damaged):
+            try:
+                store.remove(folder)
+            except OSError:
+                damaged.remove(folder)
+                kept_why["refused"] += 1
         _forget(store, now - _DAY * (_FORGET_DAYS if keep_days is None else keep_days))
     freed = sum(entry.size for entry in removed)
-    return Removal(tuple(removed), len(damaged), in_use, leftovers, freed, total)
+    return Removal(tuple(removed), len(damaged), kept_why["in use"], kept_why["refused"], leftovers, freed, total)
 
 
-def _remove(store: Store, entry: Entry) -> bool:
-    """Remove an entry and the flat files that show it; False if it is in use."""
+def _why_it_stays(store: Store, entry: Entry) -> str:
+    """Remove an entry and the flat files that show it: "", or "in use" or "refused" where it stays."""
     key = entry.record["key"]
     try:
         with store.lock(key, timeout=0), exclusive(entry.folder / "entry.json") as is_ours:
             if not is_ours:
-                return False
+                return "in use"
             store.remove(entry.folder)
-    except (Timeout, OSError):
-        return False
+    except Timeout:
+        return "in use"
+    except OSError:
+        return "refused"
     sidecar = store.sidecar_path(entry.record["name"])
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if json.loads(sidecar.read_text(encoding="utf-8"))["key"] == key:
             for shown in entry.record["flat"]:  # a hard link would keep the space
                 (store.folder / shown).unlink(missing_ok=True)
             sidecar.unlink()
-    return True
+    return ""
 
 
 def _forget(store: Store, before: float) -> None:

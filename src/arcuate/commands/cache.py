@@ -111,8 +111,13 @@ def gc(folder: Path, given: Path | None, keep_days: float | None, max_size: floa
     )
     if removal.n_in_use:
         click.echo(f"{removal.n_in_use} results are in use and stay")
+    if removal.n_refused:
+        click.echo(
+            f"{removal.n_refused} results stay: you may not remove them; ask their owner, or whoever keeps the folder"
+        )
     if max_size is not None and removal.kept > max_size and not dry_run:
-        raise InputError(f"{_bytes(removal.kept)} are still kept, more than asked for: those results are in use now.")
+        why = "you may not remove them" if removal.n_refused else "those results are in use now"
+        raise InputError(f"{_bytes(removal.kept)} are still kept, more than asked for: {why}.")
 
 
 def _ago(then: float) -> str:
