@@ -186,9 +186,9 @@ def main() -> None:
     signals = phantom.signal.reshape(-1, len(gradients))[index]
     parts = [
         time_fits(signals, gradients, options.repeats),
-        compare_errors("noddi", 300 if options.small else 1500, 20 if options.small else 120),
-        compare_ranges(300 if options.small else 2000),
-        compare_errors("tensors", 300 if options.small else 1500, 0),
+        compare_errors("noddi", 1000 if options.small else 1500, 20 if options.small else 120),
+        compare_ranges(1000 if options.small else 2000),
+        compare_errors("tensors", 1000 if options.small else 1500, 0),
     ]
     show("noddi", "\n".join(parts), write=options.write)
 
