@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,9 @@ from arcuate.gradients import GradientTable
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
 from arcuate.masks import extract_brain, find_brains, resolve_method
 from arcuate.nets import brain
+from arcuate.study import plan
+from arcuate.study.bids import Derivatives
+from arcuate.study.pipeline import Settings, run_subject
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 SERIES = ("3000", "5000", "11000")
@@ -202,6 +206,22 @@ def test_where_the_network_finds_no_brain_auto_takes_the_embedded_method(monkeyp
     np.testing.assert_array_equal(found.volume.get_array(), extract_brain(_ball(), method="otsu").get_array())
     with pytest.raises(NotApplicable, match=r"found no brain.*--mask"):
         extract_brain(_ball(), method="hdbet")
+
+
+@pytest.mark.filterwarnings("ignore:the mask may not be a brain")
+def test_a_run_goes_on_where_the_network_finds_no_brain_unless_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "choose_network", lambda *_: _SeesNothing())
+    monkeypatch.setattr(masks, "is_installed", lambda: True)
+    monkeypatch.setattr(plan, "is_installed", lambda: True)
+    with pytest.warns(InputWarning, match="HD-BET found no brain.*otsu"):
+        run_subject(_ball(), Derivatives(tmp_path, "auto"), inputs={}, settings=Settings(steps=("mask",)))
+    written = json.loads((tmp_path / "auto/dwi/auto_desc-brain_mask.json").read_text())
+    assert written["Method"] == "otsu"
+    named = Settings(steps=("mask",), mask_method="hdbet")
+    with pytest.raises(NotApplicable, match="found no brain"):
+        run_subject(_ball(), Derivatives(tmp_path, "named"), inputs={}, settings=named)
 
 
 class _SeesAll(_SeesNothing):

@@ -181,6 +181,7 @@ def test_voxels_that_are_not_finite_have_no_part_in_a_response(algorithm: str, b
         np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * abs(expected).max())
 
 
+@pytest.mark.filterwarnings("ignore:volume.* no signal")
 @pytest.mark.parametrize("n_broken", [1, 3])
 def test_b0_volumes_of_nan_are_no_part_of_tourniers_response(n_broken: int) -> None:
     scan = _scan({0: 3, 2500: 45}, tissues=("wm",), n=8)

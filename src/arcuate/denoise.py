@@ -25,6 +25,7 @@ from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.filters import otsu_threshold
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import S, Scan, with_volume
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, map_volumes
 
 Method = Literal["patch2self", "mppca"]
@@ -205,8 +206,8 @@ def run_denoising(
     else:
         extent = check_mppca(dwi.volume.shape, extent=extent, estimator=estimator)
     inside = check_mask(dwi.volume, mask)
-    image = dwi.volume.get_array()
-    _check_volumes(image, inside)
+    _check_volumes(dwi.volume.get_array(), inside)
+    image = read_signals(dwi, inside)
     if method == "patch2self":
         denoised, noise, status, used = _by_patch2self(image, gradients.is_b0, model, alpha, b0_denoising)
         if doubt := patch2self_doubt(gradients):

@@ -24,6 +24,7 @@ from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.noise_map import check_noise, check_noise_level
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import (
     check_mask,
     fit_masked,
@@ -147,17 +148,17 @@ class Dti:
         sigma = None if noise is None else _noise_rows(stored_like(dwi.volume, noise), inside)
         if robust:
             volumes, robust_model = prepare_robust_tensor(gradients, **options)
-            fields, facts = _fit_robust(dwi.volume.get_array(), inside, volumes, robust_model, sigma)
+            fields, facts = _fit_robust(read_signals(dwi, inside, volumes), inside, volumes, robust_model, sigma)
         elif sigma is not None:
             volumes, rician_model = prepare_rician_tensor(gradients, **options)
-            fields, facts = _fit_rician(dwi.volume.get_array(), inside, volumes, rician_model, sigma)
+            fields, facts = _fit_rician(read_signals(dwi, inside, volumes), inside, volumes, rician_model, sigma)
         else:
             volumes, model = prepare_tensor(gradients, **options)
 
             def fit(rows: np.ndarray, _: slice) -> dict[str, np.ndarray]:
                 return _fields_of(model.fit(rows), rows, model.design)
 
-            fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
+            fields = fit_masked(read_signals(dwi, inside, volumes), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion tensor",
             **fit_facts(gradients, volumes, **options),

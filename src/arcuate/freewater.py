@@ -19,6 +19,7 @@ from arcuate.models.status import count_status
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
 
 
@@ -91,7 +92,7 @@ class FreeWater:
             found = model.fit(rows)
             return {"volume": found.fwf, "tensors": found.tensors, "s0": found.s0, "status": found.status}
 
-        fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
+        fields = fit_masked(read_signals(dwi, inside, volumes), inside, fit, volumes=volumes)
         parameters = {
             "Model": "free water and tensor",
             "FitMethod": "WLS, search over the share of water",

@@ -21,6 +21,7 @@ from arcuate.models.tract_integrity import TractStatus, tract_integrity
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, fit_masked, scatter_fields
 
 INTEGRITY = ("awf", "da", "dead", "derd", "tort")  # maps of tract integrity, by their names in files
@@ -139,7 +140,7 @@ class Dki:
                 fields["mean_signal"] = np.column_stack([diffusivity, np.clip(kurtosis, MIN_KURTOSIS, MAX_KURTOSIS)])
             return {**fields, **_integrity_of(found)} if wmti else fields
 
-        fields = fit_masked(dwi.volume.get_array(), inside, fit, volumes=volumes)
+        fields = fit_masked(read_signals(dwi, inside, volumes), inside, fit, volumes=volumes)
         parameters = {
             "Model": "diffusion kurtosis",
             **fit_facts(gradients, volumes, b_max=b_max, n_reweight=n_reweight, nonnegative=nonnegative),

@@ -18,6 +18,7 @@ from arcuate.models.status import Status, count_status
 from arcuate.volumes.display import figures, html_of_fit
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, fit_masked, masked_rows, scatter_fields
 
 ENOUGH_TO_JUDGE = 10  # voxels; fewer may well be all water
@@ -114,7 +115,7 @@ class Noddi:
             three = np.column_stack([found.ndi, found.odi, found.fwf])
             return {"volume": three, **{name: getattr(found, name) for name in names}}
 
-        fields = fit_masked(dwi.volume.get_array(), inside, fit)
+        fields = fit_masked(read_signals(dwi, inside), inside, fit)
         _refuse_water_everywhere(fields["volume"][:, 2], fields["status"])
         parameters = {
             "Model": "NODDI (Watson)",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +29,7 @@ from arcuate.io import (
     read_mrtrix_table,
     write_mrtrix_table,
 )
-from arcuate.io.sidecars import read_sidecar, warn_of_phase_encodings
+from arcuate.io.sidecars import read_sidecar, warn_of_unlike_parts
 from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, InMemoryVolumeResource
 
 BVALS = np.array([0.0, 1000, 1000.5, 2e3])
@@ -599,14 +603,45 @@ def test_sidecars_are_inherited_the_nearest_first_and_read_with_a_byte_order_mar
         assert read_sidecar(image)["EchoTime"] == 2
 
 
+def test_images_of_several_subjects_are_no_parts_and_of_several_sessions_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"several subjects \(sub-01, sub-02\).*arcuate cohort"):
+        find_images([tmp_path / f"sub-{i}_dwi.nii.gz" for i in ("01", "02")])
+    with pytest.warns(InputWarning, match=r"several sessions \(ses-a, ses-b\)"):
+        find_images([tmp_path / f"sub-01_ses-{i}_dwi.nii.gz" for i in "ab"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_images([tmp_path / f"sub-01_run-{i}_dwi.nii.gz" for i in "12"])
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "words"),
+    [
+        ("EchoTime", (0.08, 0.1), "echo time .*: 0.08 s, .*: 0.1 s"),
+        ("EchoTime", (0.08, 0.0801), None),
+        ("EchoTime", (0.08, "none"), None),
+        ("RepetitionTime", (4, 8), "repetition time"),
+        ("RepetitionTime", (3.2, 3.23), None),
+    ],
+)
+def test_parts_of_another_echo_or_repetition_time_are_told(tmp_path: Path, field: str, values: Any, words: str) -> None:
+    images = [tmp_path / f"{name}.nii.gz" for name in "ab"]
+    for image, value in zip(images, values, strict=True):
+        beside_image(image, ".json").write_text(json.dumps({field: value}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_unlike_parts(images)
+    assert len(caught) == (words is not None)
+    assert all(re.search(words, str(w.message)) for w in caught)
+
+
 def test_parts_of_opposite_phase_encoding_are_told(tmp_path: Path) -> None:
     images = [tmp_path / f"sub-1_dir-{d}_dwi.nii.gz" for d in ("AP", "PA")]
     for image, direction in zip(images, ("j-", "j"), strict=True):
         beside_image(image, ".json").write_text(f'{{"PhaseEncodingDirection": "{direction}"}}')
     with pytest.warns(InputWarning, match=r"phase encoding \(sub-1_dir-AP.*: j-, sub-1_dir-PA.*: j\).*topup"):
-        warn_of_phase_encodings(images)
+        warn_of_unlike_parts(images)
     beside_image(images[1], ".json").write_text('{"PhaseEncodingDirection": "j-"}')
-    warn_of_phase_encodings(images)
+    warn_of_unlike_parts(images)
     beside_image(images[1], ".json").unlink()
     with pytest.warns(InputWarning, match=r"\(sub-1_dir-AP.*: dir-AP, sub-1_dir-PA.*: dir-PA\)"):
-        warn_of_phase_encodings(images)
+        warn_of_unlike_parts(images)

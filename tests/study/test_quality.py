@@ -242,7 +242,7 @@ def test_an_empty_volume_is_named_in_any_shell(volume: int, content: float) -> N
     array[..., volume] = content
     report = inspect_scan(Dwi(InMemoryVolumeResource(array, AFFINE), dwi.bval, dwi.bvec), mask_of(dwi))
     assert [(o.volume, o.change) for o in report.outliers if o.slice is None] == [(volume, -1.0)]
-    assert any(f"volumes {volume} hold no signal" in doubt for doubt in report.doubts)
+    assert any(f"volume {volume} holds no signal" in doubt for doubt in report.doubts)
     assert not any("drops or jumps" in doubt for doubt in report.doubts)
 
 

@@ -28,6 +28,14 @@ def scan(layout: str, scales: list[float], *, snr: float = 20.0, seed: int = 0) 
     return Dwi.from_arrays((array * np.array(scales)).astype(np.float32), np.diag([2.0, 2, 2, 1]), table)
 
 
+def test_noise_of_a_few_voxels_is_no_step() -> None:
+    rng = np.random.default_rng(0)
+    bvals = np.array([0.0, 0, 0, *[1000.0] * 6])
+    table = GradientTable(bvals, np.where(bvals[:, None] > 0, np.eye(3)[np.arange(9) % 3], 0))
+    for _ in range(50):
+        assert scale_doubts(find_parts(np.abs(rng.normal(100, 60, (4, 4, 4, 9))), table)) == []
+
+
 def test_two_series_in_one_file_are_seen_with_their_factor_and_mended() -> None:
     dwi = scan("000wwwwww00wwwwwwww", [1.0] * 9 + [0.2] * 10)
     parts = dwi.find_parts()

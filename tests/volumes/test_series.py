@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -58,11 +59,27 @@ def test_parts_on_other_grids_are_refused_by_number() -> None:
     other = InMemoryVolumeResource(np.zeros((3, 4, 6, 2)))
     with pytest.raises(InputError, match=r"scan 1 has the grid .*resample"):
         check_same_grid([image(2), other])
-    moved = InMemoryVolumeResource(np.zeros((3, 4, 5, 2)), np.diag([2.0, 2, 2.1, 1]))
+    moved = InMemoryVolumeResource(np.zeros((3, 4, 5, 2)), np.diag([2.0, 2, 2.3, 1]))
     with pytest.raises(InputError, match=r"scan 2 lies elsewhere than scan 0.*on its own"):
         check_same_grid([image(2), image(3), moved])
     with pytest.raises(InputError, match="scan 1 is a 3-D image"):
         check_same_grid([image(2), InMemoryVolumeResource(np.zeros((3, 4, 5)))])
+
+
+@pytest.mark.parametrize("apart", [1e-6, 1e-4, 1e-2, 0.5, 1.5])
+def test_parts_whose_geometry_differs_by_rounding_are_joined_and_by_a_fraction_of_a_voxel_warned_of(apart) -> None:
+    affine = np.diag([2.0, 2, 2, 1])
+    moved = affine.copy()
+    moved[0, 3] += apart
+    images = [InMemoryVolumeResource(np.zeros((3, 4, 5, 2)), a) for a in (affine, moved)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if apart > 1:
+            with pytest.raises(InputError, match="lies elsewhere"):
+                check_same_grid(images)
+        else:
+            check_same_grid(images)
+    assert [str(w.message).startswith("the affine of scan 1 differs") for w in caught] == [True] * (apart == 0.5)
 
 
 @pytest.mark.parametrize(

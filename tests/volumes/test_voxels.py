@@ -109,6 +109,12 @@ def test_where_no_voxel_was_fitted_a_volume_of_zeros_comes_back(tail, mask):
     assert not back.any()
 
 
+@pytest.mark.parametrize("dtype", [complex, [("R", "u1"), ("G", "u1"), ("B", "u1")]])
+def test_a_mask_of_no_real_numbers_is_refused(scan, dtype):
+    with pytest.raises(InputError, match=r"found a mask of the type .*expected 0 and 1"):
+        check_mask(scan, InMemoryVolumeResource(np.zeros(scan.shape[:3], dtype), AFFINE))
+
+
 def test_without_a_mask_all_voxels_are_inside(scan):
     assert check_mask(scan, None).all()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from arcuate.commands.shell import ArcuateCommand, Choice, is_asked_for, long_name
 from arcuate.commands.written import check_outputs, own_facts
-from arcuate.errors import InputError, warn
+from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
 from arcuate.volumes.series import VolumeMadeLater
 
@@ -77,15 +77,10 @@ class ScanFiles:
     def read(self) -> Dwi:
         """The scan for a step, which checks its gradients first: the voxels stay on disk until they are asked for.
 
-        So they do where parts are to be scaled by their voxels; how they were is then in :attr:`scan`. Parts that
-        were given and are not to be scaled are compared when they are read, with a warning where their scales differ.
+        So they do where parts are to be scaled by their voxels; how they were is then in :attr:`scan`.
         """
         if self.scale_parts:
             return self.checked.with_volume(VolumeMadeLater(self.checked.volume, lambda: self.scan.volume))
-        if "Parts" in self.checked.origin:
-            return self.checked.with_volume(
-                VolumeMadeLater(self.checked.volume, _compared(self.checked), is_kept=False)
-            )
         return self.checked
 
     @cached_property
@@ -95,7 +90,7 @@ class ScanFiles:
         Its parts have the scales that they come with: what is planned before :meth:`read` reads the voxels.
         """
         from arcuate.dwi import Dwi
-        from arcuate.io.sidecars import warn_of_phase_encodings
+        from arcuate.io.sidecars import warn_of_unlike_parts
         from arcuate.volumes.scale_steps import check_parts
 
         scan = Dwi.from_files(
@@ -108,7 +103,7 @@ class ScanFiles:
             exclude=self.exclude,
             shells=self.shells,
         ).checked()
-        warn_of_phase_encodings(self.images)
+        warn_of_unlike_parts(self.images)
         if self.scale_parts:
             check_parts(scan.gradients, scan.origin.get("Parts", ()))
         if is_asked_for("verbose"):
@@ -156,22 +151,6 @@ class ScanFiles:
         from arcuate.study.bids import input_facts
 
         return {**own_facts(), "Inputs": input_facts(self.inputs_with(**others)), **self.scan.origin}
-
-
-def _compared(scan: Dwi) -> Callable[[], VolumeResource]:
-    """What reads the volume, the first time with a warning where its parts have several scales of intensity."""
-    once = iter([True])
-
-    def read() -> VolumeResource:
-        from arcuate.volumes.scale_steps import scale_doubts
-
-        loaded = scan.with_volume(scan.volume.load())
-        if next(once, False):
-            for doubt in scale_doubts(loaded.find_parts()):
-                warn(doubt)
-        return loaded.volume
-
-    return read
 
 
 def scan_options(function: F) -> F:

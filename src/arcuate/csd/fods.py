@@ -22,6 +22,7 @@ from arcuate.numerics.sh import n_coefs
 from arcuate.volumes.display import figures
 from arcuate.volumes.resource import VolumeResource, describe_grid
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, masked_blocks, scatter
 
 
@@ -113,7 +114,7 @@ def estimate_fods(
     n_vox = int(inside.sum())
     coefs, status = np.zeros((0, 0), np.float32), np.zeros(n_vox, np.uint8)
     fit, volumes, parameters = _prepare(dwi, response, shell, lmax, constraint_directions)
-    for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=volumes):
+    for place, rows in masked_blocks(read_signals(dwi, inside, volumes), inside, volumes=volumes):
         block = fit(rows)
         if not coefs.size:
             coefs = np.zeros((n_vox, block.coefs.shape[1]), np.float32)
@@ -279,7 +280,7 @@ def _estimate_multi_tissue(
         model = make_two_pass_model(base, constraint_directions=constraint_directions, settings=sharpening)
     coefs = [np.zeros((n_vox, n_coefs(degree)), np.float32) for degree in model.lmax]
     status, residual = np.zeros(n_vox, np.uint8), np.zeros(n_vox, np.float32)
-    for place, rows in masked_blocks(dwi.volume.get_array(), inside, volumes=model.volumes):
+    for place, rows in masked_blocks(read_signals(dwi, inside, model.volumes), inside, volumes=model.volumes):
         block = model.fit(rows)
         for out, part in zip(coefs, block.coefs, strict=True):
             out[place] = part

@@ -24,6 +24,7 @@ from arcuate.models.response_voxels import DEFAULT_LMAX
 from arcuate.models.three_tissue import can_have_three_tissues, grey_and_fluid, is_three_tissue
 from arcuate.volumes.resource import VolumeResource
 from arcuate.volumes.scan import Scan
+from arcuate.volumes.signals import read_signals
 from arcuate.volumes.voxels import check_mask, masked_rows, scatter
 
 storable(Response)
@@ -103,7 +104,7 @@ def estimate_tournier(
     from scipy.ndimage import binary_dilation
 
     found, degree = choose_shell(dwi.gradients, shell=shell, lmax=lmax)
-    array = dwi.volume.get_array()
+    array = read_signals(dwi, inside, np.append(found.indices, np.flatnonzero(dwi.gradients.is_b0)))
     rows = masked_rows(array, inside, volumes=found.indices)
 
     def widen(good: np.ndarray) -> np.ndarray:
@@ -167,7 +168,7 @@ def estimate_dhollander(
     if not dwi.gradients.is_b0.any():
         _warn_of_missing_b0(dwi, tissues)
     core, n_eroded = erode(inside, erosion)
-    rows = masked_rows(dwi.volume.get_array(), core)
+    rows = masked_rows(read_signals(dwi, core), core)
     response, _ = estimate_tissues(rows, dwi.gradients, tissues, lmax=lmax, choice=choice)
     return response.with_origin(erosion=n_eroded, n_voxels_looked_at=len(rows))
 
@@ -308,7 +309,7 @@ def _estimate_on_one_shell(
     table = dwi.gradients.subset(volumes)
     if name == "ssst":
         inside = inside & _near_centre(inside, ROI_RADIUS if roi_radius is None else roi_radius)
-    rows = masked_rows(dwi.volume.get_array(), inside, volumes=volumes)
+    rows = masked_rows(read_signals(dwi, inside, volumes), inside, volumes=volumes)
     if name == "ssst":
         return estimate_ssst(
             rows, table, lmax=degree, **({} if fa_threshold is None else {"fa_threshold": fa_threshold})

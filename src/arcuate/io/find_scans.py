@@ -27,7 +27,8 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     Raises
     ------
     InputError
-        A folder holds none, those of several subjects or sessions, or versions of one scan; a phase image was named.
+        A folder holds none, those of several sessions, or versions of one scan; images of several subjects or a phase
+        image were named.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -35,6 +36,13 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     if (version := versions_among(found)) and not any(path.is_dir() for path in map(Path, paths)):
         named = ", ".join(version[1])
         warn(f"the images are versions of one scan ({named}), joined as its parts; if they are none, give one alone.")
+    if len(subjects := _labels(found, "sub-")) > 1:
+        raise InputError(
+            f"found images of several subjects ({', '.join(subjects)}); expected the parts of one scan. Give those of "
+            "one subject; all subjects of a data set: arcuate cohort BIDS_DIR OUT participant."
+        )
+    if len(sessions := _labels(found, "ses-")) > 1:
+        warn(f"the images are of several sessions ({', '.join(sessions)}), joined as the parts of one scan.")
     for path in found:
         if part := _part_of_complex(path):
             raise InputError(
@@ -132,9 +140,13 @@ def _of_shared_gradients(images: list[Path]) -> list[Path]:
 
 def _check_one_session(folder: Path, images: list[Path]) -> None:
     for kind in ("sub-", "ses-"):
-        labels = {e for image in images for e in bids_entities(image_stem(image))[0] if e.startswith(kind)}
-        if len(labels) > 1:
+        if len(labels := _labels(images, kind)) > 1:
             raise InputError(
-                f"the folder {folder} holds images of {', '.join(sorted(labels))}; expected the parts of one scan. "
-                "Name the images."
+                f"the folder {folder} holds images of {', '.join(labels)}; expected the parts of one scan. Name the "
+                "images."
             )
+
+
+def _labels(images: Sequence[Path], kind: str) -> list[str]:
+    """The labels of one kind, as ``sub-``, that BIDS names have among them."""
+    return sorted({e for image in images for e in bids_entities(image_stem(image))[0] if e.startswith(kind)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,28 @@ def sidecars_of(volume: VolumeResource) -> list[dict[str, Any]]:
     return []
 
 
-def warn_of_phase_encodings(images: Sequence[Path]) -> None:
-    """Warn where parts have different phase encodings, and are distorted in different ways.
+def warn_of_unlike_parts(images: Sequence[Path]) -> None:
+    """Warn where sidecars of parts say that they were acquired in different ways.
 
-    Sidecars say which (``PhaseEncodingDirection``); where some do not, names do (``dir-AP``).
+    Phase encodings (``PhaseEncodingDirection``, or ``dir-AP`` in the names where some sidecars do not say it) distort
+    parts in different ways; echo and repetition times give each tissue another scale.
     """
     if not images[1:]:
         return
-    told = {image.name: str(read_sidecar(image).get("PhaseEncodingDirection") or "") for image in images}
+    sidecars = {image.name: read_sidecar(image) for image in images}
+    _warn_of_phase_encodings(images, sidecars)
+    for field, name, most in (("EchoTime", "echo time", 0.01), ("RepetitionTime", "repetition time", 0.1)):
+        times = {part: facts[field] for part, facts in sidecars.items() if isinstance(facts.get(field), int | float)}
+        if times and max(times.values()) > (1 + most) * min(times.values()):
+            listed = ", ".join(f"{part}: {time:g} s" for part, time in times.items())
+            warn(
+                f"the parts differ in their {name} ({listed}): joined as they are the signal of each tissue steps "
+                "between them, which --scale-parts mends on the average only. Fit them alone, or parts alike."
+            )
+
+
+def _warn_of_phase_encodings(images: Sequence[Path], sidecars: Mapping[str, Mapping[str, Any]]) -> None:
+    told = {name: str(facts.get("PhaseEncodingDirection") or "") for name, facts in sidecars.items()}
     if not all(told.values()):
         told = {name: found for name, found in told.items() if found}
         named = {image.name: label for image in images if (label := _label_of_direction(image))}

@@ -8,7 +8,8 @@ import numpy as np
 
 from arcuate.errors import InputError
 from arcuate.gradients import GradientTable
-from arcuate.volumes.voxels import map_volumes, sums_of_slices
+from arcuate.volumes.signals import find_empty
+from arcuate.volumes.voxels import sums_of_slices
 
 OUTLIER = 6.0  # robust standard deviations
 DROP = 0.15  # and at least this share of the signal
@@ -23,16 +24,6 @@ class Outlier:
     volume: int
     slice: int | None
     change: float  # relative to the shell's median
-
-
-def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
-    """Volumes without signal: not one value in the brain is finite and above 0, or all are the same."""
-    return [i for i, is_empty in enumerate(map_volumes(array, inside, _is_empty)) if is_empty]
-
-
-def _is_empty(values: np.ndarray) -> bool:
-    values = values[np.isfinite(values)]
-    return bool(not values.size or values.max() <= 0 or (values.size > 1 and values.max() == values.min()))
 
 
 def find_outliers(

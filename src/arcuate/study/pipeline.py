@@ -297,7 +297,7 @@ def _denoise(scan: Dwi, to: _Context) -> _Denoised:
 def _mask(signal: Dwi, given: VolumeResource | None, to: _Context) -> BrainMask:
     from arcuate.masks import describe_mask, find_brain
 
-    brain = describe_mask(given) if given is not None else find_brain(signal, method=to.plan.how("mask"))
+    brain = describe_mask(given) if given is not None else find_brain(signal, method=to.plan.settings.mask_method)
     facts = brain.parameters
     to.image("desc-brain_mask.nii.gz", brain.volume, facts, "mask")
     to.end(facts, f"{facts['VolumeMl']:.4g} ml, {'as it was given' if given is not None else facts['Method']}")

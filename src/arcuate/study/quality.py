@@ -16,10 +16,11 @@ from arcuate.models.status import Status
 from arcuate.models.tensor import TensorFit, fit_tensor, select_volumes, tensor_design
 from arcuate.numerics.sphere import distinct_directions
 from arcuate.study.coherence import Coherence, fibre_coherence
-from arcuate.study.outliers import Outlier, find_empty, find_outliers
+from arcuate.study.outliers import Outlier, find_outliers
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
 from arcuate.volumes.scan import mean_of_volumes
+from arcuate.volumes.signals import empty_doubt, find_empty
 from arcuate.volumes.voxels import check_mask, map_volumes
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _describe_voxels(
         if mask is not None:
             raise
         doubts.append(f"no brain was found, so that its voxels were not checked: {error}")
-        _doubt_empty(find_empty(array, np.ones(array.shape[:3], dtype=bool)), doubts)
+        _doubt_empty(dwi, find_empty(array, np.ones(array.shape[:3], dtype=bool)), doubts)
         return {}
     doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
     bad, negative = _count_bad(array, inside)
@@ -175,7 +176,7 @@ def _describe_voxels(
     if negative > 0.001 * int(inside.sum()) * array.shape[3]:
         doubts.append(f"{negative} values in the brain are negative: was the scan interpolated or rescaled?")
     empty = find_empty(array, inside)
-    _doubt_empty(empty, doubts)
+    _doubt_empty(dwi, empty, doubts)
     outliers = find_outliers(array, inside, gradients, empty)
     odd = sorted({o.volume for o in outliers} - set(empty))
     if odd:
@@ -208,10 +209,9 @@ def _describe_voxels(
     }
 
 
-def _doubt_empty(empty: list[int], doubts: list[str]) -> None:
+def _doubt_empty(dwi: Dwi, empty: list[int], doubts: list[str]) -> None:
     if empty:
-        listed = ", ".join(map(str, empty[:8])) + (" ..." if len(empty) > 8 else "")
-        doubts.append(f"volumes {listed} hold no signal ({len(empty)}, counted from 0): leave them out (--exclude)")
+        doubts.append(empty_doubt(empty, dwi.volume.shape[3], dwi.origin))
 
 
 def _brain_of(dwi: Dwi) -> np.ndarray:

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+ROUNDING = 0.05  # of a voxel; images whose corners are less apart lie at one place
+MOST_APART = 0.5  # of a voxel; images whose corners are further apart lie elsewhere, between the two is a warning
 _AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
@@ -15,6 +17,13 @@ def voxel_size(affine: np.ndarray) -> tuple[float, float, float]:
     """Edge lengths (3,) of a voxel along the axes of the array, mm, from an affine (4, 4)."""
     x, y, z = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
     return float(x), float(y), float(z)
+
+
+def corners_apart(shape: tuple[int, ...], ours: np.ndarray, theirs: np.ndarray) -> float:
+    """mm by which two affines (4, 4) place the corners of an image of this shape apart, at most."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
+    difference = ours - theirs
+    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
 
 
 def parse_codes(codes: str) -> tuple[tuple[int, int], ...]:

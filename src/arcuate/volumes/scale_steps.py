@@ -14,11 +14,13 @@ from arcuate.gradients import GradientTable
 from arcuate.numerics.filters import otsu_threshold
 
 STEP = 1.1  # factor between the b=0 of two parts; motion and drift within a scan stay below it
+SURE = 4.0  # standard errors; in few or noisy voxels a step must exceed what chance makes of two medians
 SPREAD = 1 / 3  # of the step: what the b=0 volumes of one part may differ by, both as logarithms
 _NO_B0 = (
     "a part of the scan has no b=0 volume, so its intensity scale cannot be told. Leave --scale-parts out, or give "
     "parts that have each a b=0 volume."
 )
+_ERROR_OF_MEDIAN = 1.2533 * 1.4826  # of a normal distribution, in median absolute deviations over the root of n
 MOST_PARTS = 6  # with more jumps than this the scale wanders, and no parts are seen
 
 
@@ -46,15 +48,16 @@ def find_parts(array: np.ndarray, gradients: GradientTable, sizes: Sequence[int]
     """
     b0 = np.flatnonzero(gradients.is_b0)
     n = len(gradients)
-    scales = _scales_of(array, b0) if len(b0) > 1 else np.ones(len(b0))
+    scales, errors = _scales_of(array, b0) if len(b0) > 1 else (np.ones(len(b0)), np.zeros(len(b0)))
     has_signal = np.isfinite(scales)  # an empty volume is another fault, and says nothing of the scale
-    b0, scales = b0[has_signal], scales[has_signal]
+    b0, scales, errors = b0[has_signal], scales[has_signal], errors[has_signal]
     if len(sizes) > 1:
         return _parts(np.cumsum([0, *sizes]), b0, scales)
     if len(b0) < 2:
         return _parts([0, n], b0, scales)
     logs = np.log(scales)
-    jumps = np.flatnonzero(np.abs(np.diff(logs)) > np.log(STEP)) + 1
+    least = np.maximum(np.log(STEP), SURE * np.hypot(errors[1:], errors[:-1]))
+    jumps = np.flatnonzero(np.abs(np.diff(logs)) > least) + 1
     groups = np.split(logs, jumps)
     levels = np.array([np.median(group) for group in groups])
     spread = max(float(np.ptp(group)) for group in groups)
@@ -65,21 +68,22 @@ def find_parts(array: np.ndarray, gradients: GradientTable, sizes: Sequence[int]
     return _parts([0, *b0[jumps], n], b0, scales)
 
 
-def _scales_of(array: np.ndarray, b0: np.ndarray) -> np.ndarray:
-    """(n_b0,) scale of each b = 0 volume relative to their mean; NaN for an empty one."""
+def _scales_of(array: np.ndarray, b0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_b0,) scale of each b = 0 volume relative to their mean, NaN for an empty one; its relative standard error."""
     mean = np.zeros(array.shape[:3])
     for i in b0:
         mean += np.nan_to_num(array[..., i], posinf=0.0, neginf=0.0) / len(b0)
     bright = mean > otsu_threshold(mean) if mean.max() > mean.min() else np.zeros(mean.shape, bool)
     if not bright.any():
-        return np.ones(len(b0))
-    scales = np.full(len(b0), np.nan)
+        return np.ones(len(b0)), np.zeros(len(b0))
+    scales, errors = np.full(len(b0), np.nan), np.zeros(len(b0))
     for k, i in enumerate(b0):
         ratios = array[..., i][bright] / mean[bright]
         ratios = ratios[np.isfinite(ratios)]
-        if len(ratios) and np.median(ratios) > 1e-6:
-            scales[k] = np.median(ratios)
-    return scales
+        if len(ratios) and (scale := float(np.median(ratios))) > 1e-6:
+            scales[k] = scale
+            errors[k] = _ERROR_OF_MEDIAN * np.median(np.abs(ratios - scale)) / scale / np.sqrt(len(ratios))
+    return scales, errors
 
 
 def _parts(edges: Any, b0: np.ndarray, scales: np.ndarray) -> tuple[ScanPart, ...]:
@@ -101,7 +105,7 @@ def scale_doubts(parts: Sequence[ScanPart]) -> list[str]:
         doubts.append(f"{which} no b=0 volume: whether all parts have one intensity scale cannot be told")
     known = scales[np.isfinite(scales)]
     if len(known) > 1 and known.max() > STEP * known.min():
-        listed = ", ".join(f"volumes {p.start} to {p.stop - 1}: {p.scale:.3g}" for p in parts if np.isfinite(p.scale))
+        listed = ", ".join(f"volumes {p.start} to {p.stop - 1}: {p.scale:.2g}" for p in parts if np.isfinite(p.scale))
         doubts.append(
             f"the intensity scale of the b=0 volumes steps ({listed}, relative to the first): parts acquired one after "
             "the other? Joined as they are, the signal does not decay as diffusion makes it, and tensor, NODDI and "

@@ -88,6 +88,14 @@ def note_selection(origin: Mapping[str, Any], n_volumes: int, kept: np.ndarray) 
     return {**origin, "VolumesGiven": n_given, "VolumesExcluded": [int(i) for i in left_out]}
 
 
+def numbers_given(origin: Mapping[str, Any], index: np.ndarray) -> np.ndarray:
+    """Numbers (n,) that volumes ``index`` (n,) of a scan with this ``origin`` have in the files it was made from."""
+    if "VolumesGiven" not in origin:
+        return index
+    kept = np.setdiff1d(np.arange(int(origin["VolumesGiven"])), origin.get("VolumesExcluded", []))
+    return np.asarray(kept[index])
+
+
 def parts_kept(origin: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
     """``origin`` of a scan whose volumes ``kept`` (n,) are taken, with what is left of the parts it was joined from."""
     if "Parts" not in origin:

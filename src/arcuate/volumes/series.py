@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError
-from arcuate.volumes.geometry import Orientation
+from arcuate.errors import InputError, warn
+from arcuate.volumes.geometry import MOST_APART, ROUNDING, Orientation, corners_apart, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 
@@ -156,19 +156,16 @@ class VolumeMadeLater(VolumeResource):
     Parameters
     ----------
     like : gives shape, affine and header
-    make : gives the image
-    is_kept : whether it is made once, and stays in memory; else each time, as an image is read from disk
+    make : gives the image; called once
     """
 
-    def __init__(self, like: VolumeResource, make: Callable[[], VolumeResource], *, is_kept: bool = True) -> None:
-        self._like, self._make, self._is_kept = like, make, is_kept
+    def __init__(self, like: VolumeResource, make: Callable[[], VolumeResource]) -> None:
+        self._like, self._make = like, make
         self._made: InMemoryVolumeResource | None = None
 
     def load(self) -> InMemoryVolumeResource:
-        made = self._made or self._make().load()
-        if self._is_kept:
-            self._made = made
-        return made
+        self._made = self._made or self._make().load()
+        return self._made
 
     def get_array(self) -> np.ndarray:
         return self.load().get_array()
@@ -237,7 +234,7 @@ def chain(volumes: list[VolumeResource]) -> SeriesVolume:
 
 
 def check_same_grid(volumes: list[VolumeResource]) -> None:
-    """Refuse images that do not lie on one grid, and name the first that does not."""
+    """Refuse images that do not lie on one grid, and name the first that does not; warn of a twentieth of a voxel."""
     first = volumes[0]
     affine = first.get_affine()
     names = [getattr(getattr(volume, "path", None), "name", f"scan {i}") for i, volume in enumerate(volumes)]
@@ -252,8 +249,14 @@ def check_same_grid(volumes: list[VolumeResource]) -> None:
             raise InputError(
                 f"{names[i]} has the grid {volume.shape[:3]}, {names[0]} {first.shape[:3]}; expected one grid. {apart}"
             )
-        if not np.allclose(volume.get_affine(), affine, atol=1e-3):
+        moved, smallest = corners_apart(tuple(first.shape[:3]), affine, volume.get_affine()), min(voxel_size(affine))
+        if not moved < MOST_APART * smallest:
             raise InputError(
-                f"{names[i]} lies elsewhere than {names[0]} (their affines differ by up to "
-                f"{np.abs(volume.get_affine() - affine).max():.4g}); expected one place of the head. {apart}"
+                f"{names[i]} lies elsewhere than {names[0]} (their corners are up to {moved:.3g} mm apart, voxels "
+                f"{smallest:.3g} mm); expected one place of the head. {apart}"
+            )
+        if moved >= ROUNDING * smallest:
+            warn(
+                f"the affine of {names[i]} differs from that of {names[0]}: its corners are up to {moved:.2g} mm off; "
+                "joined voxel by voxel."
             )

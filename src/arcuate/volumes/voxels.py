@@ -13,7 +13,7 @@ import numpy as np
 
 from arcuate.errors import InputError, warn
 from arcuate.numerics.compiled import kernel, run_in_chunks
-from arcuate.volumes.geometry import Orientation, voxel_size
+from arcuate.volumes.geometry import MOST_APART, ROUNDING, Orientation, corners_apart, voxel_size
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 from arcuate.volumes.series import TurnedVolume
 
@@ -37,7 +37,8 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
     Raises
     ------
     InputError
-        The scan is not 4-D; the mask has another shape, lies elsewhere in the scanner, or is empty.
+        The scan is not 4-D; the mask has another shape, lies elsewhere in the scanner, is empty, or holds no real
+        numbers.
     """
     if len(volume.shape) != 4:
         raise InputError(
@@ -60,6 +61,8 @@ def check_mask(volume: VolumeResource, mask: VolumeResource | None) -> np.ndarra
         )
     check_same_place(volume, mask, "the mask")
     array = np.asarray(mask.get_array()).reshape(grid)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"found a mask of the type {array.dtype}; expected 0 and 1, or shares from 0 to 1.")
     inside = array if array.dtype == bool else array >= 0.5  # NaN compares false
     if not inside.any():
         raise InputError("the mask is empty: no voxel is at or above 0.5. Check that it belongs to this scan.")
@@ -87,7 +90,8 @@ def stored_like(volume: VolumeResource, other: VolumeResource) -> VolumeResource
         return other
     turn = Orientation.of(tuple(order.tolist()), tuple(flips.tolist()), tuple(other.shape), theirs)
     shape = tuple(other.shape[axis] for axis in turn.order)
-    if shape != tuple(volume.shape[:3]) or _corners_apart(shape, ours, turn.affine) >= 0.5 * min(voxel_size(ours)):
+    far = MOST_APART * min(voxel_size(ours))
+    if shape != tuple(volume.shape[:3]) or corners_apart(shape, ours, turn.affine) >= far:
         return other
     return TurnedVolume(other, turn)
 
@@ -113,16 +117,16 @@ def check_same_place(
         The other image lies elsewhere in the scanner.
     """
     ours, theirs = np.asarray(volume.get_affine(), float), np.asarray(other.get_affine(), float)
-    apart = _corners_apart(tuple(volume.shape[:3]), ours, theirs)
+    apart = corners_apart(tuple(volume.shape[:3]), ours, theirs)
     smallest = min(voxel_size(ours))
-    if apart < 0.05 * smallest:
+    if apart < ROUNDING * smallest:
         return
     header = other.get_metadata()
     if np.array_equal(theirs, np.eye(4)):
         found = f"{what} has no geometry of its own (its affine is the identity)"
     elif header.get("sform_code") == 0 and header.get("qform_code") == 0:
         found = f"{what} has no geometry of its own (its sform and qform codes are 0)"
-    elif apart < 0.5 * smallest:
+    elif apart < MOST_APART * smallest:
         found = f"the affine of {what} differs from that of the scan: its corners are up to {apart:.2g} mm off"
     else:
         raise InputError(
@@ -131,13 +135,6 @@ def check_same_place(
             f"{remedy}."
         )
     warn(f"{found}; taken as drawn voxel by voxel on the scan.")
-
-
-def _corners_apart(shape: tuple[int, ...], ours: np.ndarray, theirs: np.ndarray) -> float:
-    """mm by which two affines (4, 4) place the corners of an image of this shape apart, at most."""
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
-    difference = ours - theirs
-    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
 
 
 def masked_blocks(
