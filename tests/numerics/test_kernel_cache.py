@@ -108,6 +108,64 @@ def test_kernels_prepared_in_a_folder_that_cannot_be_written_are_used(
         folder.chmod(0o755)
 
 
+def compile_kernels(kernels: Path, **options: Any) -> tuple[int, str]:
+    """How many kernels a process compiles that keeps them in a folder, and what it says."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(kernels)}
+    command = [sys.executable, "-c", COUNT + EIGEN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout), done.stderr
+
+
+def test_on_a_full_disk_kernels_are_compiled_and_not_kept(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+
+    def no_file_of_more_than_100_bytes() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    n, said = compile_kernels(tmp_path, preexec_fn=no_file_of_more_than_100_bytes)
+    assert n > 0
+    assert f"cannot be kept in {tmp_path} (File too large)" in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".tmp." in path.name]
+    assert compile_kernels(tmp_path) == (n, "")
+    assert compile_kernels(tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_kernels_that_were_cut_short_on_disk_are_compiled_again(suffix: str, tmp_path: Path) -> None:
+    n, _ = compile_kernels(tmp_path)
+    for path in tmp_path.rglob(f"*{suffix}"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert compile_kernels(tmp_path) == (n, "")
+    assert compile_kernels(tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o000], ids=["for all", "for themselves"])
+def test_kernels_that_somebody_else_began_in_a_folder_for_several_are_used_if_they_may_be_read(
+    mode: int, other_user: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, temporary = tmp_path / "kernels", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    n, _ = compile_kernels(kernels)
+    (inside,) = (path for path in kernels.iterdir() if path.name.startswith("numerics"))
+    for path in inside.iterdir():
+        path.chmod(mode)
+    inside.chmod(0o555)
+    assert compile_kernels(kernels, **other_user) == (0 if mode else n, "")
+    assert compile_kernels(kernels, **other_user) == (0, "")
+    inside.chmod(0o755)
+    assert not list(temporary.rglob("*.tmp"))
+
+
+def test_a_named_folder_that_may_not_be_looked_for_costs_nothing(other_user: dict[str, Any], tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o000)
+    compile_kernels(closed / "kernels", **other_user)
+    closed.chmod(0o755)
+
+
 def _kernel_modules() -> list[str]:
     """Modules that import numba when they are imported."""
     found = []

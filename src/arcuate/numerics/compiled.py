@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
-from numba import njit  # from here, the place of compiled kernels is settled first
 
+from arcuate.numerics.kept_kernels import with_kept_kernels
 from arcuate.numerics.own_copies import OwnCopies
 from arcuate.numerics.progress import tell_progress
 from arcuate.numerics.threads import in_order
@@ -17,17 +17,23 @@ from arcuate.numerics.threads import in_order
 __all__ = ["collecting_rarely", "inner", "kernel", "njit", "part", "run_in_chunks"]
 
 
+def njit(**options: Any) -> Any:
+    """numba's decorator of that name; what is kept on disk is so where the disk allows."""
+    decorated = numba.njit(**options)
+    return lambda function: with_kept_kernels(decorated(function))
+
+
 def kernel(**options: Any) -> Any:
     """Decorator of a function that Python calls: kept on disk, and other threads run while it does.
 
     All it calls is in its own machine code, the same whether it was just compiled or read from disk.
     """
-    return numba.njit(cache=True, nogil=True, pipeline_class=OwnCopies, **options)
+    return njit(cache=True, nogil=True, pipeline_class=OwnCopies, **options)
 
 
 def inner(**options: Any) -> Any:
     """Decorator of a function that only kernels call: kept on disk, without the code that unpacks Python's objects."""
-    return numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
 def part() -> Any:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from arcuate.numerics.compiled import inner, kernel, part, run_in_chunks
+from arcuate.numerics.compiled import inner, kernel, njit, part, run_in_chunks
 
 LANES = 32  # matrices (or voxels, or shifts) worked on together: four lines of eight
 N_SWEEPS = 5

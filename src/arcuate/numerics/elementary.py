@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from arcuate.numerics.compiled import njit
 
 _LN2_HIGH = 6.93147180369123816490e-01  # 32 leading bits of ln 2, so that k * _LN2_HIGH is exact
 _LN2_LOW = 1.90821492927058770002e-10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -21,7 +22,8 @@ def settle_kernel_cache() -> None:
     decorate a function when it can write to none of these: in a container that is mounted read-only, for example.
     Then ``$NUMBA_CACHE_DIR`` becomes a folder of this user below the temporary one, with a warning that says so;
     programs started from here inherit it. Kernels in a folder that was named and cannot be written, as ``arcuate
-    compile`` leaves them in an image of a container, are copied there (16 MB) and used, without a word.
+    compile`` leaves them in an image of a container, or another user in a folder for several, are copied there (16 MB)
+    and used, without a word.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def settle_kernel_cache() -> None:
     beside_source = Path(__file__).parent / "__pycache__"
     of_user = cache_folder("numba")
     places = [*([Path(named)] if named else []), beside_source, of_user]
-    prepared = bool(named) and not _can_be_written(places[0]) and any(places[0].rglob("*.nbi"))
+    prepared = bool(named) and not _is_all_ours(places[0]) and _has_kernels(places[0])
     if not prepared and any(_can_be_written(place) for place in places):
         return
     folder = _temporary_folder()
@@ -58,16 +60,35 @@ def _can_be_written(folder: Path) -> bool:
         return False
 
 
+def _is_all_ours(folder: Path) -> bool:
+    """Whether a folder can be written, and all in it, where numba has a folder for each of ours."""
+    return _can_be_written(folder) and all(
+        os.access(path, os.W_OK | os.X_OK) for path in folder.iterdir() if path.is_dir()
+    )
+
+
+def _has_kernels(folder: Path) -> bool:
+    try:
+        return any(folder.rglob("*.nbi"))
+    except OSError:  # it may not be looked for
+        return False
+
+
 def _copy_kernels(source: Path, folder: Path) -> None:
     """Files of ``source`` that are not in ``folder`` yet; other processes may be doing the same."""
     for path in source.rglob("*.nb[ic]"):
         target = folder / path.relative_to(source)
         if target.exists():
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
-            copy.write(path.read_bytes())
-        Path(copy.name).replace(target)
+        with contextlib.suppress(OSError):  # it may not be read, or there is no room: it is compiled
+            content = path.read_bytes()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            try:
+                copy.write_bytes(content)
+                copy.replace(target)
+            finally:
+                copy.unlink(missing_ok=True)
 
 
 def _temporary_folder() -> Path:

@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 import scipy
-from numba import njit
+
+from arcuate.numerics.compiled import njit
 
 
 def n_even(lmax: int) -> int:

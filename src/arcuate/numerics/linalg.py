@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
-from arcuate.numerics.compiled import inner
+from arcuate.numerics.compiled import inner, njit
 from arcuate.numerics.lanes import LINE, eliminate_4x2, eliminate_8x2, eliminate_pivots, subtract_row
 
 

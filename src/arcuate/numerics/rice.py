@@ -15,8 +15,8 @@ Gudbjartsson & Patz 1995, Magn Reson Med 34:910; Sijbers et al. 1998, IEEE TMI 1
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from arcuate.numerics.compiled import njit
 from arcuate.numerics.nnls import SUM_IN_ANY_ORDER
 
 RATIO_ABOVE = (

@@ -17,9 +17,8 @@ B. N. Parlett, The Symmetric Eigenvalue Problem, 1980, chapters 3, 7 and 8.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from arcuate.numerics.compiled import inner
+from arcuate.numerics.compiled import inner, njit
 from arcuate.numerics.eigen import LANES
 
 PANEL = 8
