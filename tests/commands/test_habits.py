@@ -230,3 +230,29 @@ def test_shells_complete_commands_options_and_choices(shell: str) -> None:
         environment = os.environ | asked
         shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert expected in shown.stdout, (shell, typed, shown.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("info", ""), "DWI"),
+        (("run", "", "--out", "out"), "DWI"),
+        (("run", "dwi.mif", "--mask", "", "--out", "out"), "--mask"),
+        (("dti", "dwi.mif", "--bval", " ", "--out", "out"), "--bval"),
+        (("cohort", "", "out", "participant"), "BIDS_DIR"),
+        (("fod", "dwi.mif", "--response", "", "--out", "out"), "--response"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_no_path_to_this_folder(arcuate, place: Path, words, name) -> None:
+    done = arcuate(*words)
+    assert done.code == 2
+    assert f"found an empty {name}; expected a path" in " ".join(done.err.split())
+    assert not (place / "out").exists()
+
+
+def test_an_option_given_twice_is_told_and_the_last_one_counts(arcuate, place: Path) -> None:
+    done = arcuate("run", "dwi.mif", "--mask", "mask.mif", "--out", "o", "--steps", "dti", "--steps=mask", "--dry-run")
+    assert done.code == 0
+    assert "warning: --steps was given 2 times; the last one counts." in done.err
+    assert "would do dti" not in done.out + done.err
+    assert "times" not in arcuate("dti", "dwi.mif", "--out", "o", "--robust", "--robust", "--dry-run").err

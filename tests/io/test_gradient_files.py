@@ -172,7 +172,7 @@ def test_a_missing_file_or_a_folder_is_refused_and_only_when_read(
     absent = reader(tmp_path / "absent")
     with pytest.raises(InputError, match="does not exist"):
         absent.get()
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="is a folder; expected a text file"):
         reader(tmp_path).load()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import subprocess
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,12 +202,52 @@ def test_voxels_that_are_no_real_numbers_are_refused(dtype: object, said: str, t
         NiftiVolumeResource(tmp_path / "x.nii").get_array()
 
 
-def test_an_analyze_image_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nib.save(nib.AnalyzeImage(VALUES, AFFINE), tmp_path / "x.img")
-    with pytest.raises(InputError, match=r"Analyze\? That does not say how the image lies.*mrconvert"):
-        NiftiVolumeResource(tmp_path / "x.img").get_array()
+@pytest.mark.parametrize("kind", [nib.AnalyzeImage, nib.Spm99AnalyzeImage])
+@pytest.mark.parametrize("name", ["x.img", "x.hdr", "x.img.gz"])
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_an_analyze_pair_is_read_and_said_to_have_no_place(kind: type, name: str, dtype: str, tmp_path: Path) -> None:
+    image = kind(VALUES, np.diag([-2.0, 2.5, 3, 1]))  # SPM's scales integers
+    image.set_data_dtype(dtype if kind is nib.Spm99AnalyzeImage else "float32")
+    path = tmp_path / name.replace(".hdr", ".img")
+    nib.save(image, path)
+    with pytest.warns(InputWarning, match="does not say how it lies in the scanner"):
+        affine = NiftiVolumeResource(tmp_path / name).get_affine()
+    np.testing.assert_allclose(affine[:3, :3], np.diag([-2.0, 2.5, 3]))
+    found = NiftiVolumeResource(tmp_path / name).get_array()
+    np.testing.assert_allclose(found, nib.load(path).get_fdata(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".mgh", ".mgz"])
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint8", "int32"])
+def test_freesurfers_images_are_read_as_nibabel_reads_them(suffix: str, dtype: str, tmp_path: Path) -> None:
+    image = nib.MGHImage(VALUES.astype(dtype), AFFINE)
+    nib.save(image, tmp_path / f"x{suffix}")
+    found = NiftiVolumeResource(tmp_path / f"x{suffix}")
+    np.testing.assert_allclose(found.get_affine(), image.affine, atol=1e-4)
+    np.testing.assert_array_equal(found.get_array(), VALUES.astype(dtype))
+    nib.save(nib.MGHImage(VALUES[..., 0], AFFINE), tmp_path / f"y{suffix}")
+    assert NiftiVolumeResource(tmp_path / f"y{suffix}").shape == VALUES.shape[:3]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(gzip.compress(b"\0" * 999)), r"compressed twice.*gunzip"),
+        (b"\0" * 128 + b"DICM" + b"\0" * 999, "DICOM file.*dcm2niix"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"/annex/objects/MD5E-s100--0.nii.gz\n", "datalad get"),
+        (b"<!DOCTYPE html><html>404</html>", "page of the web"),
+        (b"mrtrix image\ndim: 1,2,3\n", r"name it \.mif"),
+        (b"BZh91AY", "bunzip2"),
+        (b"NRRD0005\n", "NRRD"),
+        (b"\0" * 999, "does not start with a NIfTI header"),
+        (b"", "has 0 bytes only"),
+    ],
+)
+def test_a_file_that_is_no_image_is_called_what_it_is(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        NiftiVolumeResource(tmp_path / "x.nii.gz").get_array()
 
 
 LARGE = [2**24 + 1, 614454277, 2**31 - 1]

@@ -26,6 +26,13 @@ def _write(folder: Path, tissue: str, stem: str, shells: str = "# Shells: 0,1000
     return folder / f"{stem}.txt"
 
 
+def test_a_folder_of_responses_is_answered_with_the_files_in_it(tmp_path: Path) -> None:
+    for tissue in ("gm", "wm"):
+        _write(tmp_path / "all", tissue, tissue)
+    with pytest.raises(InputError, match=r"all is a folder; expected a response file.*: gm\.txt, wm\.txt"):
+        read_response([tmp_path / "all"])
+
+
 def test_files_of_one_stem_are_named_by_their_folders(tmp_path: Path) -> None:
     files = [_write(tmp_path / tissue, tissue, "response") for tissue in ("csf", "wm", "gm")]
     response = read_response(files)

@@ -11,10 +11,10 @@ from arcuate.errors import InputError, InputWarning
 from arcuate.gradients import GradientTable
 from arcuate.models.response import (
     Response,
-    check_response,
     merge_responses,
     tensor_response,
 )
+from arcuate.models.response_checks import check_response
 from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
 
 EVALS = np.array([1.7e-3, 0.3e-3, 0.3e-3])
@@ -28,6 +28,25 @@ def _three_tissues() -> Response:
         (wm, np.array([[3000.0], [1300], [700]]), np.array([[6000.0], [600], [90]])),
         "dhollander",
     )
+
+
+@pytest.mark.parametrize(
+    ("evals", "b", "is_told"),
+    [
+        (EVALS, 700, False),
+        ((1.7e-3, 1.1e-3, 1.1e-3), 700, False),  # unmyelinated
+        ((0.5e-3, 0.15e-3, 0.15e-3), 4000, False),  # fixed
+        ((2.0e-3, 1.95e-3, 1.95e-3), 1000, True),
+        (EVALS, 100, True),
+    ],
+)
+def test_a_response_of_voxels_without_fibres_is_doubted(evals, b, is_told) -> None:
+    response = Response(("wm",), np.array([float(b)]), (tensor_zonal(np.array(evals), 100.0, b, 8)[None],), "tournier")
+    if is_told:
+        with pytest.warns(InputWarning, match=r"nearly round: along the fibre it has \d+% .*are noise"):
+            check_response(response)
+    else:
+        check_response(response)
 
 
 def test_zonal_coefficients_rebuild_the_tensor_signal() -> None:

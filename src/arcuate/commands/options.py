@@ -26,19 +26,32 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
 
-
-class TemplatePath(click.Path):
-    """An image, or the name of a file that was fetched from TemplateFlow."""
+class GivenPath(click.Path):
+    """A path that was given; no empty word, which would be the folder one is in."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            name = "path" if param is None else long_name(param)
+            raise InputError(
+                f"found an empty {name}; expected a path ('.' is this folder). Is a variable of the shell not set?"
+            )
+        return Path(value)
+
+
+PATH = GivenPath()
+
+
+class TemplatePath(GivenPath):
+    """An image, or the name of a file that was fetched from TemplateFlow."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         from arcuate.fetch.templateflow import is_template_name, template_path
 
-        path = Path(value)
+        path = super().convert(value, param, ctx)
         return template_path(path) if is_template_name(path) and not path.exists() else path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from arcuate.commands.manual import MANUAL
-from arcuate.errors import did_you_mean
+from arcuate.errors import did_you_mean, warn
 
 _NUMBER = re.compile(r"-\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 POSITIONAL = "a file without an option"
@@ -62,7 +62,9 @@ class Choice(click.Choice):
 
 
 def long_name(param: click.Parameter) -> str:
-    """The spelling of an option that messages use: the first with two dashes, ``--out`` of ``-o, --out``."""
+    """What messages call an option or argument: the first spelling with two dashes, ``--out`` of ``-o, --out``."""
+    if isinstance(param, click.Argument):
+        return param.human_readable_name.strip("[]. ")
     return next((spelling for spelling in param.opts if spelling.startswith("--")), param.opts[-1])
 
 
@@ -97,8 +99,21 @@ class ArcuateCommand(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words = respell(args, self._options(ctx))
-        return super().parse_args(ctx, self._with_output_named(ctx, words))
+        words = self._with_output_named(ctx, respell(args, self._options(ctx)))
+        self._warn_of_repeats(ctx, list(words))
+        return super().parse_args(ctx, words)
+
+    def _warn_of_repeats(self, ctx: click.Context, words: list[str]) -> None:
+        """Warn of options given twice that take one value: the last one counts, as in most programs."""
+        if ctx.resilient_parsing:
+            return
+        try:
+            order = self.make_parser(ctx).parse_args(words)[2]
+        except click.UsageError:
+            return  # is told when the words are parsed in earnest
+        single = [p for p in order if isinstance(p, click.Option) and not (p.multiple or p.is_flag or p.count)]
+        for param in dict.fromkeys(p for p in single if single.count(p) > 1):
+            warn(f"{long_name(param)} was given {single.count(param)} times; the last one counts.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         manual = MANUAL.get(ctx.command_path.removeprefix("arcuate ").strip())

@@ -14,7 +14,8 @@ from arcuate.csd.responses import estimate_response_function
 from arcuate.errors import InputError, warn
 from arcuate.models.csd import choose_lmax, find_shell_of, make_csd_system
 from arcuate.models.multitissue import MultiTissueModel, make_multi_tissue_model, tissue_fractions, total_fibre_density
-from arcuate.models.response import Response, check_response
+from arcuate.models.response import Response
+from arcuate.models.response_checks import check_response
 from arcuate.models.second_pass import Sharpening, TwoPassModel, make_two_pass_model, sure_settings
 from arcuate.models.status import count_status
 from arcuate.models.three_tissue import ThreeTissueModel, is_three_tissue, make_three_tissue_model

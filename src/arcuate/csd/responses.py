@@ -10,7 +10,8 @@ from arcuate.cache import cacheable, storable
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import NO_B0, GradientTable
 from arcuate.models.csd import check_lmax, choose_shell
-from arcuate.models.response import Response, check_response
+from arcuate.models.response import Response
+from arcuate.models.response_checks import check_response
 from arcuate.models.response_dhollander import (
     THREE_TISSUES,
     TWO_TISSUES,

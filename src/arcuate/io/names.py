@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-SUFFIXES = (".nii.gz", ".nii", ".mif.gz", ".mif", ".mih", ".hdr.gz", ".hdr", ".img.gz", ".img")
+SUFFIXES = (".nii.gz", ".nii", ".mif.gz", ".mif", ".mih", ".hdr.gz", ".hdr", ".img.gz", ".img", ".mgz", ".mgh")
 
 
 def image_suffix(path: str | os.PathLike[str]) -> str:

@@ -33,8 +33,8 @@ class NiftiVolumeResource(VolumeResource):
 
     Parameters
     ----------
-    path : the file, ``.nii`` or ``.nii.gz``, or either file of a pair (``.hdr``, ``.img``), gzipped or not; what it
-        is, is told by its content
+    path : the file, ``.nii`` or ``.nii.gz``, or either file of a pair (``.hdr``, ``.img``; ANALYZE as well), or
+        FreeSurfer's ``.mgh`` or ``.mgz``; gzipped or not; what it is, is told by its content
     """
 
     is_read_anew: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Headers of NIfTI images, read as nibabel and MRtrix3 read them, or refused in one sentence."""
+"""Headers of NIfTI and of images like it, read as nibabel and MRtrix3 read them, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from arcuate.errors import InputError
 from arcuate.io import geometry
 from arcuate.io.gzip_blocks import CorruptFileError, read_head
 from arcuate.io.names import why_absent
+from arcuate.io.other_headers import analyze_header, mgh_header, what_it_is
 from arcuate.io.stored_voxels import StoredVoxels
 
 _SIZES = {348: 352, 540: 544}  # sizeof_hdr: bytes up to the voxels of a single file, without extensions
@@ -31,15 +32,15 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     InputError
-        There is no such file, or it is no NIfTI image of real numbers.
+        There is no such file, or it is no image of real numbers as NIfTI, ANALYZE or FreeSurfer's .mgh.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected a .nii or .nii.gz file.")
     if not path.is_file():  # a pipe would keep us waiting
         raise InputError(f"{path} {why_absent(path)}")
     file = _partner(path, ".img", ".hdr") or path
-    header = _unpack(file, path)
-    voxels, least = file, _SIZES[header.sizeof_hdr]
+    header, least = _unpack(file, path)
+    voxels = file
     if bytes(header["magic"])[:3] in _PAIR:
         partner = _partner(file, ".hdr", ".img")
         if partner is None:
@@ -69,8 +70,8 @@ def _partner(path: Path, own: str, other: str) -> Path | None:
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 
-def _unpack(file: Path, path: Path) -> Any:
-    """nibabel's header made of the first bytes of ``file``."""
+def _unpack(file: Path, path: Path) -> tuple[Any, int]:
+    """nibabel's header made of the first bytes of ``file``, and the least that lies before voxels in the same file."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -80,19 +81,23 @@ def _unpack(file: Path, path: Path) -> Any:
         raise _refusal(path, f"its gzip stream is damaged ({error})") from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
+    if (mgh := mgh_header(head)) is not None:
+        return mgh, 0
     for endianness in "<>":
         size = int(np.frombuffer(head[:4].ljust(4, b"\0"), f"{endianness}i4")[0])
         if size in _SIZES:
             break
     else:
-        has_room = len(head) >= 348
-        raise _refusal(path, "it does not start with a NIfTI header" if has_room else f"it has {len(head)} bytes only")
+        short = "" if len(head) >= 348 else f"it has {len(head)} bytes only"
+        raise _refusal(path, what_it_is(head) or short or "it does not start with a NIfTI header")
     if len(head) < size:
         raise _refusal(path, "it ends within its header")
     header = (Nifti1Header if size == 348 else Nifti2Header)(head[:size], endianness, check=False)
-    if bytes(header["magic"])[:3] not in _SINGLE + _PAIR:
-        raise _refusal(path, "its header is not marked as NIfTI (Analyze? That does not say how the image lies)")
-    return header
+    if bytes(header["magic"])[:3] in _SINGLE + _PAIR:
+        return header, _SIZES[size]
+    if size != 348 or not (_partner(file, ".hdr", ".img") or _partner(file, ".img", ".hdr")):
+        raise _refusal(path, "its header is not marked as NIfTI, and there is no second file as ANALYZE has it")
+    return analyze_header(header), 0
 
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:

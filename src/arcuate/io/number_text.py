@@ -83,7 +83,9 @@ def _are_decimal_points(lines: list[str], is_unit: bool) -> bool:
 
 def read_text(path: Path, what: str) -> str:
     """Text of a file that should hold ``what``; UTF-8, or UTF-16 where it begins so."""
-    if not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a text file of {what}.")
+    if not path.is_file():
         raise InputError(f"{path} {why_absent(path, f'a text file of {what}')}")
     try:
         with path.open("rb") as file:

@@ -53,6 +53,10 @@ def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Res
     texts: dict[str, str] = {}
     names = distinct_names(paths)
     for name, path in zip(names, map(Path, paths), strict=True):
+        if path.is_dir():
+            inside = sorted(file.name for file in path.glob("*.txt"))
+            which = f"one of its files for each tissue: {', '.join(inside)}" if inside else "a file for each tissue"
+            raise InputError(f"{path} is a folder; expected a response file. Give {which}.")
         content = read_text(path, "a response")
         if path.suffix == ".json":
             read = Response.from_json(content)

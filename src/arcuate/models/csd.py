@@ -11,7 +11,8 @@ import numpy as np
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable, Shell
 from arcuate.models.csd_kernels import CHUNK, CsdResults, CsdTables, fit_voxels
-from arcuate.models.response import Response, check_response
+from arcuate.models.response import Response
+from arcuate.models.response_checks import check_response
 from arcuate.numerics.compiled import run_in_chunks
 from arcuate.numerics.lanes import LINE
 from arcuate.numerics.panel_product import as_panels

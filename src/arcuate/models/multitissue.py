@@ -10,7 +10,8 @@ import numpy as np
 from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import SHELL_GAP, GradientTable
 from arcuate.models.csd import MAX_LMAX, zonal_to_rotational
-from arcuate.models.response import Response, check_response
+from arcuate.models.response import Response
+from arcuate.models.response_checks import check_response
 from arcuate.models.status import Status
 from arcuate.numerics.qp import ConeProblem
 from arcuate.numerics.qp_kernel import NOT_CONVERGED, SOLVED

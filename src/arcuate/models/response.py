@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from arcuate.errors import InputError, NotApplicable, warn
+from arcuate.errors import InputError, warn
 from arcuate.gradients import B0_THRESHOLD, SHELL_GAP, GradientTable
 from arcuate.models.response_text import as_list, as_number, as_plain, parse_mrtrix
-from arcuate.models.response_zonal import tensor_zonal, zonal_harmonics
+from arcuate.models.response_zonal import tensor_zonal
 
 ALIKE = 0.5  # of the highest anisotropy: a second tissue above it could be the white matter as well
 WHITE_MATTER = "wm"
-MAX_RATIO = 0.3  # radial over axial diffusivity; above it a response is hardly that of one fibre bundle
-MIN_VOXELS = 100  # fewer voxels make a noisy response
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +88,7 @@ class Response:
 
     def _white_matter_first(self, tissues: tuple[str, ...], coefs: tuple[np.ndarray, ...]) -> list[int]:
         """The order of the tissues that puts the anisotropic one first and leaves the others as they came."""
-        shape = np.array([_anisotropy(table[self.weighted]) for table in coefs])
+        shape = np.array([anisotropy(table[self.weighted]) for table in coefs])
         alike = np.flatnonzero((shape > 0) & (shape >= ALIKE * shape.max()))
         if not len(alike):
             return list(range(len(tissues)))
@@ -325,73 +323,8 @@ def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **
     return Response(("wm",), np.array([0.0, b]), (rows,), "ssst", facts, ratio=ratio, **known)
 
 
-def check_response(response: Response) -> None:
-    """Refuse a response that cannot be that of a fibre bundle, warn of a doubtful one.
-
-    Raises
-    ------
-    NotApplicable
-        No signal, no anisotropic tissue or two of them, or more signal along the fibre than across it (not prolate).
-    """
-    table = response.coefs[0][response.weighted]
-    for tissue, isotropic in zip(response.tissues[1:], response.coefs[1:], strict=True):
-        if not isotropic[0, 0] > 0:
-            raise NotApplicable(
-                f"the response of {tissue} has no signal at its lowest b (mean coefficient {isotropic[0, 0]:.4g}); "
-                "expected a positive one. Check the mask and the data it was estimated from."
-            )
-    if not np.all(table[:, 0] > 0):
-        raise NotApplicable(
-            f"the response of {response.tissues[0]} has no signal (mean coefficient {float(table[:, 0].min()):.4g}); "
-            "expected a positive one. Check the mask and the data it was estimated from."
-        )
-    _check_white_matter(response)
-    if table.shape[1] > 1:
-        along, across = zonal_harmonics(np.array([1.0, 0.0]), 2 * (table.shape[1] - 1)).T
-        highest = table[-1]
-        if highest[1] >= 0 or highest @ along >= highest @ across:
-            raise NotApplicable(
-                f"the response of {response.tissues[0]} is not prolate: its signal along the fibre is "
-                f"{float(highest @ along):.4g}, across it {float(highest @ across):.4g}; expected less along than "
-                "across. Check the frame of the b-vectors and the voxels it was estimated from."
-            )
-    ratio, n_voxels = response.ratio, response.n_voxels
-    if ratio is not None and ratio > MAX_RATIO:
-        warn(
-            f"the response is fat: radial over axial diffusivity is {ratio:.2f}, expected about 0.2 (below "
-            f"{MAX_RATIO}). Look at the voxels it was estimated from."
-        )
-    if n_voxels is not None and n_voxels < MIN_VOXELS:
-        warn(
-            f"the response was estimated from {n_voxels} voxel{'s' * (n_voxels != 1)}; expected at least "
-            f"{MIN_VOXELS}. Use a larger mask or a lower threshold."
-        )
-
-
-def _check_white_matter(response: Response) -> None:
-    """Refuse a response in which white matter, the anisotropic tissue, cannot be told from the others."""
-    shape = np.array([_anisotropy(table[response.weighted]) for table in response.coefs])
-    if not np.any(shape > 0):
-        raise NotApplicable(
-            f"found no anisotropic response among {', '.join(response.tissues)}; expected one of white matter, "
-            "with coefficients of degree 2 and more. Give the file of white matter, too, or estimate the response on "
-            "this scan."
-        )
-    if WHITE_MATTER in response.tissues[1:]:
-        raise NotApplicable(
-            f"the response called {WHITE_MATTER} is far less anisotropic than that of {response.tissues[0]}; expected "
-            "white matter to be the most anisotropic. Check which file is which."
-        )
-    rivals = [t for t, s in zip(response.tissues, shape, strict=True) if s > 0 and s >= ALIKE * shape.max()]
-    if len(rivals) > 1 and response.tissues[0] != WHITE_MATTER:
-        raise NotApplicable(
-            f"the responses of {', '.join(rivals)} are anisotropic alike; expected one tissue of fibres. Leave the "
-            f"others out, or call the file of white matter {WHITE_MATTER}."
-        )
-
-
-def _anisotropy(table: np.ndarray) -> float:
-    """Largest |degree 2| over degree 0 among rows of zonal coefficients; 0 of an isotropic tissue."""
+def anisotropy(table: np.ndarray) -> float:
+    """Largest |degree 2| over degree 0 among rows (n_shell, n_degree) of zonal coefficients; 0 of an isotropic tissue."""
     mean, other = np.abs(table[:, 0]), np.abs(table[:, 1:]).max(axis=1, initial=0.0)
     return float(np.max(np.divide(other, mean, out=np.zeros(len(mean)), where=mean > 0), initial=0.0))
 

@@ -13,7 +13,8 @@ from arcuate.errors import InputError, NotApplicable, warn
 from arcuate.gradients import GradientTable
 from arcuate.models.csd import MAX_LMAX
 from arcuate.models.multitissue import MultiTissueFit, constraint_matrix, forward_matrix, is_determined, match_shells
-from arcuate.models.response import Response, check_response
+from arcuate.models.response import Response
+from arcuate.models.response_checks import check_response
 from arcuate.models.status import Status
 from arcuate.models.tied_fit import MOST_APART, RIDGE, make_tied_problem, solve_tied
 from arcuate.numerics.panel_product import evaluate_rows
