@@ -324,7 +324,7 @@ def tensor_response(evals: np.ndarray, s0: float, b: float, *, lmax: int = 8, **
 
 
 def anisotropy(table: np.ndarray) -> float:
-    """Largest |degree 2| over degree 0 among rows (n_shell, n_degree) of zonal coefficients; 0 of an isotropic tissue."""
+    """Largest |degree 2| over degree 0 in zonal coefficients (n_shell, n_degree); 0 of an isotropic tissue."""
     mean, other = np.abs(table[:, 0]), np.abs(table[:, 1:]).max(axis=1, initial=0.0)
     return float(np.max(np.divide(other, mean, out=np.zeros(len(mean)), where=mean > 0), initial=0.0))
 
