@@ -272,17 +272,15 @@ class Dwi:
 
     def save(self, path: str | Path, basename: str = "dwi") -> Dwi:
         """Write ``<basename>.nii.gz``, ``.bval`` and ``.bvec`` to the folder ``path``; the scan backed by them."""
-        from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource
+        from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, written_together
 
         folder = Path(path)
         repaired = self._repaired()
-        return Dwi(
-            NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz"),
-            FslBvalResource.save(repaired.bval, folder / f"{basename}.bval"),
-            FslBvecResource.save(repaired.bvec, folder / f"{basename}.bvec"),
-            self.b0_threshold,
-            self.origin,
-        )
+        with written_together():
+            volume = NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz")
+            bval = FslBvalResource.save(repaired.bval, folder / f"{basename}.bval")
+            bvec = FslBvecResource.save(repaired.bvec, folder / f"{basename}.bvec")
+        return Dwi(volume, bval, bvec, self.b0_threshold, self.origin)
 
     @staticmethod
     def concatenate(scans: Sequence[Dwi]) -> Dwi:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
-from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, open_volume, save_volume
+from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, open_volume, save_volume, written_together
 from arcuate.structural import StructuralImage, read_structural
 from arcuate.volumes.resource import VolumeResource
 
@@ -69,13 +69,10 @@ def write_dwi_fsl(
     for path in (target, bvals, bvecs):
         path.parent.mkdir(parents=True, exist_ok=True)
     checked = dwi.checked()
-    return Dwi(
-        NiftiVolumeResource.save(dwi.volume, target),
-        FslBvalResource.save(checked.bval, bvals),
-        FslBvecResource.save(checked.bvec, bvecs),
-        dwi.b0_threshold,
-        dwi.origin,
-    )
+    with written_together():
+        image = NiftiVolumeResource.save(dwi.volume, target)
+        gradients = FslBvalResource.save(checked.bval, bvals), FslBvecResource.save(checked.bvec, bvecs)
+    return Dwi(image, *gradients, dwi.b0_threshold, dwi.origin)
 
 
 def write_structural(structural: StructuralImage, path: str | os.PathLike[str]) -> StructuralImage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -263,3 +264,30 @@ def test_nan_and_negative_voxels_have_their_own_status(arcuate: Callable, scan: 
     assert facts["VoxelsByStatus"]["floored"] >= 1
     assert fa[15, 17, 14] == 0
     assert fa[15, 18, 14] > 0.7
+
+
+def test_a_scan_whose_name_is_no_text_has_maps_and_a_page(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    stem = os.fsdecode(b"Z\xfcrich")  # a file server that writes Latin-1
+    try:
+        for ending in (".nii.gz", ".bval", ".bvec"):
+            shutil.copy(scan.with_name(f"sub-ball_dwi{ending}"), tmp_path / f"{stem}{ending}")
+    except OSError as error:
+        pytest.skip(f"this file system takes UTF-8 alone ({error.strerror})")
+    outcome = arcuate("run", tmp_path / f"{stem}.nii.gz", "--out", tmp_path / "out", *STEPS[:-1])
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "out" / f"{stem}.html").stat().st_size > 10_000
+    again = arcuate("report", tmp_path / "out")
+    assert again.code == 0, again.err
+
+
+def test_a_map_whose_sidecar_found_no_room_is_replaced_by_the_same_command(
+    arcuate: Callable, scan: Path, tmp_path: Path
+) -> None:
+    mask = tmp_path / "mask.nii.gz"
+    (tmp_path / "mask.json").mkdir()  # nothing can be written there, not even by root
+    refused = arcuate("mask", scan, "--method", "otsu", "--out", mask)
+    assert refused.code == 2
+    assert not mask.exists()
+    (tmp_path / "mask.json").rmdir()
+    assert arcuate("mask", scan, "--method", "otsu", "--out", mask).code == 0
+    assert mask.exists()

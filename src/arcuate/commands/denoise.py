@@ -72,7 +72,7 @@ def denoise(
     what was removed looks like the brain (near 0: it was noise).
     """
     from arcuate.denoise import residual_doubts, residual_facts, shell_residuals
-    from arcuate.io import FslBvalResource, FslBvecResource, beside_image
+    from arcuate.io import FslBvalResource, FslBvecResource, beside_image, written_together
     from arcuate.io.mif_header import is_mif
     from arcuate.study.bids import write_map
 
@@ -98,10 +98,11 @@ def denoise(
     inputs = scan.facts(mask=mask)
     residual = residual_facts(structures)
     facts = {**result.parameters, "Residual": residual, **inputs}
-    write_map(result.dwi.volume, out, facts, result.dwi.gradients)
-    if gradient_files:
-        FslBvalResource.save(result.dwi.bval, gradient_files[0])
-        FslBvecResource.save(result.dwi.bvec, gradient_files[1])
+    with written_together():
+        write_map(result.dwi.volume, out, facts, result.dwi.gradients)
+        if gradient_files:
+            FslBvalResource.save(result.dwi.bval, gradient_files[0])
+            FslBvecResource.save(result.dwi.bvec, gradient_files[1])
     if noise is not None:
         write_map(result.noise, noise, {**result.parameters, "Type": "noise level", **inputs})
     tell(

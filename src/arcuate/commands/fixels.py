@@ -43,6 +43,7 @@ def fixels(
 
     The folder is read by mrview and by MRtrix3's fixel commands.
     """
+    from arcuate.io import written_together
     from arcuate.io.fixels import write_fixels
     from arcuate.study.bids import input_facts, write_json
 
@@ -61,7 +62,6 @@ def fixels(
         )
     index = np.asarray(found.index.get_array())
     directions = found.peak_directions if peak_directions else found.directions
-    write_fixels(out, index, directions, found.values, found.index.get_affine())
     facts = {
         "Description": "lobes of fibre orientation distributions: afd (integral), peak (amplitude), disp (their ratio)",
         "Directions": "of the peak" if peak_directions else "mean of the lobe",
@@ -70,5 +70,7 @@ def fixels(
         **own_facts(),
         "Inputs": input_facts(files),
     }
-    write_json(out / "fixels.json", facts)
+    with written_together():
+        write_fixels(out, index, directions, found.values, found.index.get_affine())
+        write_json(out / "fixels.json", facts)
     tell(f"{out}: {len(directions)} fixels in {int(np.count_nonzero(index[..., 0]))} voxels")

@@ -1,6 +1,6 @@
 """Scans in and out: the only code of arcuate that knows file formats."""
 
-from arcuate.io.atomic import atomic_path, write_text_atomically
+from arcuate.io.atomic import atomic_path, write_text_atomically, written_together
 from arcuate.io.find_gradients import find_gradients, find_gradients_of_parts
 from arcuate.io.find_scans import find_images
 from arcuate.io.gradient_files import (
@@ -35,4 +35,5 @@ __all__ = [
     "save_volume",
     "write_mrtrix_table",
     "write_text_atomically",
+    "written_together",
 ]

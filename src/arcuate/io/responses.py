@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from arcuate.errors import InputError
-from arcuate.io.atomic import write_text_atomically
+from arcuate.io.atomic import write_text_atomically, written_together
 from arcuate.io.names import beside_image
 from arcuate.io.number_text import read_text
 from arcuate.models.response import Response, merge_responses
@@ -23,16 +23,15 @@ def write_response(response: Response, folder: Path, stem: str = "{tissue}") -> 
 
     ``stem`` may hold ``{tissue}``, for names such as ``sub-01_model-csd_label-{tissue}_response``.
     """
-    written = []
+    contents = {}
     for tissue, table in zip(response.tissues, response.coefs, strict=True):
         alone = replace(response, tissues=(tissue,), coefs=(table,))
-        text = response.to_mrtrix(tissue)
-        for suffix, content in ((".txt", text), (".json", alone.to_json())):
-            path = Path(folder) / f"{stem.format(tissue=tissue)}{suffix}"
-            if not (path.is_file() and path.read_bytes() == content.encode()):
-                write_text_atomically(path, content)
-            written.append(path)
-    return written
+        for suffix, content in ((".txt", response.to_mrtrix(tissue)), (".json", alone.to_json())):
+            contents[Path(folder) / f"{stem.format(tissue=tissue)}{suffix}"] = content
+    with written_together():
+        for path, content in contents.items():
+            write_text_atomically(path, content, if_other=True)
+    return list(contents)
 
 
 def read_response(paths: Sequence[Path], bvals: np.ndarray | None = None) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import InputError, MissingExtraError
-from arcuate.io.atomic import write_text_atomically
+from arcuate.io.atomic import write_text_atomically, written_together
 from arcuate.io.number_text import read_text
 
 MISSING = "n/a"
@@ -120,10 +120,11 @@ class Table:
         path = Path(path)
         if path.suffix.lower() != ".tsv":
             raise InputError(f"cannot save a table as {path.name!r}; expected a name that ends in .tsv.")
-        write_text_atomically(path, self.to_tsv())
         said = {name: self.dictionary[name] for name in self.columns if name in self.dictionary}
         said |= {name: value for name, value in self.dictionary.items() if name not in said}
-        write_text_atomically(path.with_suffix(".json"), json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+        with written_together():
+            write_text_atomically(path, self.to_tsv())
+            write_text_atomically(path.with_suffix(".json"), json.dumps(said, indent=2, ensure_ascii=False) + "\n")
         return path
 
     def _repr_html_(self) -> str:

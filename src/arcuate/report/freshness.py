@@ -31,7 +31,7 @@ def state_of(subject: SubjectFiles) -> str:
     described = replace(record, files=()).to_dict(subject.names)
     digest.update(json.dumps(described, sort_keys=True).encode())
     for file in record.files:
-        digest.update(f"{file.path}\0".encode())
+        digest.update(os.fsencode(file.path) + b"\0")
         digest.update(_content_of(subject.path_of(file)))
     return digest.hexdigest()
 

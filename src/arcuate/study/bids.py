@@ -16,7 +16,7 @@ from arcuate._version import __version__
 from arcuate.cache import file_sha256
 from arcuate.errors import InputError, warn
 from arcuate.gradients import GradientTable
-from arcuate.io import beside_image, image_stem, locks, save_volume, write_text_atomically
+from arcuate.io import beside_image, image_stem, locks, save_volume, write_text_atomically, written_together
 from arcuate.io.names import bids_entities
 from arcuate.volumes.resource import VolumeResource
 
@@ -225,17 +225,16 @@ def write_map(
     What is there already with the same bytes is left as it is, so that a run that only confirms its results does not
     touch them.
     """
-    saved = save_volume(volume, path, gradients)
-    write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]})
+    with written_together():
+        saved = save_volume(volume, path, gradients)
+        write_json(sidecar_of(path), {**facts, "GeneratedBy": [{"Name": "arcuate", "Version": __version__}]})
     return saved
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as JSON, whole or not at all."""
     text = json.dumps(content, indent=2, default=_as_json, ensure_ascii=False) + "\n"
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    write_text_atomically(path, text)
+    write_text_atomically(path, text, if_other=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
