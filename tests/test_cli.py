@@ -31,6 +31,14 @@ def test_every_command_has_help_that_says_what_it_does(name: str) -> None:
     assert len(outcome.stdout.splitlines()) > 5
 
 
+def test_a_terminal_without_letters_for_units_ends_nothing() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "arcuate", "run", "--help"]
+    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    assert r"s/mm\xb2" in outcome.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [("nonsense",), ("mask",), ("mask", "no.nii", "--out", "x.nii"), ("mask", "--wrong")]
 )

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -151,6 +152,9 @@ def main(argv: list[str] | None = None) -> None:
             click.echo(f"warning: {text}", err=True)
 
     show, warnings.showwarning = warnings.showwarning, show_once
+    for stream in (sys.stdout, sys.stderr):  # a name or a unit that the terminal has no letters for ends nothing
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(argv)
         sys.stdout.flush()
