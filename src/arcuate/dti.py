@@ -99,7 +99,7 @@ class Dti:
     rmse: VolumeResource | None = None
 
     @staticmethod
-    @cacheable(version=4, outputs={"volume": "estimate_dti"})
+    @cacheable(version=5, outputs={"volume": "estimate_dti"})
     def estimate_dti(
         dwi: Scan,
         mask: VolumeResource | None = None,

@@ -62,7 +62,7 @@ class Noddi:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    @cacheable(version=4, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
+    @cacheable(version=5, outputs={"volume": "estimate_noddi", "directions": "estimate_noddi_directions"})
     def estimate_noddi(
         dwi: Scan,
         mask: VolumeResource | None = None,

@@ -10,10 +10,10 @@ from scipy.special import eval_legendre
 from arcuate.numerics.legendre import (
     even_degrees,
     even_legendre,
+    even_legendre_powers,
     gaussian_zonal,
     watson_moments,
     write_even_legendre,
-    write_even_legendre_slopes,
     zonal_degree,
 )
 from arcuate.numerics.sh import sh_matrix
@@ -71,12 +71,18 @@ def test_harmonics_of_a_series_are_the_series():
     np.testing.assert_allclose(sh_matrix(directions, 8) @ coefs, expected, rtol=0, atol=1e-13)
 
 
-def test_kernels_write_the_polynomials_and_their_slopes():
+def test_kernels_write_the_polynomials():
     t = np.linspace(-1, 1, 41)
-    values, slopes, above, below = (np.empty((9, 41)) for _ in range(4))
-    write_even_legendre_slopes(t * t, values, slopes)
+    values = np.empty((9, 41))
+    write_even_legendre(t * t, values)
     np.testing.assert_allclose(values.T, even_legendre(t, 16), rtol=0, atol=1e-13)
     np.testing.assert_allclose(values[5], eval_legendre(10, t), rtol=0, atol=1e-13)
-    write_even_legendre(t * t + 1e-6, above)
-    write_even_legendre(t * t - 1e-6, below)
-    np.testing.assert_allclose(slopes, (above - below) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("lmax", "n_pow"), [(0, 4), (4, 4), (6, 4), (8, 8), (12, 8), (24, 16)])
+def test_powers_are_the_polynomials(lmax, n_pow):
+    t = np.linspace(-1, 1, 41)
+    powers = even_legendre_powers(lmax, 4)
+    assert powers.shape == (lmax // 2 + 1, n_pow)
+    values = np.polynomial.polynomial.polyval(2 * t * t - 1, powers.T)
+    np.testing.assert_allclose(values.T, even_legendre(t, lmax), rtol=0, atol=1e-12)

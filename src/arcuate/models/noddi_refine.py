@@ -21,10 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.models.noddi_dictionary import DOT, FWF, NDI, ODI, RMSE, SIGNAL
-from arcuate.models.noddi_series import NoddiSeries, write_moments
+from arcuate.models.noddi_series import POWERS_AT_ONCE, NoddiSeries, write_moments
 from arcuate.models.status import Status
 from arcuate.numerics.compiled import inner, kernel, part
-from arcuate.numerics.legendre import write_even_legendre_slopes
 from arcuate.numerics.nnls import SUM_IN_ANY_ORDER
 from arcuate.numerics.rice import estimate_variance, negative_log_likelihood, write_score
 
@@ -37,6 +36,7 @@ STEADY = 10.0  # damping below which the gain that a step promises tells how far
 CONVERGED = 1e-7  # gain in log-likelihood that a further step would bring
 NEAR = 1e-2  # the same, for which it is time to estimate the noise anew, as long as that brings more than this
 MOST_RENEWALS = 8  # of the noise
+_HALF, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH = (1 / k for k in range(2, 8))  # divisions take longer
 
 
 class RefineRoom(NamedTuple):
@@ -47,7 +47,7 @@ class RefineRoom(NamedTuple):
     tangents: np.ndarray  # (2, 6) float64, two unit vectors orthogonal to each axis and to each other
     derivatives: np.ndarray  # (2, N_PAR, n_meas) float64
     predictions: np.ndarray  # (2, n_meas) float64, signals over the mean b = 0
-    legendre: np.ndarray  # (2, n_deg, n_meas) float64, functions and slopes
+    powers: np.ndarray  # (3, n_pow) float64, polynomials of dispersed sticks and their derivatives
     watson: np.ndarray  # (2, n_deg) float64, moments and slopes
     rows: np.ndarray  # (9, n_meas) float64
     hessian: np.ndarray  # (N_PAR, N_PAR) float64
@@ -59,9 +59,9 @@ class RefineRoom(NamedTuple):
 
 def make_refine_room(series: NoddiSeries, n_meas: int) -> RefineRoom:
     """Work space for one voxel of ``n_meas`` volumes after the other."""
-    n_deg = series.sticks.shape[1]
+    _, n_deg, n_pow = series.sticks.shape
     shapes = (
-        (2, 5), (2, 3), (2, 6), (2, N_PAR, n_meas), (2, n_meas), (2, n_deg, n_meas), (2, n_deg), (9, n_meas),
+        (2, 5), (2, 3), (2, 6), (2, N_PAR, n_meas), (2, n_meas), (3, n_pow), (2, n_deg), (9, n_meas),
         (N_PAR, N_PAR), (N_PAR, N_PAR), (N_PAR,), (N_PAR,), (N_PAR,),
     )  # fmt: skip
     return RefineRoom(*(np.empty(shape) for shape in shapes))
@@ -106,7 +106,7 @@ def refine_voxels(rows, tables, series, has_dot, room, maps, directions, status)
                     damping = max(damping * max(0.2, 1 - (2 * kept_promise - 1) ** 3), 1e-7)
                     growth = 2.0
                 now, cost = other, new_cost
-                _write_normal_equations(signal, predictions[now], room.derivatives[now], variance, room)
+                _write_normal_equations(signal, predictions[now], room.derivatives[now], variance, has_dot, room)
             else:
                 damping *= growth
                 growth *= 2.0
@@ -162,7 +162,7 @@ def _start(maps, direction, parameters, axes):
 @inner(error_model="numpy", fastmath=SUM_IN_ANY_ORDER)
 def _predict(candidate, tables, series, room, derivatives, prediction):
     """Signals and their derivatives with respect to the N_PAR parameters, from Watson's moments at the ODI."""
-    starts, legendre, lines = tables.starts, room.legendre, room.rows
+    starts, lines = tables.starts, room.rows
     parameters, mu, tangents = room.parameters[candidate], room.axes[candidate], room.tangents[candidate]
     squares, slant_1, slant_2 = lines[0], lines[1], lines[2]
     x, y, z = tables.directions[0], tables.directions[1], tables.directions[2]
@@ -171,7 +171,6 @@ def _predict(candidate, tables, series, room, derivatives, prediction):
         squares[i] = cosine * cosine
         slant_1[i] = 2 * cosine * (x[i] * tangents[0] + y[i] * tangents[1] + z[i] * tangents[2])
         slant_2[i] = 2 * cosine * (x[i] * tangents[3] + y[i] * tangents[4] + z[i] * tangents[5])
-    write_even_legendre_slopes(squares, legendre[0], legendre[1])
     for i in range(starts[1]):
         prediction[i] = parameters[S0]
         for a in range(N_PAR):
@@ -186,18 +185,30 @@ def _predict(candidate, tables, series, room, derivatives, prediction):
 @part()
 def _blur_sticks(sticks, room, begin, end):
     """Signal of dispersed sticks on one shell, and its derivatives with respect to ODI and t²."""
-    watson, legendre, lines = room.watson, room.legendre, room.rows
-    inside, inside_odi, inside_square = lines[3, begin:end], lines[4, begin:end], lines[5, begin:end]
-    n = inside.shape[0]
-    for i in range(n):
+    watson, powers, lines = room.watson, room.powers, room.rows
+    squares, inside, inside_odi = lines[0, begin:end], lines[3, begin:end], lines[4, begin:end]
+    inside_square = lines[5, begin:end]
+    n_pow = sticks.shape[1]
+    for k in range(n_pow):
+        level, change = 0.0, 0.0
+        for j in range(sticks.shape[0]):
+            level += sticks[j, k] * watson[0, j]
+            change += sticks[j, k] * watson[1, j]
+        powers[0, k], powers[1, k], powers[2, k] = level, change, 0.0
+        if k > 0:
+            powers[2, k - 1] = 2 * k * level  # of 2 t² - 1, twice that by t²
+    for i in range(inside.shape[0]):
         inside[i], inside_odi[i], inside_square[i] = 0.0, 0.0, 0.0
-    for j in range(sticks.shape[0]):
-        level, change = sticks[j] * watson[0, j], sticks[j] * watson[1, j]
-        value, slope = legendre[0, j, begin:end], legendre[1, j, begin:end]
-        for i in range(n):
-            inside[i] += level * value[i]
-            inside_odi[i] += change * value[i]
-            inside_square[i] += level * slope[i]
+    for turn in range(n_pow // POWERS_AT_ONCE):
+        k = n_pow - POWERS_AT_ONCE * (turn + 1)
+        a0, a1, a2, a3 = powers[0, k], powers[0, k + 1], powers[0, k + 2], powers[0, k + 3]
+        c0, c1, c2, c3 = powers[1, k], powers[1, k + 1], powers[1, k + 2], powers[1, k + 3]
+        e0, e1, e2, e3 = powers[2, k], powers[2, k + 1], powers[2, k + 2], powers[2, k + 3]
+        for i in range(inside.shape[0]):
+            y = 2 * squares[i] - 1
+            inside[i] = (((inside[i] * y + a3) * y + a2) * y + a1) * y + a0
+            inside_odi[i] = (((inside_odi[i] * y + c3) * y + c2) * y + c1) * y + c0
+            inside_square[i] = (((inside_square[i] * y + e3) * y + e2) * y + e1) * y + e0
 
 
 @part()
@@ -221,7 +232,7 @@ def _predict_shell(series, s, parameters, room, begin, end, derivatives, predict
     for i in range(prediction.shape[0]):
         away = squares[i] - 1.0 / 3
         x = scale * squares[i]  # exp(-spread t²) is the 64th power of a short series: no call in the loop
-        power = 1 - x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7))))))
+        power = 1 - x * (1 - _HALF * x * (1 - _THIRD * x * (1 - _FOURTH * x * (1 - _FIFTH * x * (1 - _SIXTH * x * (1 - _SEVENTH * x))))))
         power *= power
         power *= power
         power *= power
@@ -264,22 +275,25 @@ def _write_tangents(axes, tangents, candidate):
 
 
 @inner(error_model="numpy", fastmath=SUM_IN_ANY_ORDER)
-def _write_normal_equations(signal, prediction, derivatives, variance, room):
-    """Expected information (N_PAR, N_PAR) and score (N_PAR,) of the parameters."""
+def _write_normal_equations(signal, prediction, derivatives, variance, has_dot, room):
+    """Expected information (N_PAR, N_PAR) and score (N_PAR,) of the parameters; 0 of the dot where there is none."""
     residual, information, weighted = room.rows[6], room.rows[7], room.rows[8]
     hessian, score = room.hessian, room.score
     write_score(signal, prediction, variance, residual, information)
     n = signal.shape[0]
     for a in range(N_PAR):
-        total = 0.0
-        for i in range(n):
-            total += derivatives[a, i] * residual[i]
-            weighted[i] = derivatives[a, i] * information[i]
-        score[a] = total
-        for b in range(a + 1):
+        score[a], is_held = 0.0, a == DOT and not has_dot
+        if not is_held:
             total = 0.0
             for i in range(n):
-                total += weighted[i] * derivatives[b, i]
+                total += derivatives[a, i] * residual[i]
+                weighted[i] = derivatives[a, i] * information[i]
+            score[a] = total
+        for b in range(a + 1):
+            total = 0.0
+            if not is_held and (b != DOT or has_dot):
+                for i in range(n):
+                    total += weighted[i] * derivatives[b, i]
             hessian[a, b] = total
             hessian[b, a] = total
 

@@ -7,26 +7,39 @@ from typing import NamedTuple
 import numpy as np
 
 from arcuate.numerics.compiled import part
-from arcuate.numerics.legendre import even_degrees, even_step, gaussian_zonal, watson_moments, zonal_degree
+from arcuate.numerics.legendre import (
+    even_degrees,
+    even_legendre_powers,
+    even_step,
+    gaussian_zonal,
+    watson_moments,
+    zonal_degree,
+)
 
 N_NODES = 1025  # ODI of the interpolation table of Watson's moments
+POWERS_AT_ONCE = 4  # of a polynomial that all volumes of a shell take
 
 
 class NoddiSeries(NamedTuple):
     """What the continuous model needs besides the gradients: coefficients per shell, moments over ODI."""
 
     bvals: np.ndarray  # (n_shell,) float, s/mm²
-    sticks: np.ndarray  # (n_shell, n_deg) float, Legendre coefficients of exp(-b dpar t²)
+    sticks: np.ndarray  # (n_shell, n_deg, n_pow) float, each term of exp(-b dpar t²) as a polynomial in 2 t² - 1
     moments: np.ndarray  # (N_NODES, 2, n_deg) float, Watson's moments and their derivatives, ODI from 0 to 1
     diffusivities: np.ndarray  # (2,) float, mm²/s, along the neurites and of free water
 
 
 def make_series(bvals: np.ndarray, dpar: float, diso: float) -> NoddiSeries:
-    """Series whose degree keeps the signal of a stick within 1e-5 at the largest b-value."""
+    """Series whose degree keeps the signal of a stick within 1e-5 at the largest b-value.
+
+    Sums of Legendre functions are taken as polynomials in 2 t² - 1, between -1 and 1: their coefficients are made once per
+    voxel and shell, and each volume takes a multiplication and an addition per degree.
+    """
     lmax = max(4, zonal_degree(float(np.max(bvals)) * dpar, 1e-5))
+    sticks = gaussian_zonal(np.asarray(bvals) * dpar, lmax)
     return NoddiSeries(
         bvals=np.asarray(bvals, dtype=np.float64),
-        sticks=gaussian_zonal(np.asarray(bvals) * dpar, lmax),
+        sticks=np.ascontiguousarray(sticks[:, :, None] * even_legendre_powers(lmax, POWERS_AT_ONCE)),
         moments=watson_table(lmax),
         diffusivities=np.array([dpar, diso]),
     )

@@ -42,6 +42,27 @@ def even_legendre(cosines: np.ndarray, lmax: int) -> np.ndarray:
     return values
 
 
+def even_legendre_powers(lmax: int, multiple: int = 1) -> np.ndarray:
+    """P_0, P_2 ... P_lmax as polynomials in y = 2 t² - 1, (lmax / 2 + 1, n_pow) float64: P_l(t) = Σ_k powers[l / 2, k] y^k.
+
+    ``n_pow`` is the least multiple of ``multiple`` that holds them; higher powers are 0.
+
+    Notes
+    -----
+    In y, which goes from -1 to 1, the coefficients stay small (at most 3 for l = 8, 14 for 12, 310 for 20).
+    """
+    n_deg = n_even(lmax)
+    powers = np.zeros((n_deg, -(-n_deg // multiple) * multiple))
+    powers[0, 0] = 1.0
+    for j in range(1, n_deg):
+        alpha, beta, gamma = even_step.py_func(2.0 * j - 2.0)
+        powers[j] = (0.5 * alpha - beta) * powers[j - 1]
+        powers[j, 1:] += 0.5 * alpha * powers[j - 1, :-1]
+        if j > 1:
+            powers[j] -= gamma * powers[j - 2]
+    return powers
+
+
 def integral_ratios(k: np.ndarray, lmax: int) -> np.ndarray:
     """∫ P_l exp(k t²) dt / ∫ exp(k t²) dt over -1..1 for l = 0, 2 ... lmax; (..., lmax / 2 + 1) float64.
 
@@ -117,23 +138,6 @@ def write_even_legendre(squares, values):
         alpha, beta, gamma = even_step(2.0 * j - 2.0)
         for i in range(n):
             values[j, i] = (alpha * squares[i] - beta) * values[j - 1, i] - gamma * values[j - 2, i]
-
-
-@njit(cache=True)
-def write_even_legendre_slopes(squares, values, slopes):
-    """As :func:`write_even_legendre`, and the derivatives with respect to t² into ``slopes``."""
-    n_deg, n = values.shape
-    write_even_legendre(squares, values)
-    for i in range(n):
-        slopes[0, i] = 0.0
-    if n_deg > 1:
-        for i in range(n):
-            slopes[1, i] = 1.5
-    for j in range(2, n_deg):
-        alpha, beta, gamma = even_step(2.0 * j - 2.0)
-        for i in range(n):
-            linear = (alpha * squares[i] - beta) * slopes[j - 1, i] - gamma * slopes[j - 2, i]
-            slopes[j, i] = linear + alpha * values[j - 1, i]
 
 
 @njit(cache=True)

@@ -99,11 +99,11 @@ def negative_log_likelihood(magnitudes, signals, variance, factors):
     A signal below zero counts as its absolute value: the density depends on |s| only.
     """
     n = magnitudes.shape[0]
-    total = 0.0
+    total, inverse = 0.0, 1.0 / variance
     for i in range(n):
         size = abs(signals[i])
         total += (magnitudes[i] - size) ** 2
-        factors[i] = _inverse_square(magnitudes[i] * size / variance)
+        factors[i] = _inverse_square(magnitudes[i] * size * inverse)
     logs, product = 0.0, 1.0
     for i in range(n):
         product *= factors[i]
@@ -119,12 +119,17 @@ def write_score(magnitudes, signals, variance, score, information):
 
     With ρ = s/σ the information is near (ρ² + ρ⁴) / (1 + 3/2 ρ² + ρ⁴) / σ², exact to first order at both ends.
     """
+    inverse = 1.0 / variance  # a division takes as long as ten of the other operations
     for i in range(magnitudes.shape[0]):
-        ratio = bessel_ratio(magnitudes[i] * abs(signals[i]) / variance)
+        z = magnitudes[i] * abs(signals[i]) * inverse
+        square = signals[i] * signals[i] * inverse
+        below = 1 + 1.5 * square + square * square
+        both = 1.0 / ((1.0 + z) * below)  # the two denominators by one division
+        u = z * below * both
+        ratio = _polynomial(RATIO_ABOVE, u) / _polynomial(RATIO_BELOW, u)
         sign = 1.0 if signals[i] >= 0 else -1.0
-        score[i] = (magnitudes[i] * ratio * sign - signals[i]) / variance
-        square = signals[i] * signals[i] / variance
-        information[i] = (square + square * square) / (1 + 1.5 * square + square * square) / variance
+        score[i] = (magnitudes[i] * ratio * sign - signals[i]) * inverse
+        information[i] = (square + square * square) * (1.0 + z) * both * inverse
 
 
 @njit(cache=True, fastmath=SUM_IN_ANY_ORDER)
@@ -132,10 +137,10 @@ def estimate_variance(magnitudes, signals, variance, lowest, n_rounds):
     """σ² that maximises the likelihood of given signals, by over-relaxed rounds of expectation-maximisation."""
     n = magnitudes.shape[0]
     for _ in range(n_rounds):
-        total = 0.0
+        total, inverse = 0.0, 1.0 / variance
         for i in range(n):
             size = abs(signals[i])
-            ratio = bessel_ratio(magnitudes[i] * size / variance)
+            ratio = bessel_ratio(magnitudes[i] * size * inverse)
             total += (magnitudes[i] - size) ** 2 + 2 * magnitudes[i] * size * (1 - ratio)
         proposal = 0.5 * total / n
         variance = max(lowest, 0.25 * variance, variance + 1.7 * (proposal - variance))
