@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from arcuate.cache import Cache
 from arcuate.csd import ALGORITHMS
 from arcuate.dwi import Dwi
-from arcuate.errors import InputError, MissingExtraError, NotApplicable
+from arcuate.errors import InputError, InputWarning, MissingExtraError, NotApplicable
 from arcuate.gradients import GradientTable
 from arcuate.phantom import make_phantom, spread_directions
 from arcuate.study.bids import Derivatives
@@ -73,6 +74,7 @@ SCANS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:--algorithm changes nothing")
 @pytest.mark.parametrize("shells", SCANS.values(), ids=SCANS)
 def test_every_choice_of_steps_and_algorithm_has_a_plan_or_one_sentence(shells) -> None:
     scan = unread(*shells)
@@ -247,3 +249,21 @@ def ends_as_planned(scan: Dwi, inside: VolumeResource, settings: Settings, out: 
 
 def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("set_", "told"),
+    [
+        ({"robust": True}, "--robust changes nothing: it is for the step dti"),
+        ({"wmti": True}, "--wmti .* kurtosis"),
+        ({"response_algorithm": "tournier"}, "--algorithm .* response"),
+        ({"second_pass": False}, "--second-pass .* fod"),
+    ],
+)
+def test_an_option_of_a_step_that_was_not_named_is_told_to_change_nothing(set_: dict, told: str) -> None:
+    scan = unread(*SCANS["two shells"])
+    with pytest.warns(InputWarning, match=told):
+        make_plan(scan, Settings(steps=("mask", "noddi"), mask_method="otsu", **set_))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_plan(scan, Settings(mask_method="otsu", **set_))

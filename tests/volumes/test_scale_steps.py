@@ -28,6 +28,18 @@ def scan(layout: str, scales: list[float], *, snr: float = 20.0, seed: int = 0) 
     return Dwi.from_arrays((array * np.array(scales)).astype(np.float32), np.diag([2.0, 2, 2, 1]), table)
 
 
+@pytest.mark.parametrize(
+    ("layout", "odd", "times"), [("00wwwwwwww0", 10, "0.3"), ("0wwww0www0", 9, "2"), ("000ww", 0, "1.5")]
+)
+def test_one_b0_volume_of_another_signal_at_an_end_is_no_part(layout: str, odd: int, times: str) -> None:
+    scales = [1.0] * len(layout)
+    scales[odd] = float(times)
+    (doubt,) = scale_doubts(scan(layout, scales).find_parts())
+    assert doubt.startswith(f"volume {odd}, b=0, has {times} times the signal of the other b=0 volumes")
+    assert f"--exclude {odd})" in doubt
+    assert "--scale-parts" not in doubt
+
+
 def test_noise_of_a_few_voxels_is_no_step() -> None:
     rng = np.random.default_rng(0)
     bvals = np.array([0.0, 0, 0, *[1000.0] * 6])

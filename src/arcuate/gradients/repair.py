@@ -172,7 +172,10 @@ def _what_was_lost(
     found += f" ({len(lost)} such volumes)" if len(lost) > 1 else ""
     directed = bvals[is_weighted & ~is_zero]
     if len(directed) == 0:
-        return f"{found}; expected a unit vector, and no weighted volume has one. Check the b-vector file."
+        return (
+            f"{found}; expected a unit vector, and no weighted volume has one. Check the b-vector file. Trace images, "
+            "which a scanner makes of several directions, have none, and no model here can be fitted to them."
+        )
     if bvals[lost].max() < 0.5 * directed.min():
         return (
             f"{found}; expected a unit vector. If these are b=0 volumes, raise b0_threshold (--b0-threshold) to "

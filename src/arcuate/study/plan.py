@@ -26,6 +26,7 @@ from arcuate.dti import TENSOR_ORDERS
 from arcuate.errors import InputError, MissingExtraError, NotApplicable, did_you_mean, silenced_warnings
 from arcuate.io.sidecars import sidecars_of
 from arcuate.nets.brain import is_installed
+from arcuate.study.idle_options import warn_of_idle_options
 from arcuate.study.stages import NOT_ASKED
 from arcuate.volumes.noise_map import check_noise
 
@@ -210,6 +211,7 @@ def make_plan(
             if is_insisted_on:
                 raise
             left_out[name] = str(error)
+    warn_of_idle_options(settings, left_out)
     if settings.rician and {"denoise", "dti"} <= steps.keys():
         raise InputError(
             "found rician (--rician) for a scan that is denoised first: what is left has no Rician noise of the map's "

@@ -104,7 +104,18 @@ def scale_doubts(parts: Sequence[ScanPart]) -> list[str]:
         which = f"the part of volumes {', '.join(without)} has" if without else "the first part has"
         doubts.append(f"{which} no b=0 volume: whether all parts have one intensity scale cannot be told")
     known = scales[np.isfinite(scales)]
-    if len(known) > 1 and known.max() > STEP * known.min():
+    if len(known) < 2 or known.max() <= STEP * known.min():
+        return doubts
+    alone = [part for part in parts if part.stop - part.start == 1 and np.isfinite(part.scale)]
+    series = [part.scale for part in parts if part not in alone and np.isfinite(part.scale)]
+    if alone and len(series) == 1:
+        doubts += [
+            f"volume {part.start}, b=0, has {part.scale / series[0]:.2g} times the signal of the other b=0 volumes: an "
+            "image that the scanner derived (trace, ADC), or one of another series? Leave it out (--exclude "
+            f"{part.start}), unless it belongs there"
+            for part in alone
+        ]
+    else:
         listed = ", ".join(f"volumes {p.start} to {p.stop - 1}: {p.scale:.2g}" for p in parts if np.isfinite(p.scale))
         doubts.append(
             f"the intensity scale of the b=0 volumes steps ({listed}, relative to the first): parts acquired one after "
