@@ -32,7 +32,7 @@ def test_every_command_has_help_that_says_what_it_does(name: str) -> None:
 
 
 def test_a_terminal_without_letters_for_units_ends_nothing() -> None:
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    environment = os.environ | {"PYTHONIOENCODING": "iso8859-5"}
     command = [sys.executable, "-m", "arcuate", "run", "--help"]
     outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
@@ -103,6 +103,16 @@ def test_a_pipe_that_nobody_reads_ends_the_command_quietly(n_lines: int) -> None
     pipe = f"'{sys.executable}' -c '{code}' | true; echo ${{PIPESTATUS[0]}}"
     outcome = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=False)
     assert (outcome.stdout, outcome.stderr) == ("141\n", "")
+
+
+@pytest.mark.parametrize("wish", ["ignore", "error"])
+def test_doubts_of_a_scan_are_told_whatever_is_wished_of_pythons_warnings(wish: str) -> None:
+    code = "import click\nfrom arcuate import cli, errors\n@click.command()\ndef work():\n    errors.warn('a doubt')\n"
+    code += "cli.app = work\ncli.main([])\n"
+    environment = os.environ | {"PYTHONWARNINGS": wish}
+    command = [sys.executable, "-c", code]
+    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stderr) == (0, "warning: a doubt\n")
 
 
 def test_warnings_look_as_before_when_the_command_line_has_ended() -> None:

@@ -18,7 +18,7 @@ import click
 
 from arcuate.commands.shell import show_version
 from arcuate.commands.stopping import exit_status, stoppable
-from arcuate.errors import InputError, MissingExtraError, did_you_mean
+from arcuate.errors import InputError, InputWarning, MissingExtraError, did_you_mean
 
 # What a folder, disk or device of the user's can answer; any other OSError that comes here is a fault of arcuate's.
 _OF_THE_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG}
@@ -151,17 +151,18 @@ def main(argv: list[str] | None = None) -> None:
             shown.add(text)
             click.echo(f"warning: {text}", err=True)
 
-    show, warnings.showwarning = warnings.showwarning, show_once
     for stream in (sys.stdout, sys.stderr):  # a name or a unit that the terminal has no letters for ends nothing
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-    try:
-        code = _run(argv)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = _close_pipe()
-    finally:
-        warnings.showwarning = show
+    with warnings.catch_warnings():  # puts back how they are shown, too
+        warnings.showwarning = show_once
+        # doubts of the scan are told whatever PYTHONWARNINGS says, which is meant for those of Python programs
+        warnings.filterwarnings("default", category=InputWarning)
+        try:
+            code = _run(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = _close_pipe()
     raise SystemExit(code)
 
 
@@ -196,7 +197,8 @@ def _run(argv: list[str] | None) -> int:
         if debug:
             traceback.print_exc()
         where = f" ({error.filename})" if error.filename else ""
-        click.echo(f"error: {error.strerror}{where}; check permissions and free space", err=True)
+        remedy = "take shorter names" if error.errno == errno.ENAMETOOLONG else "check permissions and free space"
+        click.echo(f"error: {error.strerror}{where}; {remedy}", err=True)
     except MemoryError as error:
         click.echo(f"error: not enough memory ({error}); close other programs or use a machine with more", err=True)
     return 2

@@ -156,3 +156,11 @@ def test_a_folder_behind_a_link_to_nothing_is_refused_with_where_it_points(
         done = arcuate("run", files["scan"], "--steps", "mask", "--mask-method", "otsu", "--out", out)
         assert done.code == 2
         assert re.search(rf"loop is a link to .*{target}, where there is nothing. Make that folder", done.err), done.err
+
+
+def test_links_that_lead_in_a_circle_are_refused(arcuate: Callable, scan: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii.gz"
+    mask.symlink_to(mask.name)
+    outcome = arcuate("dti", scan, "--mask", mask, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "mask.nii.gz is a link to" in outcome.err

@@ -7,6 +7,7 @@ does not make is removed where the former list names it and its bytes are still 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -382,7 +383,7 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Mapping[str, Path]) -> N
 
 def _identities(path: Path) -> set[Any]:
     """What two names of one file share: the place behind links, and the file's number."""
-    found: set[Any] = {path.resolve()}
+    found: set[Any] = {os.path.realpath(path)}  # unlike resolve() no error where links lead in a circle
     with contextlib.suppress(OSError):
         status = path.stat()
         found.add((status.st_dev, status.st_ino))
