@@ -13,6 +13,7 @@ import numpy as np
 from arcuate.cache import storable
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, NORM_TOLERANCE, GradientTable, bvecs_as_rows, in_s_per_mm2
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.as_volume import VolumeLike, as_bvals, as_bvecs, as_volume
 from arcuate.volumes.display import describe_scan, html_of_scan
 from arcuate.volumes.resource import (
@@ -274,7 +275,7 @@ class Dwi:
         """Write ``<basename>.nii.gz``, ``.bval`` and ``.bvec`` to the folder ``path``; the scan backed by them."""
         from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, written_together
 
-        folder = Path(path)
+        folder = as_path(path)
         repaired = self._repaired()
         with written_together():
             volume = NiftiVolumeResource.save(self.volume, folder / f"{basename}.nii.gz")

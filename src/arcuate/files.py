@@ -8,6 +8,7 @@ from pathlib import Path
 from arcuate.dwi import Dwi
 from arcuate.errors import InputError
 from arcuate.io import FslBvalResource, FslBvecResource, NiftiVolumeResource, open_volume, save_volume, written_together
+from arcuate.numerics.user_folders import as_path
 from arcuate.structural import StructuralImage, read_structural
 from arcuate.volumes.resource import VolumeResource
 
@@ -44,8 +45,8 @@ def read_dwi_fsl(
     """
     return Dwi(
         NiftiVolumeResource(_nifti(volume)),
-        FslBvalResource(_beside(volume, ".bval") if bval is None else Path(bval)),
-        FslBvecResource(_beside(volume, ".bvec") if bvec is None else Path(bvec)),
+        FslBvalResource(_beside(volume, ".bval") if bval is None else as_path(bval)),
+        FslBvecResource(_beside(volume, ".bvec") if bvec is None else as_path(bvec)),
     )
 
 
@@ -64,8 +65,8 @@ def write_dwi_fsl(
     bval, bvec : gradient files to write; called as the image without them
     """
     target = _nifti(volume)
-    bvals = _beside(volume, ".bval") if bval is None else Path(bval)
-    bvecs = _beside(volume, ".bvec") if bvec is None else Path(bvec)
+    bvals = _beside(volume, ".bval") if bval is None else as_path(bval)
+    bvecs = _beside(volume, ".bvec") if bvec is None else as_path(bvec)
     for path in (target, bvals, bvecs):
         path.parent.mkdir(parents=True, exist_ok=True)
     checked = dwi.checked()
@@ -81,7 +82,7 @@ def write_structural(structural: StructuralImage, path: str | os.PathLike[str]) 
 
 
 def _nifti(path: str | os.PathLike[str]) -> Path:
-    found = Path(path).expanduser()
+    found = as_path(path)
     if not found.name.endswith((".nii", ".nii.gz")):
         raise InputError(
             f"found the image {found}; expected a .nii or .nii.gz file, which FSL's gradient files go with."

@@ -25,6 +25,7 @@ from arcuate.cache.store import CorruptEntryError, Entry, Store
 from arcuate.cache.volumes import EntryFiles
 from arcuate.errors import InputError, InputWarning, warn
 from arcuate.fetch.checksums import checksum_of
+from arcuate.numerics.user_folders import as_path
 
 
 class CacheWarning(InputWarning):
@@ -91,7 +92,7 @@ class Cache:
         given = cache_dir if folder is None else folder
         if given is None:
             raise InputError("found no folder for the cache; expected one: Cache(folder).")
-        self.folder = Path(given).absolute()
+        self.folder = as_path(given).absolute()
         self.calls: list[StepCall] = []
         self._forced = {force} if isinstance(force, str) else set() if isinstance(force, bool) else set(force)
         self._forces_all = force is True

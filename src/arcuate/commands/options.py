@@ -17,6 +17,7 @@ from arcuate.commands.shell import ArcuateCommand, Choice, is_asked_for, long_na
 from arcuate.commands.written import check_outputs, own_facts
 from arcuate.errors import InputError
 from arcuate.gradients import B0_THRESHOLD, B_UNITS
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.series import VolumeMadeLater
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class GivenPath(click.Path):
             raise InputError(
                 f"found an empty {name}; expected a path ('.' is this folder). Is a variable of the shell not set?"
             )
-        return Path(value)
+        return as_path(value)
 
 
 PATH = GivenPath()

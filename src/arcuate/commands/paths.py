@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from arcuate.commands.shell import long_name
 from arcuate.errors import InputError
 from arcuate.io.names import image_stem, image_suffix
+from arcuate.numerics.user_folders import as_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +36,7 @@ class OutFolder(_OutPath):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if not str(value).strip():
             raise InputError(f"found an empty {_name_of(param)}; expected a folder for the results ('.' is this one).")
-        path = Path(value)
+        path = as_path(value)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for the results. Give another {_name_of(param)}.")
         if not path.exists() and image_suffix(path):
@@ -55,7 +56,7 @@ class OutImage(_OutPath):
     name = "image"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(value)
+        path = as_path(value)
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected the name of an image, such as {path / 'image.nii.gz'}.")
         if not path.name.lower().endswith((".nii", ".nii.gz", ".mif", ".mif.gz")):

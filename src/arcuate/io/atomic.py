@@ -13,6 +13,7 @@ from pathlib import Path
 
 from arcuate.errors import InputError
 from arcuate.io import locks
+from arcuate.numerics.user_folders import as_path
 
 # what a block of files written together holds back: temporary file, its place, what is held until it is there
 _LATER: ContextVar[list[tuple[Path, Path, ExitStack]] | None] = ContextVar("arcuate_written_together", default=None)
@@ -32,7 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     InputError
         The folder or the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
     later = _LATER.get()
     with ExitStack() as held, _told(path, temporary):
@@ -105,7 +106,8 @@ def write_text_atomically(path: str | os.PathLike[str], text: str, *, if_other: 
     Bytes of a file's name that are no UTF-8 are written as ``\\udcff``, which JSON reads as the same name.
     """
     content = text.encode("utf-8", "backslashreplace")
-    if if_other and Path(path).is_file() and Path(path).read_bytes() == content:
+    path = as_path(path)
+    if if_other and path.is_file() and path.read_bytes() == content:
         return
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

@@ -11,6 +11,7 @@ from arcuate.io.gradient_files import FslBvalResource, FslBvecResource, MrtrixBv
 from arcuate.io.images import open_volume
 from arcuate.io.mif import MifVolumeResource
 from arcuate.io.names import bids_entities, image_stem, why_absent
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.resource import VectorResource, VolumeResource
 
 Paths = str | Path | Sequence[str | Path]
@@ -45,7 +46,7 @@ def find_gradients(
     InputError
         Files are missing, and the message names what was looked for; or two apply alike.
     """
-    path = Path(path)
+    path = as_path(path)
     volume = open_volume(path)
     if not path.exists():
         raise InputError(f"{path} {why_absent(path)}")

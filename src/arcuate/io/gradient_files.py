@@ -13,6 +13,7 @@ from arcuate.errors import InputError
 from arcuate.gradients import GradientTable, bvecs_as_rows, image_to_scanner
 from arcuate.io.atomic import write_text_atomically
 from arcuate.io.number_text import read_number_rows
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.resource import InMemoryBvalResource, InMemoryBvecResource, VectorResource, VolumeResource
 
 _LONGEST_VECTOR = 1.1  # of a component of a b-vector; b-values are larger
@@ -25,7 +26,7 @@ class FslBvalResource(VectorResource):
     path: Path
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     def load(self) -> InMemoryBvalResource:
         return InMemoryBvalResource(self.get())
@@ -60,7 +61,7 @@ class FslBvecResource(VectorResource):
     path: Path
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     def load(self) -> InMemoryBvecResource:
         return InMemoryBvecResource(self.get())

@@ -10,6 +10,7 @@ from arcuate.gradients import GradientTable
 from arcuate.io.mif import MifVolumeResource
 from arcuate.io.mif_header import is_mif
 from arcuate.io.nifti import NiftiVolumeResource
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.resource import VolumeResource
 
 WRITTEN = (".nii.gz", ".nii", ".mif", ".mif.gz")  # endings of images that can be written
@@ -17,7 +18,7 @@ WRITTEN = (".nii.gz", ".nii", ".mif", ".mif.gz")  # endings of images that can b
 
 def open_volume(path: str | os.PathLike[str]) -> NiftiVolumeResource | MifVolumeResource:
     """The image (x, y, z) or (x, y, z, n) at ``path``, of the format that its name tells; nothing is read yet."""
-    return MifVolumeResource(path) if is_mif(Path(path)) else NiftiVolumeResource(path)
+    return MifVolumeResource(path) if is_mif(as_path(path)) else NiftiVolumeResource(path)
 
 
 def save_volume(
@@ -36,6 +37,6 @@ def save_volume(
     """
     if not Path(path).name.lower().endswith(WRITTEN):
         raise InputError(f"cannot save an image as {Path(path).name!r}; expected one of {', '.join(WRITTEN)}.")
-    if is_mif(Path(path)):
+    if is_mif(as_path(path)):
         return MifVolumeResource.save(volume, path, gradients)
     return NiftiVolumeResource.save(volume, path)

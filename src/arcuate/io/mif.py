@@ -24,6 +24,7 @@ from arcuate.io.stored_voxels import (
     read_values,
     write_voxels,
 )
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.resource import (
     InMemoryVolumeResource,
     VolumeResource,
@@ -50,7 +51,7 @@ class MifVolumeResource(VolumeResource):
     path: Path
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     def load(self) -> InMemoryVolumeResource:
         return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
@@ -108,7 +109,7 @@ class MifVolumeResource(VolumeResource):
             The name does not end in ``.mif`` or ``.mif.gz``, the folder cannot be written, the gradients are not as
             many as the volumes, or the array holds no real numbers.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.name.lower().endswith((".mif", ".mif.gz")):
             raise InputError(f"cannot save an image as {path.name!r}; expected a name that ends in .mif or .mif.gz.")
         array = np.asarray(volume.get_array())

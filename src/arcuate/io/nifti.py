@@ -17,6 +17,7 @@ from arcuate.io import geometry
 from arcuate.io.atomic import atomic_path
 from arcuate.io.nifti_header import Header, read_header
 from arcuate.io.stored_voxels import check_whole, dtype_on_disk, read_values, read_values_into, write_voxels
+from arcuate.numerics.user_folders import as_path
 from arcuate.volumes.resource import InMemoryVolumeResource, VolumeResource
 
 _PIECE = 1 << 20  # bytes compared at a time
@@ -42,7 +43,7 @@ class NiftiVolumeResource(VolumeResource):
     path: Path
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     def load(self) -> InMemoryVolumeResource:
         return InMemoryVolumeResource(self.get_array(), self.get_affine(), self.get_metadata())
@@ -92,7 +93,7 @@ class NiftiVolumeResource(VolumeResource):
             The name does not end in ``.nii`` or ``.nii.gz``, the folder cannot be written, or NIfTI has no place for
             such an array.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.name.lower().endswith((".nii", ".nii.gz")):
             raise InputError(f"cannot save an image as {path.name!r}; expected a name that ends in .nii.gz or .nii.")
         encoded = volume.encoded_file() if path.name.lower().endswith(".nii.gz") else None

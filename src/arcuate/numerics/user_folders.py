@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -20,6 +21,15 @@ def home_folder() -> Path:
     except RuntimeError:
         return _ROOT
     return home if home.is_absolute() else _ROOT
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path that was given, ``~/`` at its beginning the home folder.
+
+    Neither Python nor a shell after ``--out=`` says so, and results would lie in a folder called ``~`` where one is.
+    """
+    given = Path(path)
+    return home_folder().joinpath(*given.parts[1:]) if given.parts[:1] == ("~",) else given
 
 
 def cache_folder(name: str) -> Path:
