@@ -232,7 +232,8 @@ def _predict_shell(series, s, parameters, room, begin, end, derivatives, predict
     for i in range(prediction.shape[0]):
         away = squares[i] - 1.0 / 3
         x = scale * squares[i]  # exp(-spread t²) is the 64th power of a short series: no call in the loop
-        power = 1 - x * (1 - _HALF * x * (1 - _THIRD * x * (1 - _FOURTH * x * (1 - _FIFTH * x * (1 - _SIXTH * x * (1 - _SEVENTH * x))))))
+        power = 1 - _FOURTH * x * (1 - _FIFTH * x * (1 - _SIXTH * x * (1 - _SEVENTH * x)))
+        power = 1 - x * (1 - _HALF * x * (1 - _THIRD * x * power))
         power *= power
         power *= power
         power *= power

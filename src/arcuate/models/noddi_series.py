@@ -9,8 +9,8 @@ import numpy as np
 from arcuate.numerics.compiled import part
 from arcuate.numerics.legendre import (
     even_degrees,
+    even_factors,
     even_legendre_powers,
-    even_step,
     gaussian_zonal,
     watson_moments,
     zonal_degree,
@@ -32,8 +32,8 @@ class NoddiSeries(NamedTuple):
 def make_series(bvals: np.ndarray, dpar: float, diso: float) -> NoddiSeries:
     """Series whose degree keeps the signal of a stick within 1e-5 at the largest b-value.
 
-    Sums of Legendre functions are taken as polynomials in 2 t² - 1, between -1 and 1: their coefficients are made once per
-    voxel and shell, and each volume takes a multiplication and an addition per degree.
+    Sums of Legendre functions are taken as polynomials in 2 t² - 1, between -1 and 1: their coefficients are made once
+    per voxel and shell, and each volume takes a multiplication and an addition per degree.
     """
     lmax = max(4, zonal_degree(float(np.max(bvals)) * dpar, 1e-5))
     sticks = gaussian_zonal(np.asarray(bvals) * dpar, lmax)
@@ -58,7 +58,7 @@ def watson_table(lmax: int) -> np.ndarray:
     kappa[-1] = 0.0
     moments = watson_moments(kappa, lmax + 2)
     degree = even_degrees(lmax)
-    alpha, beta, gamma = even_step.py_func(degree.astype(np.float64))  # compiled for arrays it would be used once
+    alpha, beta, gamma = even_factors(degree.astype(np.float64))
     below = np.column_stack([np.zeros(N_NODES), moments[:, : len(degree) - 1]])
     square = (moments[:, 1:] + beta * moments[:, :-1] + gamma * below) / alpha
     moments = moments[:, :-1]

@@ -12,6 +12,7 @@ from a high degree (Gautschi 1967, SIAM Review 9:24); no difference of large num
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy
@@ -43,19 +44,19 @@ def even_legendre(cosines: np.ndarray, lmax: int) -> np.ndarray:
 
 
 def even_legendre_powers(lmax: int, multiple: int = 1) -> np.ndarray:
-    """P_0, P_2 ... P_lmax as polynomials in y = 2 t² - 1, (lmax / 2 + 1, n_pow) float64: P_l(t) = Σ_k powers[l / 2, k] y^k.
+    """P_0, P_2 ... P_lmax as polynomials: P_l(t) = Σ_k powers[l / 2, k] (2 t² - 1)^k; (lmax / 2 + 1, n_pow) float64.
 
     ``n_pow`` is the least multiple of ``multiple`` that holds them; higher powers are 0.
 
     Notes
     -----
-    In y, which goes from -1 to 1, the coefficients stay small (at most 3 for l = 8, 14 for 12, 310 for 20).
+    In 2 t² - 1, which goes from -1 to 1, the coefficients stay small (at most 3 for l = 8, 14 for 12, 310 for 20).
     """
     n_deg = n_even(lmax)
     powers = np.zeros((n_deg, -(-n_deg // multiple) * multiple))
     powers[0, 0] = 1.0
     for j in range(1, n_deg):
-        alpha, beta, gamma = even_step.py_func(2.0 * j - 2.0)
+        alpha, beta, gamma = even_factors(2.0 * j - 2.0)
         powers[j] = (0.5 * alpha - beta) * powers[j - 1]
         powers[j, 1:] += 0.5 * alpha * powers[j - 1, :-1]
         if j > 1:
@@ -122,6 +123,18 @@ def zonal_degree(a: float, tolerance: float, highest: int = 40) -> int:
     return min(highest, 2 * int(enough[0])) if len(enough) else highest
 
 
+def even_factors(deg: Any) -> tuple[Any, Any, Any]:
+    """α, β, γ of P_{l+2} = (α t² - β) P_l - γ P_{l-2}."""
+    below = (deg + 2) * (deg + 1)
+    alpha = (2 * deg + 3) * (2 * deg + 1) / below
+    beta = (2 * deg + 3) * deg * deg / (below * (2 * deg - 1)) + (deg + 1) / (deg + 2)
+    gamma = (2 * deg + 3) * deg * (deg - 1) / (below * (2 * deg - 1))
+    return alpha, beta, gamma
+
+
+even_step = njit(cache=True)(even_factors)  # for kernels
+
+
 @njit(cache=True)
 def write_even_legendre(squares, values):
     """P_0, P_2 ... into ``values`` (n_deg, n) at cosines whose squares are given, (n,).
@@ -138,13 +151,3 @@ def write_even_legendre(squares, values):
         alpha, beta, gamma = even_step(2.0 * j - 2.0)
         for i in range(n):
             values[j, i] = (alpha * squares[i] - beta) * values[j - 1, i] - gamma * values[j - 2, i]
-
-
-@njit(cache=True)
-def even_step(deg):
-    """α, β, γ of P_{l+2} = (α t² - β) P_l - γ P_{l-2}."""
-    below = (deg + 2) * (deg + 1)
-    alpha = (2 * deg + 3) * (2 * deg + 1) / below
-    beta = (2 * deg + 3) * deg * deg / (below * (2 * deg - 1)) + (deg + 1) / (deg + 2)
-    gamma = (2 * deg + 3) * deg * (deg - 1) / (below * (2 * deg - 1))
-    return alpha, beta, gamma
