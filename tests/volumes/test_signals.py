@@ -91,6 +91,17 @@ def test_a_step_says_that_two_series_in_one_file_have_two_scales(phantom, step):
         STEPS[step](dwi, mask_of(phantom))
 
 
+@pytest.mark.parametrize("step", ["dti", "noddi", "tournier"])
+@pytest.mark.filterwarnings("ignore::arcuate.errors.InputWarning")
+def test_a_step_says_that_b_values_are_in_another_order_than_the_volumes(phantom, step):
+    turned = Dwi.from_arrays(phantom.signal[..., ::-1], phantom.affine, TABLE)
+    with pytest.warns(InputWarning, match=r"weighted volumes are brighter than b=0 \(15, 16, .*order of the volumes"):
+        STEPS[step](turned, mask_of(phantom))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*brighter than b=0.*")
+        STEPS[step](Dwi.from_arrays(phantom.signal, phantom.affine, TABLE), mask_of(phantom))
+
+
 def test_a_few_voxels_may_be_zero_by_chance(phantom):
     few = np.zeros_like(phantom.brain_mask)
     few[tuple(np.argwhere(phantom.brain_mask)[:5].T)] = True

@@ -20,7 +20,7 @@ from arcuate.study.outliers import Outlier, find_outliers
 from arcuate.volumes.geometry import axis_codes, voxel_size
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
 from arcuate.volumes.scan import mean_of_volumes
-from arcuate.volumes.signals import empty_doubt, find_empty
+from arcuate.volumes.signals import empty_doubt, find_empty, order_doubts
 from arcuate.volumes.voxels import check_mask, map_volumes
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ def _describe_voxels(
         doubts.append(f"no brain was found, so that its voxels were not checked: {error}")
         _doubt_empty(dwi, find_empty(array, np.ones(array.shape[:3], dtype=bool)), doubts)
         return {}
-    doubts += scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
+    of_scale = scale_doubts(find_parts(array, gradients, dwi.origin.get("Parts", ())))
+    doubts += of_scale or order_doubts(array, inside, gradients, dwi.origin)
     bad, negative = _count_bad(array, inside)
     if bad:
         doubts.append(f"{bad} values in the brain are not finite")

@@ -1,4 +1,4 @@
-"""Signals of a scan as a step reads them, with a warning where volumes are empty or parts have another scale."""
+"""Signals of a scan as a step reads them, with a warning of what cannot be a diffusion scan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from arcuate.errors import warn
+from arcuate.gradients import GradientTable
 from arcuate.volumes.scale_steps import find_parts, scale_doubts
 from arcuate.volumes.scan import Scan
 from arcuate.volumes.selection import numbers_given
 from arcuate.volumes.voxels import map_volumes
 
 _SAMPLED = 500  # voxels that are looked at first; the others only where these raise a doubt
+_BRIGHTER = 1.25  # times the b = 0 signal, which no weighted volume reaches in its median voxel
 _FEW = 20  # voxels; in fewer a volume may be 0 everywhere by chance
 
 
@@ -29,15 +31,15 @@ def read_signals(scan: Scan, inside: np.ndarray, volumes: np.ndarray | None = No
     -----
     InputWarning
         One of these volumes has no value inside that is finite and above 0; or the b = 0 volumes tell that parts of
-        the scan have another scale of intensity, see :func:`arcuate.volumes.scale_steps.find_parts`.
+        the scan have another scale of intensity, see :func:`arcuate.volumes.scale_steps.find_parts`; or weighted
+        volumes are brighter than b = 0.
     """
     array = scan.volume.get_array()
     taken = np.arange(array.shape[3])[slice(None) if volumes is None else volumes]
     index = np.flatnonzero(inside.ravel(order="F"))
     if len(index) < _FEW:
         return array
-    place = np.unravel_index(index[:: -(-len(index) // _SAMPLED)], inside.shape, order="F")
-    sample = array[place]  # (n_sampled, n_meas)
+    sample = _sample(array, index)
     suspects = [i for i in taken if _is_dark(sample[:, i])]
     are_dark = map_volumes(array, inside, _is_dark, suspects)
     empty = [int(i) for i, is_dark in zip(suspects, are_dark, strict=True) if is_dark]
@@ -45,10 +47,52 @@ def read_signals(scan: Scan, inside: np.ndarray, volumes: np.ndarray | None = No
     if empty:
         warn(empty_doubt(empty, len(taken), origin))
     parts = origin.get("Parts", ())
-    if scale_doubts(find_parts(sample[:, None, None], scan.gradients, parts)):
-        for doubt in scale_doubts(find_parts(array, scan.gradients, parts)):
-            warn(doubt)
+    if doubts := scale_doubts(find_parts(sample[:, None, None], scan.gradients, parts)):
+        doubts = scale_doubts(find_parts(array, scan.gradients, parts))
+    elif not empty:
+        doubts = _order_doubts(sample, scan.gradients, origin)
+    for doubt in doubts:
+        warn(doubt)
     return array
+
+
+def order_doubts(
+    array: np.ndarray, inside: np.ndarray, gradients: GradientTable, origin: Mapping[str, Any]
+) -> list[str]:
+    """What weighted volumes that are brighter than b = 0 say of the b-values, a sentence; none if there are no such.
+
+    Parameters
+    ----------
+    array : (x, y, z, n_meas)
+    inside : (x, y, z) bool
+    """
+    return _order_doubts(_sample(array, np.flatnonzero(inside.ravel(order="F"))), gradients, origin)
+
+
+def _sample(array: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(n_sampled, n_meas): some of the voxels at the x-fastest positions ``index``."""
+    place = np.unravel_index(index[:: -(-len(index) // _SAMPLED)], array.shape[:3], order="F")
+    return np.asarray(array[place])
+
+
+def _order_doubts(sample: np.ndarray, gradients: GradientTable, origin: Mapping[str, Any]) -> list[str]:
+    if not gradients.is_b0.any():
+        return []
+    values = np.where(np.isfinite(sample), sample, 0).astype(np.float64)
+    b0 = values[:, gradients.is_b0].mean(axis=1)
+    bright = b0 >= max(float(np.median(b0)), 1e-300)
+    if np.count_nonzero(bright) < _FEW:
+        return []
+    ratios = np.median(values[bright] / b0[bright, None], axis=0)
+    brighter = np.flatnonzero(~gradients.is_b0 & (ratios > _BRIGHTER))
+    if not len(brighter):
+        return []
+    numbers = numbers_given(origin, brighter).tolist()
+    listed = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+    return [
+        f"weighted volumes are brighter than b=0 ({listed}; {len(numbers)}, counted from 0): diffusion "
+        "never does that. Are the b-values in the order of the volumes, and of this scan?"
+    ]
 
 
 def find_empty(array: np.ndarray, inside: np.ndarray) -> list[int]:
