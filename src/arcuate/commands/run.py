@@ -245,7 +245,8 @@ def closing_words(run: SubjectResult, with_report: bool) -> list[str]:
     if facts.is_file():
         words += [f"check: {doubt}" for doubt in doubts_of(SubjectFiles(run.names), read_json(facts))]
     words += [f"note: {note}" for note in run.notes]
-    words.append(f"where: {len(run.outputs.record.files)} files in {run.names.folder}")
+    n_files = len(run.outputs.record.files)
+    words.append(f"where: {n_files} file{'s' * (n_files != 1)} in {run.names.folder}")
     if with_report and run.names.report.is_file():
         words.append(f"look at: {run.names.report}")
     elif run.names.report.is_file() and not is_current(SubjectFiles(run.names)):
