@@ -152,6 +152,12 @@ def test_arrays_that_do_not_fit_the_table_are_refused() -> None:
         Dwi.from_arrays(np.zeros((2, 3, 4, 5)), AFFINE, table)
     with pytest.raises(InputError, match=r"complex64; expected real numbers.*numpy\.abs"):
         Dwi.from_arrays(np.zeros((2, 3, 4, 18), np.complex64), AFFINE, table)
+    with pytest.raises(InputError, match=r"type object; expected real numbers.*floats"):
+        Dwi.from_arrays(np.zeros((2, 3, 4, 18), object), AFFINE, table)
+    masked = np.ma.masked_less(np.arange(2 * 3 * 4 * 18.0).reshape(2, 3, 4, 18), 5)
+    with pytest.raises(InputError, match=r"5 values are masked.*filled"):
+        Dwi.from_arrays(masked, AFFINE, table)
+    assert type(Dwi.from_arrays(np.ma.masked_less(masked.data, -1), AFFINE, table).volume.get_array()) is np.ndarray
 
 
 def test_a_mask_may_be_a_path_a_nibabel_image_or_an_array(tmp_path: Path) -> None:

@@ -75,11 +75,9 @@ class Dwi:
     def __post_init__(self) -> None:
         for name, made in (("volume", as_volume), ("bval", as_bvals), ("bvec", as_bvecs)):
             object.__setattr__(self, name, made(getattr(self, name)))
-        if isinstance(self.volume, InMemoryVolumeResource) and self.volume.array.dtype.kind == "c":
-            raise InputError(
-                f"found voxels of type {self.volume.array.dtype}; expected real numbers. Take the magnitude "
-                "(numpy.abs) first."
-            )
+        if isinstance(self.volume, InMemoryVolumeResource) and self.volume.array.dtype.kind not in "biuf":
+            remedy = "Take the magnitude (numpy.abs)" if self.volume.array.dtype.kind == "c" else "Make them floats"
+            raise InputError(f"found voxels of type {self.volume.array.dtype}; expected real numbers. {remedy} first.")
 
     @classmethod
     def from_arrays(
@@ -97,7 +95,7 @@ class Dwi:
                 f"found {type(gradients).__name__} in place of a gradient table. Make one of b-values and directions "
                 "in the scanner frame: GradientTable(bvals, directions); of FSL's vectors: GradientTable.from_fsl."
             )
-        array = np.asarray(array)
+        array = np.asanyarray(array)
         if array.ndim != 4:
             raise InputError(
                 f"found an array of shape {array.shape}; a diffusion scan is 4-D: (x, y, z, volumes). Put the volumes "

@@ -154,7 +154,7 @@ class InMemoryVolumeResource(VolumeResource):
     Raises
     ------
     InputError
-        The affine has another shape.
+        The affine has another shape, or values of the array are masked (``numpy.ma``).
     """
 
     is_loaded: ClassVar[bool] = True
@@ -164,6 +164,11 @@ class InMemoryVolumeResource(VolumeResource):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if np.ma.is_masked(self.array):
+            raise InputError(
+                f"found an array in which {np.count_nonzero(np.ma.getmaskarray(self.array))} values are masked; expected values alone, "
+                "since an image has no place for that. Give array.filled(0), and a mask as an image of its own."
+            )
         object.__setattr__(self, "array", np.asarray(self.array))
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
