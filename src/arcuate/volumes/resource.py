@@ -165,8 +165,9 @@ class InMemoryVolumeResource(VolumeResource):
 
     def __post_init__(self) -> None:
         if np.ma.is_masked(self.array):
+            n_masked = np.count_nonzero(np.ma.getmaskarray(self.array))
             raise InputError(
-                f"found an array in which {np.count_nonzero(np.ma.getmaskarray(self.array))} values are masked; expected values alone, "
+                f"found an array in which {n_masked} values are masked; expected values alone, "
                 "since an image has no place for that. Give array.filled(0), and a mask as an image of its own."
             )
         object.__setattr__(self, "array", np.asarray(self.array))
