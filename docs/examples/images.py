@@ -84,10 +84,13 @@ assert image_stem("data/sub-01_dwi.nii.gz") == "sub-01_dwi"
 assert beside_image("data/sub-01_dwi.nii.gz", ".bval").name == "sub-01_dwi.bval"
 common_name([Path("sub-01_run-1_dwi.nii.gz"), Path("sub-01_run-2_dwi.nii.gz")])
 
-# %% arcuate.io.atomic_path, arcuate.io.write_text_atomically
+# %% arcuate.io.atomic_path, arcuate.io.write_text_atomically, arcuate.io.written_together
 write_text_atomically("note.txt", "whole or not at all\n")
 with atomic_path("values.npy") as path:  # moved to its name when the block ends well
     np.save(path.open("wb"), np.arange(3))
+with written_together():  # both take their names when the block ends well
+    write_text_atomically("map.json", "{}\n")
+    write_text_atomically("map.txt", "of these values\n")
 
 # %% arcuate.volumes.scale_steps.ScanPart, arcuate.volumes.scale_steps.find_parts, arcuate.volumes.scale_steps.scale_doubts, arcuate.volumes.scale_steps.check_parts, arcuate.volumes.scale_steps.factors_of, arcuate.volumes.scale_steps.with_one_scale
 half = len(gradients.bvals)

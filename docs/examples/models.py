@@ -60,9 +60,10 @@ assert isinstance(fit, MppcaFit)
 print(choose_extent((64, 64, 40), 30))  # voxels of a patch along each axis
 assert check_mppca((64, 64, 40, 30)) == choose_extent((64, 64, 40), 30)  # and refuses options that cannot be
 
-# %% arcuate.models.response.tensor_response, arcuate.models.response.Response, arcuate.models.response.check_response
+# %% arcuate.models.response.tensor_response, arcuate.models.response.Response, arcuate.models.response_checks.check_response
 response = tensor_response([1.7e-3, 0.3e-3, 0.3e-3], s0=1000.0, b=2000.0)
 assert isinstance(response, Response)
+check_response(response)  # raises where it cannot be that of a fibre bundle
 print(response.tissues, response.shells)
 
 # %% arcuate.models.csd.fit_csd, arcuate.models.csd.CsdFit
